@@ -1,0 +1,39 @@
+/* A directory of the tree: its record `.dir`, its binding to parent and name, its name key. */
+#ifndef STORE_DIR_H
+#define STORE_DIR_H
+
+#include "fs/store/store.h"
+
+#define DIR_ID_LEN 16
+
+/* Reference-counted; everything but the count and what `lock` guards is constant once opened. */
+struct dir {
+	const struct store *store; /* borrowed */
+	int fd;                    /* O_PATH | O_DIRECTORY, owned */
+	uint8_t id[DIR_ID_LEN];
+	uint16_t epoch;            /* of the name master key */
+	struct secret *name_key;   /* 64 bytes, AES-256-SIV */
+	pthread_mutex_t lock;      /* additions, removals and the emptiness check of this directory */
+	unsigned refs;             /* atomic */
+};
+
+/* The tenant's root directory. -EBADMSG (after an alarm) when its record does not verify. */
+MUST_USE int dir_open_root(const struct store *s, struct dir **ret);
+/*
+ * The directory `lower` of parent: reads `.dir`, checks that one of its bindings is to this parent and
+ * name. An empty one without `.dir` (mkdir cut short) is initialised. -ENOENT, -ENOTDIR, -EBADMSG after an alarm.
+ */
+MUST_USE int dir_open(struct dir *parent, const char *lower, struct dir **ret);
+struct dir *dir_get(struct dir *d);
+void dir_put(struct dir *d);
+static inline void dir_auto(struct dir **d)
+{
+	dir_put(*d);
+}
+/* Writes a fresh `.dir` into the empty lower directory fd: for mkdir, and for the root (parent NULL, lower ""). */
+MUST_USE int dir_init(const struct store *s, int fd, const struct dir *parent, const char *lower);
+/* Replaces the record of d by one bound to (parent, lower) and, when second_parent is given, to that too. */
+MUST_USE int dir_rebind(struct dir *d, const struct dir *parent, const char *lower,
+	const struct dir *second_parent, const char *second_lower);
+
+#endif

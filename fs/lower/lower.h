@@ -2,7 +2,8 @@
  * The only system calls on the backing tree and the log, behind a table that tests replace: lower_posix.c is the
  * real one; the simulated and the failing disk of the tests are others. Every call returns >= 0 or -errno;
  * EINTR never comes out. Every open adds O_CLOEXEC and O_NOFOLLOW. Names are single components relative to
- * a directory descriptor. Thread-safe.
+ * a directory descriptor; "" in fstatat, fchownat, utimensat and readlinkat means the descriptor itself. An O_PATH
+ * descriptor will do for every call but preadv, pwritev, ftruncate, fallocate, getdents, fiemap and lock. Thread-safe.
  */
 #ifndef LOWER_LOWER_H
 #define LOWER_LOWER_H
@@ -85,6 +86,12 @@ struct lower {
 
 /* The real one; static, nothing to free. */
 struct lower *lower_posix(void);
+/*
+ * Call once, before threads start: modes are taken as given (umask 0 for the whole process), and as root the
+ * capabilities stay when a call takes on another's filesystem ids (SECBIT_NO_SETUID_FIXUP). Anybody else: only the umask.
+ * -EPERM without CAP_SETPCAP: then creating for others is checked as if they did it themselves.
+ */
+MUST_USE int lower_posix_prepare(void);
 
 static inline ssize_t lower_pread(struct lower *l, int fd, void *bytes, size_t len, uint64_t offset)
 {

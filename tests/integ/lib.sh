@@ -1,0 +1,241 @@
+# Helpers for integration scripts: `. "$(dirname "$0")/lib.sh"` first. Bash.
+# Prints "ok - NAME", "not ok - NAME", "skip - NAME: reason"; the script's exit status follows. Everything lies under $S,
+# a scratch folder that is removed at the end, together with the mounts, loop devices and processes made through here.
+# shellcheck shell=bash disable=SC2034
+set -u
+export LC_ALL=C
+repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+build=${TENANTFS_BUILD:-$repo/build/gcc}
+[[ $build == /* ]] || build=$PWD/$build
+PATH=$build/fs:$build/keymgmt:$build/tools:$PATH:/usr/sbin:/sbin
+me=$(basename "$0")
+failures=0
+user1=61001 user2=61002 # ids without an account
+
+S=$(mktemp -d "${TMPDIR:-/var/tmp}/tenantfs-${me%.*}-XXXXXX") || exit 1
+S=$(readlink -f "$S")
+chmod 755 "$S"
+K=$S/keys STORE=$S/store M=$S/mnt
+our_pids=() our_mountpoints=() our_loops=()
+
+ok() { echo "ok - $me: $*"; }
+not_ok() {
+	echo "not ok - $me: $*"
+	failures=$((failures + 1))
+}
+skip() { # name reason
+	echo "skip - $me: $1: $2"
+}
+skip_all() { # reason
+	skip "everything" "$*"
+	exit 0
+}
+
+# check NAME COMMAND...: ok when the command succeeds; its output is shown when it does not.
+check() {
+	local name=$1 out status
+	shift
+	out=$("$@" 2>&1)
+	status=$?
+	if [ $status -eq 0 ]; then
+		ok "$name"
+	else
+		not_ok "$name"
+		echo "  status $status of: $*"
+		[ -z "$out" ] || printf '%s\n' "$out" | head -n 60 | sed 's/^/  /'
+		return 1
+	fi
+}
+# check_not NAME COMMAND...: ok when it fails (but was found and not killed).
+check_not() {
+	local name=$1 out status
+	shift
+	out=$("$@" 2>&1)
+	status=$?
+	if [ $status -ne 0 ] && [ $status -lt 126 ]; then
+		ok "$name"
+	else
+		not_ok "$name"
+		echo "  status $status of: $*"
+		[ -z "$out" ] || printf '%s\n' "$out" | head -n 60 | sed 's/^/  /'
+		return 1
+	fi
+}
+# check_same NAME EXPECTED GOT
+check_same() {
+	if [ "$2" = "$3" ]; then
+		ok "$1"
+	else
+		not_ok "$1"
+		diff <(printf '%s\n' "$2") <(printf '%s\n' "$3") | head -n 40 | sed 's/^/  /'
+		return 1
+	fi
+}
+# check_status NAME STATUS PATTERN COMMAND...: exactly this exit status, one sentence on stderr that matches the
+# extended regular expression, and nothing but it.
+check_status() {
+	local name=$1 want=$2 pattern=$3 out status
+	shift 3
+	out=$("$@" 2>&1 >/dev/null </dev/null)
+	status=$?
+	if [ $status -ne "$want" ]; then
+		not_ok "$name: status $status, not $want"
+	elif ! grep -qE -- "$pattern" <<<"$out"; then
+		not_ok "$name: the sentence does not match '$pattern'"
+	else
+		ok "$name"
+		return 0
+	fi
+	printf '%s\n' "$out" | head -n 20 | sed 's/^/  /'
+	return 1
+}
+# check_errno NAME ERRNO COMMAND...: fails with the text of that errno (EACCES, ENOENT, EIO, ...).
+check_errno() {
+	local name=$1 want=$2 text out status
+	shift 2
+	text=$(/usr/bin/python3 -c 'import errno,os,sys; print("|".join(os.strerror(getattr(errno, n)) for n in sys.argv[1].split("|")))' "$want")
+	out=$("$@" 2>&1)
+	status=$?
+	if [ $status -eq 0 ] || ! grep -qE "$text" <<<"$out"; then
+		not_ok "$name: status $status, not $want"
+		printf '%s\n' "$out" | head -n 20 | sed 's/^/  /'
+		return 1
+	fi
+	ok "$name"
+}
+# wait_for SECONDS COMMAND...: until it succeeds.
+wait_for() {
+	local end=$((SECONDS + $1))
+	shift
+	until "$@" >/dev/null 2>&1; do
+		[ $SECONDS -lt $end ] || return 1
+		sleep 0.05
+	done
+}
+
+need_command() {
+	local c
+	for c in "$@"; do command -v "$c" >/dev/null || skip_all "$c is not installed"; done
+}
+need_root() { [ "$(id -u)" = 0 ] || skip_all "needs root"; }
+need_fuse() {
+	[ -c /dev/fuse ] || skip_all "there is no /dev/fuse"
+	if [ ! -w /dev/fuse ]; then skip_all "/dev/fuse may not be opened by this user"; fi
+	need_command tenantfs tenantkey tenantctl
+}
+need_loop() {
+	need_root
+	losetup -f >/dev/null 2>&1 || skip_all "no loop devices"
+}
+
+# As another user id without privileges.
+as() { # uid command...
+	local uid=$1
+	shift
+	setpriv --reuid="$uid" --regid="$uid" --clear-groups --inh-caps=-all --bounding-set=-all -- "$@"
+}
+
+# The store $STORE with keys in $K; cheap passphrase slots.
+passphrase() { # tenant: name of its passphrase file
+	local f=$S/pass-$1
+	[ -f "$f" ] || (umask 077 && printf 'correct horse of %s\n' "$1" >"$f")
+	echo "$f"
+}
+cheap=(--kdf-memory 8M --kdf-iterations 1)
+make_store() { # [option...]
+	tenantkey init "$STORE" "$@"
+}
+make_tenant() { # tenant [option...]
+	local t=$1
+	shift
+	tenantkey create "$STORE#$t" --keys "$K" --passphrase-file "$(passphrase "$t")" "${cheap[@]}" "$@"
+}
+apply_policy() { # tenant; the text on standard input
+	cat >"$S/policy-$1"
+	tenantctl policy apply "$STORE#$1" "$S/policy-$1" --keys "$K" --passphrase-file "$(passphrase "$1")"
+}
+audit() { # verb tenant [option...]
+	local verb=$1 t=$2
+	shift 2
+	tenantctl audit "$verb" "$STORE#$t" --keys "$K" --passphrase-file "$(passphrase "$t")" "$@"
+}
+
+is_mounted() { grep -qF " $(printf '%s' "$1" | sed 's/ /\\040/g') fuse.tenantfs " /proc/self/mounts; }
+# The process that serves tenant $1, from its lock file (JSON with "pid").
+daemon_of() {
+	/usr/bin/python3 -c 'import json,sys; print(json.load(open(sys.argv[1]))["pid"])' "$STORE/t/$1/lock"
+}
+# mount_tenant TENANT [MOUNTPOINT [OPTIONS]]: in the foreground of a background job; $daemon is its pid, its messages are in
+# $S/log-TENANT.
+mount_tenant() {
+	local t=$1 m=${2:-$M/$1} options=${3:-}
+	mkdir -p "$m" || return 1
+	tenantfs -f "$STORE#$t" "$m" -o "keys=$K,passfile=$(passphrase "$t")${options:+,$options}" \
+		>>"$S/log-$t" 2>&1 </dev/null &
+	daemon=$!
+	our_pids+=("$daemon")
+	our_mountpoints+=("$m")
+	local end=$((SECONDS + 60))
+	until is_mounted "$m"; do
+		if ! kill -0 "$daemon" 2>/dev/null || [ $SECONDS -ge $end ]; then
+			cat "$S/log-$t"
+			return 1
+		fi
+		sleep 0.02
+	done
+}
+# umount_tenant MOUNTPOINT [PID]: and waits for the process to end.
+umount_tenant() {
+	local m=$1 p=${2:-}
+	if [ "$(id -u)" = 0 ]; then umount "$m" || return 1; else fusermount3 -u "$m" || return 1; fi
+	[ -z "$p" ] || wait_for 30 process_ended "$p"
+}
+process_ended() { ! kill -0 "$1" 2>/dev/null || grep -q '^State:[[:space:]]*Z' "/proc/$1/status" 2>/dev/null; }
+
+# A loop device with a filesystem under $S: loop_fs NAME SIZE ext4|xfs [mount options]; mounted at $S/NAME, image $S/NAME.img.
+loop_fs() {
+	local image=$S/$1.img device
+	truncate -s "$2" "$image" || return 1
+	if [ "$3" = ext4 ]; then
+		mkfs.ext4 -q -F -E nodiscard,lazy_itable_init=0,lazy_journal_init=0 "$image" || return 1
+	else
+		mkfs."$3" -q -f -K "$image" || return 1
+	fi
+	device=$(losetup -f --show "$image") || return 1
+	our_loops+=("$device")
+	mkdir -p "$S/$1" && mount -o "nodiscard${4:+,$4}" "$device" "$S/$1" || return 1
+	our_mountpoints+=("$S/$1")
+}
+
+cleanup() {
+	local i p m
+	cd /
+	for ((i = ${#our_mountpoints[@]} - 1; i >= 0; i--)); do
+		m=${our_mountpoints[i]}
+		while grep -qF " $m " /proc/self/mounts; do
+			umount "$m" 2>/dev/null || fusermount3 -uq "$m" 2>/dev/null || umount -l "$m" 2>/dev/null ||
+				fusermount3 -uzq "$m" 2>/dev/null || break
+		done
+	done
+	for p in "${our_pids[@]}"; do
+		[ -n "$p" ] && ! process_ended "$p" && wait_for 5 process_ended "$p"
+		process_ended "$p" || kill "$p" 2>/dev/null
+		process_ended "$p" || wait_for 5 process_ended "$p" || kill -9 "$p" 2>/dev/null
+	done
+	for p in "${our_loops[@]}"; do losetup -d "$p" 2>/dev/null; done
+	[ "${KEEP:-}" ] || rm -rf --one-file-system "$S"
+}
+finish() {
+	local status=$?
+	trap - EXIT
+	# Under `check/selftest` and sanitizers the daemon's own complaints count too.
+	if grep -lqE 'ERROR: (Address|Leak)Sanitizer|runtime error:' "$S"/log-* 2>/dev/null; then
+		not_ok "a sanitizer complained"
+		grep -hE -A30 'ERROR: (Address|Leak)Sanitizer|runtime error:' "$S"/log-* | head -n 80 | sed 's/^/  /'
+	fi
+	cleanup
+	[ $status -eq 0 ] && [ $failures -eq 0 ]
+	exit
+}
+trap finish EXIT
+trap 'exit 1' INT TERM HUP

@@ -1,0 +1,105 @@
+#include "fs/gate/fold.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <xxhash.h>
+
+struct slot {
+	uint64_t key;   /* 0: free */
+	time_t since;   /* CLOCK_MONOTONIC seconds of the record that was written */
+	uint32_t count; /* denials since then */
+	enum op op;
+	int error;
+	unsigned acts;
+	struct op_caller caller;
+	char *path;
+};
+
+struct fold {
+	pthread_mutex_t lock; /* guards slots */
+	struct slot slots[FOLD_SLOTS];
+};
+
+struct fold *fold_new(void)
+{
+	struct fold *f = calloc(1, sizeof(*f));
+	if (f)
+		pthread_mutex_init(&f->lock, NULL);
+	return f;
+}
+
+void fold_free(struct fold *f)
+{
+	if (!f)
+		return;
+	for (size_t i = 0; i < FOLD_SLOTS; i++)
+		free(f->slots[i].path);
+	pthread_mutex_destroy(&f->lock);
+	free(f);
+}
+
+static time_t monotonic_seconds(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec;
+}
+
+static uint64_t key_of(const struct audit_event *e)
+{
+	const uint64_t fixed[4] = {e->op, e->caller.uid, e->acts, (uint64_t)(unsigned)e->error};
+	uint64_t seed = XXH3_64bits(fixed, sizeof(fixed));
+	uint64_t key = XXH3_64bits_withSeed(e->path ? e->path : "", e->path ? strlen(e->path) : 0, seed);
+	return key ? key : 1;
+}
+
+/* The key alone must not decide: a path can be made to collide. */
+static bool same_text(const char *a, const char *b)
+{
+	return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+bool fold_denial(struct fold *f, const struct audit_event *e)
+{
+	uint64_t key = key_of(e);
+	struct slot *s = &f->slots[key % FOLD_SLOTS];
+	bool folded = false;
+	pthread_mutex_lock(&f->lock);
+	if (s->key == key && same_text(s->path, e->path) &&
+		monotonic_seconds() - s->since < FOLD_SECONDS) {
+		s->count++;
+		folded = true;
+	} else if (s->count == 0) {
+		free(s->path);
+		*s = (struct slot){.key = key, .since = monotonic_seconds(), .op = e->op, .error = e->error,
+			.acts = e->acts, .caller = e->caller, .path = e->path ? strdup(e->path) : NULL};
+	}
+	pthread_mutex_unlock(&f->lock);
+	return folded;
+}
+
+void fold_flush(struct fold *f, struct audit *a, bool all)
+{
+	time_t now = monotonic_seconds();
+	for (size_t i = 0; i < FOLD_SLOTS; i++) {
+		pthread_mutex_lock(&f->lock);
+		struct slot s = f->slots[i];
+		bool over = s.key && (all || now - s.since >= FOLD_SECONDS);
+		if (over)
+			f->slots[i] = (struct slot){0};
+		pthread_mutex_unlock(&f->lock);
+		if (!over)
+			continue;
+		struct audit_event event = {.kind = AUDIT_ACCESS, .op = s.op, .error = s.error,
+			.acts = s.acts, .caller = s.caller, .login_uid = (uid_t)-1, .session = UINT32_MAX,
+			.path = s.path, .count = s.count};
+		/* A record that cannot be written marks the log broken: nothing more to do here. */
+		bool written = !s.count || audit_write(a, &event, true) == 0;
+		free(s.path);
+		if (!written)
+			break;
+	}
+}

@@ -1,6 +1,7 @@
 /*
- * Sealing and opening. The hot path (one call a 4096-byte block) allocates nothing: each thread keeps a few libcrypto
- * contexts with expanded keys, found by the secret's id, which is never reused.
+ * Sealing and opening. The hot path (one call a 4096-byte block) allocates nothing: each thread
+ * keeps a few libcrypto contexts with expanded keys, found by the secret's id, which is never
+ * reused.
  */
 #include <openssl/core_names.h>
 #include <openssl/evp.h>
@@ -71,8 +72,8 @@ int crypto_aead_init(void)
 static struct stock *stock_new(void)
 {
 	_Static_assert(sizeof(struct stock) == STOCK_PAGE, "one page");
-	void *p = mmap(
-		NULL, STOCK_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *p =
+		mmap(NULL, STOCK_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (p == MAP_FAILED)
 		return NULL;
 	if (madvise(p, STOCK_PAGE, MADV_WIPEONFORK) < 0) {
@@ -124,7 +125,8 @@ bool crypto_aead_stock(void *bytes, size_t len)
 }
 
 /* A context that holds key, ready for the nonce. 0, -ENOMEM, -EIO. */
-static int gcm_start(const struct secret *key, const uint8_t *nonce, bool seal, EVP_CIPHER_CTX **ret)
+static int gcm_start(
+	const struct secret *key, const uint8_t *nonce, bool seal, EVP_CIPHER_CTX **ret)
 {
 	struct thread_state *t = mine();
 	if (!t)
@@ -136,7 +138,7 @@ static int gcm_start(const struct secret *key, const uint8_t *nonce, bool seal, 
 		return -ENOMEM;
 	c->id = 0; /* until it worked */
 	if (EVP_CipherInit_ex2(c->ctx, EVP_CIPHER_CTX_get0_cipher(c->ctx) ? NULL : gcm_cipher,
-			known ? NULL : secret_peek(key), nonce, seal, NULL) != 1)
+		    known ? NULL : secret_peek(key), nonce, seal, NULL) != 1)
 		return -EIO;
 	c->id = id;
 	*ret = c->ctx;
@@ -205,8 +207,8 @@ static int xchacha_open(const struct secret *key, const uint8_t *nonce, const ui
 }
 
 int crypto_seal(enum crypto_suite suite, const struct secret *key, const uint8_t nonce[static 12],
-	const uint8_t nonce_suffix[static 12], const void *ad, size_t ad_len, const void *in, size_t len,
-	void *out, uint8_t tag[static CRYPTO_TAG_LEN])
+	const uint8_t nonce_suffix[static 12], const void *ad, size_t ad_len, const void *in,
+	size_t len, void *out, uint8_t tag[static CRYPTO_TAG_LEN])
 {
 	if (secret_len(key) != KEY_LEN || len > INT_MAX || ad_len > INT_MAX)
 		return -EIO;
@@ -221,8 +223,8 @@ int crypto_seal(enum crypto_suite suite, const struct secret *key, const uint8_t
 }
 
 int crypto_open(enum crypto_suite suite, const struct secret *key, const uint8_t nonce[static 12],
-	const uint8_t nonce_suffix[static 12], const void *ad, size_t ad_len, const void *in, size_t len,
-	void *out, const uint8_t tag[static CRYPTO_TAG_LEN])
+	const uint8_t nonce_suffix[static 12], const void *ad, size_t ad_len, const void *in,
+	size_t len, void *out, const uint8_t tag[static CRYPTO_TAG_LEN])
 {
 	if (secret_len(key) != KEY_LEN || len > INT_MAX || ad_len > INT_MAX)
 		return -EIO;
@@ -236,7 +238,8 @@ int crypto_open(enum crypto_suite suite, const struct secret *key, const uint8_t
 	return r;
 }
 
-/* libcrypto's SIV context serves one message and takes the key anew for the next. 0, -ENOMEM, -EIO. */
+/* libcrypto's SIV context serves one message and takes the key anew for the next. 0, -ENOMEM, -EIO.
+ */
 static int siv_start(const struct secret *key, bool seal, EVP_CIPHER_CTX **ret)
 {
 	struct thread_state *t = mine();
@@ -245,14 +248,14 @@ static int siv_start(const struct secret *key, bool seal, EVP_CIPHER_CTX **ret)
 	if (secret_len(key) != 64)
 		return -EIO;
 	if (EVP_CipherInit_ex2(t->siv, EVP_CIPHER_CTX_get0_cipher(t->siv) ? NULL : siv_cipher,
-			secret_peek(key), NULL, seal, NULL) != 1)
+		    secret_peek(key), NULL, seal, NULL) != 1)
 		return -EIO;
 	*ret = t->siv;
 	return 0;
 }
 
-int crypto_siv_seal(const struct secret *key, const void *ad, size_t ad_len, const void *in, size_t len,
-	uint8_t *out)
+int crypto_siv_seal(const struct secret *key, const void *ad, size_t ad_len, const void *in,
+	size_t len, uint8_t *out)
 {
 	EVP_CIPHER_CTX *ctx;
 	uint8_t none[16];

@@ -18,9 +18,9 @@ int crypto_pwhash_run(const struct secret *passphrase, const struct crypto_pwhas
 	AUTO_SECRET *key = secret_new(KEY_LEN);
 	if (!key)
 		return -ENOMEM;
-	if (crypto_pwhash_argon2id(secret_bytes(key), KEY_LEN, (const char *)secret_peek(passphrase),
-			secret_len(passphrase), parameters->salt, iterations, (size_t)kib * 1024,
-			crypto_pwhash_argon2id_ALG_ARGON2ID13) < 0)
+	if (crypto_pwhash_argon2id(secret_bytes(key), KEY_LEN,
+		    (const char *)secret_peek(passphrase), secret_len(passphrase), parameters->salt,
+		    iterations, (size_t)kib * 1024, crypto_pwhash_argon2id_ALG_ARGON2ID13) < 0)
 		return -ENOMEM;
 	*ret_key = key;
 	key = NULL;
@@ -48,14 +48,16 @@ int crypto_pwhash_calibrate(unsigned milliseconds, uint64_t memory_kib, struct c
 	const uint64_t least_kib = 8192;
 	struct crypto_pwhash p = {.iterations = 1, .memory_kib = memory_kib};
 	int64_t first = run_time(&p);
-	/* Memory is worth more than iterations against special hardware: it gives way only when it must. */
+	/* Memory is worth more than iterations against special hardware: it gives way only when it
+	 * must. */
 	while ((first == -ENOMEM || first > milliseconds) && p.memory_kib / 2 >= least_kib) {
 		p.memory_kib /= 2;
 		first = run_time(&p);
 	}
 	if (first < 0)
 		return (int)first;
-	/* The first iteration also pays for the memory's page faults, so the others are timed alone. */
+	/* The first iteration also pays for the memory's page faults, so the others are timed
+	 * alone. */
 	p.iterations = 2;
 	int64_t both = run_time(&p);
 	if (both < 0)
@@ -95,7 +97,7 @@ int crypto_box_open_with(const uint8_t public_key[static KEY_LEN], const struct 
 	if (!out)
 		return -ENOMEM;
 	if (crypto_box_seal_open(
-			secret_bytes(out), in, in_len, public_key, secret_peek(secret_key)) < 0)
+		    secret_bytes(out), in, in_len, public_key, secret_peek(secret_key)) < 0)
 		return -EBADMSG;
 	*ret = out;
 	out = NULL;

@@ -12,8 +12,8 @@
 #include <unistd.h>
 
 #define SECRET_MAX 65536
-#define SMALL_LEN 64      /* secrets up to this long share pages */
-#define SLAB_BYTES 16384  /* locked at a time: ordinary users may lock only a few MiB */
+#define SMALL_LEN 64     /* secrets up to this long share pages */
+#define SLAB_BYTES 16384 /* locked at a time: ordinary users may lock only a few MiB */
 #define MAP_PAGE 4096
 
 /* The struct itself is public; only `bytes` points into locked memory. */
@@ -173,10 +173,11 @@ int secret_harden_process(void)
 		return -errno;
 	if (prctl(PR_SET_DUMPABLE, 0) < 0)
 		return -errno;
-	/* A sanitizer's shadow memory cannot be locked, and some containers forbid it: secrets are locked one
-	 * by one anyway, so that this is a second layer and its refusal no reason not to start. */
-	if (geteuid() == 0 && mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0 && errno != ENOMEM &&
-		errno != EPERM && errno != EINVAL)
+	/* A sanitizer's shadow memory cannot be locked, and some containers forbid it: secrets are
+	 * locked one by one anyway, so that this is a second layer and its refusal no reason not to
+	 * start. */
+	if (geteuid() == 0 && mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0 &&
+		errno != ENOMEM && errno != EPERM && errno != EINVAL)
 		return -errno;
 	return 0;
 }

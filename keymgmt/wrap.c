@@ -35,8 +35,8 @@ int wrap_seal(enum crypto_suite suite, const struct secret *wrapping_key, const 
 	int r = key_check_value(wrapping_key, ad, ad_len, wrap + AT_KCV);
 	if (r < 0)
 		return r;
-	r = crypto_seal(suite, wrapping_key, wrap + AT_NONCE, nonce_suffix, ad, ad_len, secret_peek(key),
-		KEY_LEN, wrap + AT_KEY, wrap + AT_TAG);
+	r = crypto_seal(suite, wrapping_key, wrap + AT_NONCE, nonce_suffix, ad, ad_len,
+		secret_peek(key), KEY_LEN, wrap + AT_KEY, wrap + AT_TAG);
 	if (r < 0)
 		return r;
 	memcpy(ret_wrap, wrap, WRAP_LEN);
@@ -58,8 +58,8 @@ int wrap_open(enum crypto_suite suite, const struct secret *wrapping_key, const 
 	AUTO_SECRET *key = secret_new(KEY_LEN);
 	if (!key)
 		return -ENOMEM;
-	r = crypto_open(suite, wrapping_key, wrap + AT_NONCE, nonce_suffix, ad, ad_len, wrap + AT_KEY,
-		KEY_LEN, secret_bytes(key), wrap + AT_TAG);
+	r = crypto_open(suite, wrapping_key, wrap + AT_NONCE, nonce_suffix, ad, ad_len,
+		wrap + AT_KEY, KEY_LEN, secret_bytes(key), wrap + AT_TAG);
 	if (r < 0)
 		return r;
 	*ret_key = key;

@@ -17,6 +17,9 @@ struct dir {
 	unsigned refs;             /* atomic */
 };
 
+/* Text of a record with two bindings, and its zero byte (docs/format.md, "Directories"). */
+#define DIR_RECORD_MAX 69
+
 /* The tenant's root directory. -EBADMSG (after an alarm) when its record does not verify. */
 MUST_USE int dir_open_root(const struct store *s, struct dir **ret);
 /*
@@ -30,10 +33,23 @@ static inline void dir_auto(struct dir **d)
 {
 	dir_put(*d);
 }
-/* Writes a fresh `.dir` into the empty lower directory fd: for mkdir, and for the root (parent NULL, lower ""). */
+/*
+ * Writes a fresh `.dir` into the empty lower directory fd: for mkdir, and for the root (parent NULL, lower "").
+ * -EEXIST when it has one. The parent's lock is held.
+ */
 MUST_USE int dir_init(const struct store *s, int fd, const struct dir *parent, const char *lower);
-/* Replaces the record of d by one bound to (parent, lower) and, when second_parent is given, to that too. */
+/*
+ * Replaces the record of d by one bound to (parent, lower) and, when second_parent is given, to that too. Times
+ * stay. The lock of the directory d lies in is held. On failure the old record stands.
+ */
 MUST_USE int dir_rebind(struct dir *d, const struct dir *parent, const char *lower,
 	const struct dir *second_parent, const char *second_lower);
+/*
+ * Makes d ready to be removed: orphan sidecars and then the record go; ret_record is its text. -ENOTEMPTY when anything
+ * else is in it. d->lock and that of its parent are held. On failure the record is as before.
+ */
+MUST_USE int dir_clear(struct dir *d, char ret_record[static DIR_RECORD_MAX]);
+/* d stays after all: the record that dir_clear took away. 0, or -errno of the lower call. */
+MUST_USE int dir_restore(struct dir *d, const char *record);
 
 #endif

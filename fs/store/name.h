@@ -23,6 +23,12 @@ MUST_USE int name_seal(const struct dir *d, const char *plain, struct name *ret)
 /* The plaintext of an entry of d. Reads the sidecar of a long one. -EBADMSG when it is not one of
  * d's names (no alarm: the caller decides); -ENOENT sidecar missing. */
 MUST_USE int name_open(const struct dir *d, const char *lower, char ret_plain[NAME_PLAIN_MAX + 1]);
+/*
+ * Before n->lower is made in d (or renamed to): the sidecar of a long name stands; nothing for a short one. And after
+ * an entry was removed or not made after all: its sidecar goes, unless the entry is there. d->lock held for both.
+ */
+MUST_USE int name_prepare(const struct dir *d, const struct name *n);
+void name_forget(const struct dir *d, const char *lower);
 /* ".dir" and sidecars: what is never listed or counted. */
 bool name_is_internal(const char *lower);
 

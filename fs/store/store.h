@@ -34,7 +34,11 @@ struct store {
 	pthread_mutex_t rename_lock;
 };
 
-int store_init(struct store *s, struct lower *l, const struct keyring *keys, int tenant_fd);
+/*
+ * Opens tenant_fd/root and fills s; trash and the alarm are the caller's to set, before threads start. 0 or -errno of the
+ * lower openat, then s is untouched. store_done closes what it opened.
+ */
+MUST_USE int store_init(struct store *s, struct lower *l, const struct keyring *keys, int tenant_fd);
 void store_done(struct store *s);
 /* Reports an alarm and returns -EBADMSG. */
 int store_alarm(const struct store *s, const struct store_alarm *alarm);

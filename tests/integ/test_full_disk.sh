@@ -1,0 +1,41 @@
+#!/bin/bash
+# tests/run: core timeout=120 alone
+# A full disk: the application gets ENOSPC, nothing is lost, everything can be deleted, and it works again.
+. "$(dirname "$0")/lib.sh"
+need_loop
+need_fuse
+
+loop_fs disk 96M ext4 || exit 1
+STORE=$S/disk/store
+make_store || exit 1
+make_tenant acme --owner root || exit 1
+mount_tenant acme "$M" || { not_ok "mounts"; exit 1; }
+head -c 3000000 /dev/urandom >"$S/precious"
+cp "$S/precious" "$M/precious"
+check_errno "filling it ends in ENOSPC" ENOSPC dd if=/dev/zero of="$M/fill" bs=64k
+i=0
+while cp "$S/precious" "$M/more$i" 2>/dev/null; do i=$((i + 1)); done
+for n in a b c d; do echo small >"$M/small-$n" 2>/dev/null; done
+check "what was there is unharmed" cmp "$S/precious" "$M/precious"
+check "it can still be listed" ls -l "$M"
+check "and deleted" rm "$M/fill" "$M"/more*
+space() { head -c 5000000 /dev/zero >"$M/again"; }
+check "then there is space again" wait_for 30 space
+check "and it works again" cmp -n 5000000 /dev/zero "$M/again"
+check "unmounts" umount_tenant "$M" "$daemon"
+# Full from outside while unmounted.
+dd if=/dev/zero of="$S/disk/hog" bs=64k 2>/dev/null
+if mount_tenant acme "$M" >"$S/out" 2>&1; then
+	ok "it mounts on a full disk"
+	check "and can be read" cmp "$S/precious" "$M/precious"
+	check "and emptied" rm "$M/again" "$M/precious"
+	check "and unmounts" umount_tenant "$M" "$daemon"
+else
+	wait "$daemon"
+	check_same "mounting on a full disk says so" 11 $?
+	sed 's/^/  /' "$S/out"
+fi
+rm "$S/disk/hog"
+mount_tenant acme "$M" || { not_ok "mounts when there is space"; exit 1; }
+check "it works when there is space" space
+umount_tenant "$M" "$daemon"

@@ -1,6 +1,6 @@
 /*
- * What is freed: moved to trash/, overwritten, then unlinked (docs/erase.md). Works on lower files only, without keys.
- * Thread-safe. One eraser thread a tenant.
+ * What is freed: moved to trash/, overwritten, then unlinked (docs/erase.md). Works on lower files
+ * only, without keys. Thread-safe. One eraser thread a tenant.
  */
 #ifndef ERASE_TRASH_H
 #define ERASE_TRASH_H
@@ -20,41 +20,49 @@ struct trash_receipt {
 	uint64_t bytes;      /* overwritten */
 	const char *method;  /* "overwritten", "never on disk", "key destroyed" */
 	enum trash_assurance assurance;
-	int error;           /* 0, or -errno: still in the trash, tried again at the next mount */
+	int error; /* 0, or -errno: still in the trash, tried again at the next mount */
 };
 
 struct trash_options {
-	bool sync;                    /* -o erase=sync: trash_take returns when the bytes are overwritten */
+	bool sync; /* -o erase=sync: trash_erase returns when the bytes are overwritten */
 	enum trash_assurance require; /* refuse to open below this; 'C' accepts all */
-	/* Called by the eraser without locks held. */
+	/* Without trash locks held: by the eraser's thread, with `sync` by the caller of
+	 * trash_erase. May be NULL. */
 	void (*receipt)(void *context, const struct trash_receipt *receipt);
 	void *context;
 };
 
-/* lower and the descriptors are borrowed. -EOPNOTSUPP with a sentence when the filesystem's assurance is below `require`. */
-MUST_USE int trash_open(struct lower *l, int trash_fd, const struct trash_options *o, struct trash **ret,
-	struct err *e);
+/* lower and the descriptors are borrowed. -EOPNOTSUPP with a sentence when the filesystem's
+ * assurance is below `require`. */
+MUST_USE int trash_open(struct lower *l, int trash_fd, const struct trash_options *o,
+	struct trash **ret, struct err *e);
 /* Queues what an earlier run left; the count. Then starts the thread. */
 MUST_USE int trash_resume(struct trash *t);
-/* Finishes what is queued (at most timeout_ms, -1 without limit), stops the thread, frees. What is left stays for the next mount. */
+/* Finishes what is queued (at most timeout_ms, -1 without limit), stops the thread, frees. What is
+ * left stays for the next mount. */
 void trash_close(struct trash *t, int timeout_ms);
 
 /* A fresh unused name. */
 void trash_name(struct trash *t, char ret[static TRASH_NAME_LEN]);
-/* Moves dirfd/name there (renameat); ret: its name there. The parent is fsynced before anything is overwritten. */
-MUST_USE int trash_move(struct trash *t, int dirfd, const char *name, char ret[static TRASH_NAME_LEN]);
+/* Moves dirfd/name there (renameat); ret: its name there. The parent is fsynced before anything is
+ * overwritten. */
+MUST_USE int trash_move(
+	struct trash *t, int dirfd, const char *name, char ret[static TRASH_NAME_LEN]);
 /* As a second link, before a rename replaces dirfd/name. */
-MUST_USE int trash_link(struct trash *t, int dirfd, const char *name, char ret[static TRASH_NAME_LEN]);
+MUST_USE int trash_link(
+	struct trash *t, int dirfd, const char *name, char ret[static TRASH_NAME_LEN]);
 /* The replacing rename failed: drops the link again. */
 void trash_unlink(struct trash *t, const char *name);
-/* Erase it now. parent_fd: the directory it left (duplicated inside), -1 when durable already. With a link count above 1 only our link goes. */
+/* Erase it now. parent_fd: the directory it left (duplicated inside), -1 when durable already. With
+ * a link count above 1 only our link goes. */
 void trash_erase(struct trash *t, const char *name, int parent_fd);
 
 struct trash_status {
-	uint64_t files, bytes;         /* waiting */
+	uint64_t files, bytes;           /* waiting */
 	uint64_t done_files, done_bytes; /* since mount */
+	uint64_t failed_files;           /* since mount; still in the trash */
 	enum trash_assurance assurance;
-	char why[128];                 /* reason of the assurance */
+	char why[128]; /* reason of the assurance */
 };
 void trash_status(struct trash *t, struct trash_status *ret);
 /* Bytes that statfs may count as free. */
@@ -62,7 +70,8 @@ uint64_t trash_backlog(struct trash *t);
 /* Waits until the queue is empty or timeout_ms passed. 0 or -ETIMEDOUT. */
 MUST_USE int trash_drain(struct trash *t, int timeout_ms);
 
-/* Overwrite of one open file as steps 3 to 6 of docs/erase.md, for old policies, log segments and tests. */
+/* Overwrite of one open file as steps 3 to 6 of docs/erase.md, for old policies, log segments and
+ * tests. */
 MUST_USE int trash_overwrite(struct lower *l, int fd, struct trash_receipt *ret);
 
 #endif

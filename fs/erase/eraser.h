@@ -1,0 +1,39 @@
+/* One name in the trash, from the check of its links to the receipt. Thread-safe as far as `links`
+ * goes. */
+#ifndef ERASE_ERASER_H
+#define ERASE_ERASER_H
+
+#include "fs/erase/assurance.h"
+#include "fs/erase/overwrite.h"
+
+#include <pthread.h>
+
+struct eraser {
+	struct lower *lower;
+	int trash_fd;
+	struct assurance assurance; /* of the filesystem */
+	/* Two names of one file, looked at together, would each take the other for the one that
+	 * stays. */
+	pthread_mutex_t links;
+};
+
+enum eraser_outcome {
+	ERASER_ERASED = 1, /* the receipt is to be given, also with an error in it */
+	ERASER_DROPPED =
+		0, /* another name exists, or it is no regular file, or gone: only our link went */
+};
+
+/*
+ * o: with the same lower. settle: make the file's own removal durable first, when its former
+ * directory could not be. Returns enum eraser_outcome or -errno, then the file is still in the
+ * trash and ret->error says the same; -ECANCELED when *o->stop became true.
+ */
+MUST_USE int eraser_run(struct eraser *e, const struct overwrite *o, const char *name, bool settle,
+	struct trash_receipt *ret);
+
+/* Steps 3 to 6 on an open file, and how sure one may be of them. 0 or -errno, which is in
+ * ret->error too. */
+MUST_USE int eraser_overwrite(const struct assurance *assurance, const struct overwrite *o, int fd,
+	struct trash_receipt *ret);
+
+#endif

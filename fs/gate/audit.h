@@ -52,11 +52,16 @@ MUST_USE int audit_create(struct lower *l, int tenant_fd, struct keyring *k, str
 MUST_USE int audit_open(struct lower *l, int tenant_fd, const struct keyring *k,
 	const struct audit_options *o, struct audit **ret, struct err *e);
 /*
- * On the log when it returns 0. -EIO (and from then on always -EIO, after one log_say) when the segment is not the file with its name
- * and link count 1 any more, or cannot be written: the caller must refuse what it was about to allow.
+ * On the log when it returns 0. Otherwise nothing of it is, and the caller must refuse what it was about to allow:
+ * -EIO (and from then on always -EIO, after one log_say) when the segment is not the file with its name and link count 1
+ * any more, or cannot be written; -ENOSPC, -EDQUOT the disk is full (the log goes on once there is room); -ENOMEM.
  * `reserve`: this record may use the preallocated reserve when the disk is full (removals, alarms, unmount).
+ * A heartbeat carries the chain's head and is flushed to the disk with all before it.
  */
 MUST_USE int audit_write(struct audit *a, const struct audit_event *event, bool reserve);
+/* audit_write of a heartbeat, from the reserve if need be. */
+MUST_USE int audit_heartbeat(struct audit *a);
+/* Of the last record written; 0 before the first. */
 uint64_t audit_sequence(const struct audit *a);
 bool audit_broken(const struct audit *a);
 /* Writes the end record and frees. */

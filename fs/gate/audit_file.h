@@ -1,0 +1,22 @@
+/* Segments of the audit trail as files of the folder audit (docs/audit.md, "Segment"). */
+#ifndef GATE_AUDIT_FILE_H
+#define GATE_AUDIT_FILE_H
+
+#include "fs/gate/audit_segment.h"
+#include "fs/lower/lower.h"
+
+/*
+ * A whole segment. *ret: malloc'd, with a spare byte behind len. -ENOENT; -EFBIG beyond AUDIT_SEGMENT_MAX or not a regular
+ * file; -ENOMEM; -errno of the calls.
+ */
+MUST_USE int audit_file_read(struct lower *l, int dir_fd, const char *name, uint8_t **ret, size_t *ret_len);
+/*
+ * Creates the file "new" (replacing what a stop left) with room for a header, and locks it: readers know by the lock that a
+ * segment without an end is being written. Its descriptor, or -errno.
+ */
+MUST_USE int audit_file_make(struct lower *l, int dir_fd);
+/* The header into fd, the file "new" to its name; durable when it returns 0. */
+MUST_USE int audit_file_publish(struct lower *l, int dir_fd, int fd, const char *name,
+	const uint8_t header[static AUDIT_HEADER_LEN]);
+
+#endif

@@ -141,14 +141,16 @@ passphrase() { # tenant: name of its passphrase file
 	[ -f "$f" ] || (umask 077 && printf 'correct horse of %s\n' "$1" >"$f")
 	echo "$f"
 }
-cheap=(--kdf-memory 8M --kdf-iterations 1)
+cheap=(--pbkdf-memory 8192 --pbkdf-force-iterations 1)
+small=(--journal-size 1M)
 make_store() { # [option...]
-	tenantkey init "$STORE" "$@"
+	tenantkey init -q "$STORE" "$@"
 }
 make_tenant() { # tenant [option...]
 	local t=$1
 	shift
-	tenantkey create "$STORE#$t" --keys "$K" --passphrase-file "$(passphrase "$t")" "${cheap[@]}" "$@"
+	tenantkey create "$STORE#$t" -q --keys "$K" --new-passphrase-file "$(passphrase "$t")" "${cheap[@]}" \
+		"${small[@]}" "$@"
 }
 apply_policy() { # tenant; the text on standard input
 	cat >"$S/policy-$1"

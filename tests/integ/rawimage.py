@@ -146,7 +146,7 @@ class Samples:
         return len(self.pieces)
 
 
-def write_like_sealed(path, size, holes=False, sync=True):
+def write_like_sealed(path, size, holes=False):
     """A file as the store makes them, for the eraser: header page and random bytes. Its file id in hex."""
     file_id = os.urandom(16)
     header = bytearray(os.urandom(PAGE))
@@ -157,6 +157,5 @@ def write_like_sealed(path, size, holes=False, sync=True):
         for i in range(0, size, 64 << 10):
             f.seek(at + i * (4 if holes else 1))
             f.write(body[i : i + (64 << 10)])
-        if sync:
-            os.fsync(f.fileno())
+        os.fsync(f.fileno())
     return file_id.hex()

@@ -84,7 +84,7 @@ mkdir -m 755 "$U" && chown "$user1:$user1" "$U"
 (umask 077 && echo "of the user" >"$U/pass") && chown "$user1:$user1" "$U/pass"
 user_setup() {
 	as "$user1" tenantkey init "$U/store" &&
-		as "$user1" tenantkey create "$U/store#own" --keys "$U/keys" --passphrase-file "$U/pass" "${cheap[@]}" \
+		as "$user1" tenantkey create "$U/store#own" --keys "$U/keys" --new-passphrase-file "$U/pass" "${cheap[@]}" \
 			--owner "#$user1" && as "$user1" mkdir "$U/mnt"
 }
 check "an ordinary user makes a store of his own" user_setup

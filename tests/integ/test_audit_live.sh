@@ -1,0 +1,121 @@
+#!/bin/bash
+# tests/run: core timeout=120
+# The log of a live mount: written before the open returns, fail closed, verifiable.
+. "$(dirname "$0")/lib.sh"
+need_root
+need_fuse
+
+make_store || exit 1
+make_tenant acme --owner root || exit 1
+apply_policy acme <<E || exit 1
+tenant acme
+permit admin: user:root to any on /**
+E
+L=$STORE/t/acme/audit
+segments() { ls "$L" | grep -E '^[0-9]{8}\.seg$'; }
+remount() { mount_tenant acme "$M" || { not_ok "mounts"; exit 1; }; }
+
+remount
+echo one >"$M/file"
+before=$(audit export acme | wc -l)
+cat "$M/file" >/dev/null
+after=$(audit export acme | wc -l)
+check "an open is on the log while the file system is mounted" test "$after" -gt "$before"
+check "a verifier finds the live log intact or not yet ended" bash -c '"$@"; s=$?; [ $s = 0 ] || [ $s = 2 ]' _ \
+	tenantctl audit verify "$STORE#acme" --keys "$K" --passphrase-file "$(passphrase acme)"
+if command -v strace >/dev/null; then
+	strace -f -qq -s 8 -e trace=write,pwrite64,pwritev,writev -o "$S/trace" -p "$daemon" >/dev/null 2>&1 &
+	tracer=$!
+	our_pids+=("$tracer")
+	wait_for 5 grep -q "TracerPid:[[:space:]]*$tracer" "/proc/$daemon/status"
+	cat "$M/file" >/dev/null
+	kill "$tracer" && wait "$tracer" 2>/dev/null
+	segment_fd=$(ls -l "/proc/$daemon/fd" | awk '/audit\/[0-9]+\.seg/ {print $9; exit}')
+	fuse_fd=$(ls -l "/proc/$daemon/fd" | awk '/\/dev\/fuse/ {print $9; exit}')
+	order=$(awk -v s="(${segment_fd:-x}," -v f="(${fuse_fd:-x}," 'index($0, s) {printf "L"} index($0, f) {printf "r"}' "$S/trace")
+	check "seen by strace: the record is written before the reply ($order)" grep -q 'Lr' <<<"$order"
+else
+	skip "seen by strace: the record is written before the reply" "strace is not installed"
+fi
+umount_tenant "$M" "$daemon"
+audit verify acme >"$S/out" 2>&1
+check_same "verify after an orderly end: 0" 0 $?
+
+# Fail closed.
+closed() { # name: after this nothing opens any more
+	check_errno "$1: an open gets EIO" EIO cat "$M/file"
+	check_errno "$1: a create gets EIO" EIO touch "$M/new-$RANDOM"
+	check_errno "$1: and it stays so" EIO cat "$M/file"
+	umount "$M"
+	wait_for 20 process_ended "$daemon"
+}
+live() { segments | tail -n 1; }
+cp -a "$L" "$S/log-good"
+restore() { rm -rf "$L" && cp -a "$S/log-good" "$L"; }
+
+remount
+rm "$L/$(live)"
+closed "the live segment deleted"
+audit verify acme >"$S/out" 2>&1
+check "verify afterwards is not 0" test $? -ne 0
+restore
+remount
+mv "$L/$(live)" "$L/moved"
+closed "the live segment renamed"
+restore
+remount
+s=$(live)
+mv "$L/$s" "$L/moved" && cp "$L/moved" "$L/$s"
+closed "the live segment replaced by a copy"
+restore
+remount
+ln "$L/$(live)" "$L/second"
+closed "a second link to the live segment"
+restore
+
+# verify: 0 intact, 1 broken, 2 unclean end.
+remount
+echo two >"$M/file2"
+kill -KILL "$daemon"
+wait "$daemon" 2>/dev/null
+umount "$M"
+audit verify acme >"$S/out" 2>&1
+check_same "verify after SIGKILL: 2, unclean end" 2 $?
+remount
+echo three >"$M/file3"
+umount_tenant "$M" "$daemon"
+audit verify acme >"$S/out" 2>&1
+check "verify after the next mount: the unclean end was signed for" test $? -ne 1
+cp -a "$L" "$S/log-later"
+broken() { # name command...: damages and restores
+	local name=$1
+	shift
+	"$@"
+	audit verify acme >"$S/out" 2>&1
+	check_same "verify: 1, $name" 1 $?
+	rm -rf "$L" && cp -a "$S/log-later" "$L"
+}
+flip_at() { printf '\xff' | dd of="$1" bs=1 seek="$2" conv=notrunc status=none; }
+one=$L/$(segments | head -n 1)
+size=$(stat -c %s "$one")
+broken "a changed byte in the middle" flip_at "$one" $((size / 2))
+broken "a changed byte in the header" flip_at "$one" 40
+broken "a segment cut off" truncate -s $((size - 100)) "$one"
+broken "a segment removed" rm "$L/$(segments | sed -n 2p)"
+broken "the first segment removed" rm "$one"
+swap() { mv "$1" "$S/x" && mv "$2" "$1" && mv "$S/x" "$2"; }
+broken "two segments swapped" swap "$one" "$L/$(segments | sed -n 2p)"
+audit verify acme >"$S/out" 2>&1
+check "verify: what was put back is not broken" test $? -ne 1
+audit export acme >"$S/ocsf" && check "export is JSON Lines of OCSF" /usr/bin/python3 - "$S/ocsf" <<'E'
+import json, sys
+rows = [json.loads(line) for line in open(sys.argv[1])]
+files = [r for r in rows if r["class_uid"] == 1001]
+assert files
+for r in rows:
+    assert r["type_uid"] == r["class_uid"] * 100 + r["activity_id"], r
+    assert r["metadata"]["version"].startswith("1."), r["metadata"]
+    assert isinstance(r["time"], int) and isinstance(r["metadata"]["sequence"], int)
+for r in files:
+    assert "file" in r and "actor" in r, r
+E

@@ -1,0 +1,80 @@
+#!/bin/bash
+# tests/run: core timeout=120
+# Rotation: data stays, the old keyring and the headers of deleted files open nothing any more.
+. "$(dirname "$0")/lib.sh"
+need_root
+need_fuse
+
+make_store || exit 1
+make_tenant acme --owner root || exit 1
+pass=$(passphrase acme)
+uuid=$(ls "$K")
+ring=$K/$uuid/acme.json
+root=$STORE/t/acme/root
+
+mount_tenant acme "$M" || { not_ok "mounts"; exit 1; }
+mkdir "$M/d"
+for i in $(seq 60); do echo "content of file $i" >"$M/d/f$i"; done
+head -c 700000 /dev/urandom >"$M/big" && cp "$M/big" "$S/big"
+echo gone >"$M/deleted"
+ls "$root" | sort >"$S/with"
+rm "$M/deleted" && ls "$root" | sort >"$S/without"
+echo gone >"$M/deleted"
+lower=$(comm -13 "$S/without" <(ls "$root" | sort))
+sync -f "$M/deleted"
+umount_tenant "$M" "$daemon"
+cp -a "$STORE" "$S/store-old" && cp -a "$K" "$S/keys-old"
+head -c 4096 "$root/$lower" >"$S/header" 2>/dev/null
+check "a header of the file to be deleted is saved" test -s "$S/header"
+mount_tenant acme "$M" || exit 1
+rm "$M/deleted"
+umount_tenant "$M" "$daemon"
+
+check "rotate" tenantkey rotate "$STORE#acme" --keys "$K" --passphrase-file "$pass" --no-progress
+mount_tenant acme "$M" || { not_ok "mounts after rotate"; exit 1; }
+check_same "data is readable after rotate" "60" "$(grep -lE '^content of file [0-9]+$' "$M"/d/f* | wc -l)"
+check "large files too" cmp "$M/big" "$S/big"
+echo new >"$M/new"
+umount_tenant "$M" "$daemon"
+
+# The old keyring with its passphrase.
+check_not "the old keyring mounts nothing" tenantfs "$STORE#acme" "$M" -o "keys=$S/keys-old,passfile=$pass"
+check_not "nor rotates anything" tenantkey rotate "$STORE#acme" --keys "$S/keys-old" --passphrase-file "$pass" --no-progress
+check_not "nor reads the log" tenantctl audit show "$STORE#acme" --keys "$S/keys-old" --passphrase-file "$pass"
+reader=$repo/tests/golden/read_store.py
+if [ -x "$reader" ]; then
+	check "control: the reader opens the old store with the old keyring" "$reader" "$S/store-old#acme" "$S/keys-old" --passphrase-file "$pass"
+	check "control: the reader opens the new store with the new keyring" "$reader" "$STORE#acme" "$K" --passphrase-file "$pass"
+	check_same "control: the saved header opens with the old keyring" 0 "$("$reader" "$S/store-old#acme" "$S/keys-old" --passphrase-file "$pass" --header "$S/header" >/dev/null 2>&1; echo $?)"
+	check_not "the saved header of a deleted file opens with nothing now" "$reader" "$STORE#acme" "$K" --passphrase-file "$pass" --header "$S/header"
+	# Every header of the store of today against every key that the old keyring gives.
+	check_same "the old keyring opens no header of the store of today" "0" \
+		"$("$reader" "$STORE#acme" "$S/keys-old" --tenant-of "$S/store-old#acme" --passphrase-file "$pass" --count-headers 2>/dev/null)"
+	check_same "control: the new one opens all of them" "$(find "$root" -type f -size +0 | wc -l)" \
+		"$("$reader" "$STORE#acme" "$K" --passphrase-file "$pass" --count-headers)"
+else
+	not_ok "tests/golden/read_store.py is there"
+fi
+# The old keyring's text is nowhere in the key directory (its bytes were overwritten, not only unlinked).
+check_not "no second copy of a keyring is left in the key directory" bash -c "find '$K' -type f ! -path '$ring' | grep ."
+
+# A rotation that is interrupted is finished by the next one.
+mount_tenant acme "$M" || exit 1
+for i in $(seq 400); do echo "content $i" >"$M/d/g$i"; done
+umount_tenant "$M" "$daemon"
+cp -a "$K" "$S/keys-mid"
+interrupted=0
+for delay in 0.01 0.02 0.03 0.05 0.08 0.12 0.2; do
+	tenantkey rotate "$STORE#acme" --keys "$K" --passphrase-file "$pass" --no-progress >/dev/null 2>&1 &
+	p=$!
+	sleep "$delay"
+	kill -KILL "$p" 2>/dev/null && interrupted=$((interrupted + 1))
+	wait "$p" 2>/dev/null
+done
+check "rotate is resumed after $interrupted kills" tenantkey rotate "$STORE#acme" --keys "$K" --passphrase-file "$pass" --no-progress
+mount_tenant acme "$M" || { not_ok "mounts after interrupted rotations"; exit 1; }
+check_same "and nothing is lost" 400 "$(grep -lE '^content [0-9]+$' "$M"/d/g* | wc -l)"
+check_status "rotate of a mounted tenant says who has it" 5 "$daemon|$M" \
+	tenantkey rotate "$STORE#acme" --keys "$K" --passphrase-file "$pass"
+umount_tenant "$M" "$daemon"
+check_not "and the keyring before it opens nothing" tenantfs "$STORE#acme" "$M" -o "keys=$S/keys-mid,passfile=$pass"

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <sys/sysmacros.h>
 
-#define MOUNTINFO_MAX (8u << 20)
+#define TEXT_MAX (1u << 20)
 
 #define XFS_MAGIC 0x58465342 /* fs/xfs/libxfs/xfs_format.h */
 
@@ -42,33 +42,14 @@ static const struct type *type_find(int64_t magic)
 	return NULL;
 }
 
-bool assurance_has_option(const char *options, const char *word)
+bool assurance_has_line(const char *text, const char *line)
 {
-	size_t len = strlen(word);
-	for (const char *at = options; at; at = strchr(at, ',')) {
-		at += *at == ',';
-		if (strncmp(at, word, len) == 0 && (at[len] == ',' || at[len] == 0))
+	size_t len = strlen(line);
+	while (*text) {
+		size_t n = strcspn(text, "\n");
+		if (n == len && memcmp(text, line, n) == 0)
 			return true;
-	}
-	return false;
-}
-
-/* "36 35 98:0 /root /point rw shared:1 - ext4 /dev/x rw,data=journal": the last word behind " - ".
- */
-bool assurance_super_options(
-	const char *mountinfo, unsigned major, unsigned minor, char *ret, size_t size)
-{
-	for (const char *line = mountinfo; line && *line;) {
-		const char *end = strchrnul(line, '\n');
-		unsigned a, b;
-		const char *tail = memmem(line, (size_t)(end - line), " - ", 3);
-		if (tail && sscanf(line, "%*u %*u %u:%u", &a, &b) == 2 && a == major &&
-			b == minor) {
-			const char *last = memrchr(tail, ' ', (size_t)(end - tail));
-			snprintf(ret, size, "%.*s", (int)(end - last - 1), last + 1);
-			return true;
-		}
-		line = *end ? end + 1 : NULL;
+		text += n + (text[n] == '\n');
 	}
 	return false;
 }
@@ -82,7 +63,7 @@ static bool read_text(const char *path, struct buf *b)
 	for (;;) {
 		uint8_t some[4096];
 		ssize_t n = io_read_full(fd, some, sizeof(some));
-		if (n < 0 || b->len > MOUNTINFO_MAX)
+		if (n < 0 || b->len > TEXT_MAX)
 			return false;
 		if (n == 0)
 			return b->len > 0;
@@ -90,6 +71,38 @@ static bool read_text(const char *path, struct buf *b)
 		if (!buf_ok(b))
 			return false;
 	}
+}
+
+/* The kernel's name of a block device, by which /proc/fs knows its filesystem. */
+static bool device_name(const char *sys, unsigned major, unsigned minor, char *ret, size_t size)
+{
+	AUTO_BUF text = {0};
+	char path[256];
+	snprintf(path, sizeof(path), "%s/dev/block/%u:%u/uevent", sys, major, minor);
+	const char *at =
+		read_text(path, &text) ? strstr((const char *)text.data, "DEVNAME=") : NULL;
+	if (!at)
+		return false;
+	at += strlen("DEVNAME=");
+	snprintf(ret, size, "%.*s", (int)strcspn(at, "\n"), at);
+	for (char *p = ret; *p; p++)
+		*p = *p == '/' ? '!' : *p;
+	return true;
+}
+
+enum assurance_journal assurance_journal(
+	const char *proc, const char *sys, unsigned major, unsigned minor)
+{
+	AUTO_BUF text = {0};
+	char name[128], path[512];
+	if (!device_name(sys, major, minor, name, sizeof(name)))
+		return ASSURANCE_JOURNAL_UNKNOWN;
+	snprintf(path, sizeof(path), "%s/fs/ext4/%s/options", proc, name);
+	if (!read_text(path, &text))
+		return ASSURANCE_JOURNAL_UNKNOWN;
+	return assurance_has_line((const char *)text.data, "data=journal")
+		       ? ASSURANCE_JOURNAL_CONTENT
+		       : ASSURANCE_JOURNAL_METADATA;
 }
 
 enum assurance_medium assurance_medium(const char *sys, unsigned major, unsigned minor)
@@ -138,17 +151,13 @@ int assurance_probe(
 
 	unsigned maj = major(st.st_dev), min = minor(st.st_dev);
 	if (magic == EXT4_SUPER_MAGIC) {
-		AUTO_BUF mountinfo = {0};
-		char path[128], options[512];
-		snprintf(path, sizeof(path), "%s/self/mountinfo", proc);
-		if (!read_text(path, &mountinfo) ||
-			!assurance_super_options(
-				(const char *)mountinfo.data, maj, min, options, sizeof(options)))
+		enum assurance_journal journal = assurance_journal(proc, sys, maj, min);
+		if (journal == ASSURANCE_JOURNAL_CONTENT)
 			return decide(ret, TRASH_C,
-				"the journal mode of ext4 cannot be read from %s", path);
-		if (assurance_has_option(options, "data=journal"))
+				"ext4 in mode data=journal keeps old content in its journal");
+		if (journal == ASSURANCE_JOURNAL_UNKNOWN)
 			return decide(ret, TRASH_C,
-				"ext4 is mounted data=journal: old content stays in its journal");
+				"the journal mode of ext4 cannot be read from %s/fs/ext4", proc);
 	}
 	switch (assurance_medium(sys, maj, min)) {
 	case ASSURANCE_ROTATES:

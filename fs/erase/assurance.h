@@ -1,6 +1,6 @@
 /*
  * How sure one may be that overwriting a file reaches the blocks it was stored in (docs/erase.md,
- * "Assurance"). Reads /proc/self/mountinfo and /sys; nothing of the backing tree but its type and
+ * "Assurance"). Reads /proc/fs/ext4 and /sys; nothing of the backing tree but its type and
  * device.
  */
 #ifndef ERASE_ASSURANCE_H
@@ -22,14 +22,20 @@ struct assurance {
 MUST_USE int assurance_probe(
 	struct lower *l, int fd, const char *proc, const char *sys, struct assurance *ret);
 
+enum assurance_journal {
+	ASSURANCE_JOURNAL_METADATA,
+	ASSURANCE_JOURNAL_CONTENT,
+	ASSURANCE_JOURNAL_UNKNOWN
+};
 /*
- * Super options of the mount of device major:minor in the text of mountinfo (proc(5)), copied to
- * ret (cut to size, ended by a zero byte). False when no line has that device.
+ * Whether the ext4 on that device journals content: /proc/fs/ext4/DEVICE/options. The mount options
+ * of /proc/self/mountinfo leave out data=journal when it is the default set in the superblock
+ * (tune2fs -o journal_data).
  */
-bool assurance_super_options(
-	const char *mountinfo, unsigned major, unsigned minor, char *ret, size_t size);
-/* True when the comma-separated list has that word. */
-bool assurance_has_option(const char *options, const char *word);
+enum assurance_journal assurance_journal(
+	const char *proc, const char *sys, unsigned major, unsigned minor);
+/* True when the text has exactly that line. */
+bool assurance_has_line(const char *text, const char *line);
 
 enum assurance_medium { ASSURANCE_ROTATES, ASSURANCE_FLASH, ASSURANCE_UNKNOWN };
 /* queue/rotational of the device, of its parent when it is a partition. */

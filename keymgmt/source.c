@@ -137,9 +137,12 @@ static int read_key_file(const char *path, struct secret **ret, struct err *e)
 	return 0;
 }
 
-/* In the child: only the pipe on descriptor 1, the caller's signal mask, and the command. */
+/* In the child: the pipe on descriptor 1, no signal held back, and the command. */
 static void run_command(const char *command, int out)
 {
+	sigset_t none;
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
 	if (out == STDOUT_FILENO ? fcntl(out, F_SETFD, 0) < 0 : dup2(out, STDOUT_FILENO) < 0)
 		_exit(127);
 	execl("/bin/sh", "sh", "-c", command, (char *)NULL);

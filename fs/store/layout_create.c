@@ -215,8 +215,8 @@ int layout_create_leftover(const struct layout *store, const char *tenant, uint8
 	return 1;
 }
 
-/* One creation at a time in a store: an OFD lock on store.json. */
-static int lock_store(struct layout *l, struct err *e)
+/* An OFD lock on store.json: it is there, and nobody opens it to write. */
+int layout_create_lock(struct layout *l, struct err *e)
 {
 	struct lower *lower = lower_posix();
 	AUTO_LOWER_CLOSE fd = lower->ops->openat(lower, l->store_fd, "store.json", O_RDWR, 0, NULL);
@@ -273,9 +273,6 @@ int layout_create_begin(struct layout *l, const char *tenant, enum crypto_suite 
 	struct tm tm;
 	if (!layout_tenant_name_ok(tenant))
 		return err_set(e, -EINVAL, "'%s' is no tenant name", tenant);
-	int r = lock_store(l, e);
-	if (r < 0)
-		return r;
 	AUTO_LOWER_CLOSE t = open_t(l);
 	if (t < 0)
 		return err_set(e, t, "cannot open t/ of store %s: %s", l->store_path, strerror(-t));
@@ -285,7 +282,7 @@ int layout_create_begin(struct layout *l, const char *tenant, enum crypto_suite 
 	strftime(l->created, sizeof(l->created), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &tm));
 	l->suite = suite;
 	fresh_uuid(l->owner.tenant_uuid);
-	r = make_hidden(l, t);
+	int r = make_hidden(l, t);
 	return r < 0 ? err_set(e, r, "cannot make tenant %s: %s", tenant, strerror(-r)) : 0;
 }
 

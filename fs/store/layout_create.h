@@ -3,8 +3,9 @@
  * into place last, so that a crash leaves nothing or a whole tenant. Order of a caller:
  *
  *     layout_open(store, "")              the store
+ *     layout_create_lock                  one creation at a time in a store
  *     layout_create_leftover              what a crash left; its keyring goes first, the caller knows where
- *     layout_create_begin                 store lock, hidden folder, tenant.json with a fresh uuid
+ *     layout_create_begin                 hidden folder, tenant.json with a fresh uuid
  *     ... keyring with that owner ...
  *     layout_create_fill                  journal, trash/, root/ with its record, lock
  *     ... audit_create, policy, keyring stored ...
@@ -25,13 +26,16 @@
  */
 MUST_USE int layout_create_store(const char *path, struct err *e);
 
-/* 1 and its tenant uuid when an interrupted creation of tenant left a hidden folder (uuid all zero when it had none yet); 0; -errno. */
+/* l: an opened store without a tenant. Takes its creation lock into lock_fd. -EBUSY, -EACCES, -EROFS with a sentence. */
+MUST_USE int layout_create_lock(struct layout *l, struct err *e);
+
+/* Under the lock: 1 and its tenant uuid when an interrupted creation of tenant left a hidden folder (uuid all zero when it had none
+ * yet, and then no keyring either); 0; -errno. */
 MUST_USE int layout_create_leftover(const struct layout *store, const char *tenant, uint8_t ret_uuid[static 16]);
 
 /*
- * l: an opened store without a tenant. Takes the store's creation lock (into lock_fd; -EBUSY), removes a leftover, makes the
- * hidden folder with tenant.json; l then names the new tenant, tenant_fd is the hidden folder. -EEXIST. After a failure
- * call layout_create_abort or only layout_done: l is as after layout_open but for the lock.
+ * Under the lock: removes a leftover, makes the hidden folder with tenant.json; l then names the new tenant, and tenant_fd is
+ * the hidden folder. -EEXIST there is such a tenant; -errno with a sentence. After a failure call layout_create_abort.
  */
 MUST_USE int layout_create_begin(struct layout *l, const char *tenant, enum crypto_suite suite, struct err *e);
 

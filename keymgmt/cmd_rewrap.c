@@ -1,0 +1,384 @@
+/*
+ * What a rotation has to do before the old keys may go: the log's key, the policy, and the header of every file in
+ * root/ and trash/ come under the newest keys. Each step may be repeated, so an interrupted run is finished by running it again.
+ */
+#include "fs/gate/audit.h"
+#include "fs/gate/policy_file.h"
+#include "fs/store/file.h"
+#include "keymgmt/base/bytes.h"
+#include "keymgmt/cmd.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#define DIRENT_HEAD 19 /* of struct linux_dirent64: ino 8, off 8, record length 2, type 1 */
+#define LISTED_MAX 20  /* damaged files named on the terminal */
+
+static void lower_close(const int *fd)
+{
+	struct lower *l = lower_posix();
+	if (*fd >= 0)
+		(void)l->ops->close(l, *fd);
+}
+#define AUTO_LOWER_CLOSE AUTO(lower_close) int
+
+/* Inodes with several names that were seen: open addressing, 0 is free (no inode has that number). */
+struct seen {
+	uint64_t *slots;
+	size_t size, used;
+};
+
+struct walk {
+	struct cmd *c;
+	const struct store *store;
+	bool counting;    /* first pass, for the progress bar */
+	char **folders;   /* still to be read: owned paths from the tenant's folder */
+	size_t waiting, room;
+	struct seen seen;
+	uint64_t total;   /* 0 unknown */
+	uint64_t done, rewrapped, damaged;
+	struct timespec begun, shown;
+	bool bar;
+};
+
+static void walk_done(struct walk *w)
+{
+	while (w->waiting > 0)
+		free(w->folders[--w->waiting]);
+	free(w->folders);
+	free(w->seen.slots);
+}
+
+static void seen_put(struct seen *s, uint64_t ino)
+{
+	size_t at = (size_t)(ino * 0x9e3779b97f4a7c15u >> 20) & (s->size - 1);
+	while (s->slots[at] && s->slots[at] != ino)
+		at = (at + 1) & (s->size - 1);
+	s->used += s->slots[at] == 0;
+	s->slots[at] = ino;
+}
+
+static int seen_grow(struct seen *s)
+{
+	struct seen larger = {.size = s->size ? s->size * 2 : 1024};
+	larger.slots = calloc(larger.size, sizeof(*larger.slots));
+	if (!larger.slots)
+		return -ENOMEM;
+	for (size_t i = 0; i < s->size; i++)
+		if (s->slots[i])
+			seen_put(&larger, s->slots[i]);
+	free(s->slots);
+	*s = larger;
+	return 0;
+}
+
+/* 1 when ino was new. */
+static int seen_add(struct seen *s, uint64_t ino)
+{
+	if (s->used * 2 >= s->size) {
+		int r = seen_grow(s);
+		if (r < 0)
+			return r;
+	}
+	size_t before = s->used;
+	seen_put(s, ino);
+	return s->used > before;
+}
+
+static int push_folder(struct walk *w, const char *path, const char *name)
+{
+	if (w->waiting == w->room) {
+		size_t room = w->room ? w->room * 2 : 64;
+		char **more = reallocarray(w->folders, room, sizeof(*more));
+		if (!more)
+			return -ENOMEM;
+		w->folders = more;
+		w->room = room;
+	}
+	char *full = NULL;
+	if (asprintf(&full, "%s%s%s", path, path[0] ? "/" : "", name) < 0)
+		return -ENOMEM;
+	w->folders[w->waiting++] = full;
+	return 0;
+}
+
+static double seconds_since(const struct timespec *then)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)(now.tv_sec - then->tv_sec) + (double)(now.tv_nsec - then->tv_nsec) / 1e9;
+}
+
+static void show(struct walk *w, bool last)
+{
+	if (!w->bar || (!last && seconds_since(&w->shown) < 0.1))
+		return;
+	clock_gettime(CLOCK_MONOTONIC, &w->shown);
+	double passed = seconds_since(&w->begun);
+	unsigned percent = w->total ? (unsigned)(w->done * 100 / w->total) : 100;
+	char bar[21];
+	for (unsigned i = 0; i < 20; i++)
+		bar[i] = i < percent / 5 ? '#' : '.';
+	bar[20] = 0;
+	fprintf(stderr, "\r[%s] %3u%%  %llu/%llu files  %.0f/s  %s", bar, percent,
+		(unsigned long long)w->done, (unsigned long long)w->total,
+		passed > 0 ? (double)w->done / passed : 0.0, last ? "\n" : "");
+	fflush(stderr);
+}
+
+static void list_damaged(struct walk *w, const char *path, const char *name, int error)
+{
+	if (w->damaged++ == 0)
+		fprintf(stderr, "%stenantkey: these files of the tenant's folder cannot be re-wrapped "
+				"(lower names):\n",
+			w->bar ? "\n" : "");
+	if (w->damaged <= LISTED_MAX)
+		fprintf(stderr, "  %s/%s: %s\n", path, name,
+			error == -EBADMSG || error == -EKEYREJECTED ? "damaged or foreign header"
+								     : strerror(-error));
+	else if (w->damaged == LISTED_MAX + 1)
+		fprintf(stderr, "  ... and more\n");
+}
+
+/* An owner without write permission to his own file grants it to himself for the moment of the open. */
+static int open_locked_out(struct lower *l, int dirfd, const char *name, const struct stat *st, int flags)
+{
+	mode_t mode = st->st_mode & 07777;
+	int r = l->ops->fchmodat(l, dirfd, name, mode | S_IRUSR | S_IWUSR | S_IXUSR);
+	if (r < 0)
+		return r;
+	int fd = l->ops->openat(l, dirfd, name, flags, 0, NULL);
+	r = l->ops->fchmodat(l, dirfd, name, mode);
+	if (r < 0 && fd >= 0) {
+		(void)l->ops->close(l, fd);
+		return r;
+	}
+	return fd;
+}
+
+static int open_even_so(struct lower *l, int dirfd, const char *name, int flags)
+{
+	struct stat st;
+	int fd = l->ops->openat(l, dirfd, name, flags, 0, NULL);
+	if (fd != -EACCES)
+		return fd;
+	int r = l->ops->fstatat(l, dirfd, name, &st);
+	return r < 0 ? r : st.st_uid == geteuid() ? open_locked_out(l, dirfd, name, &st, flags) : fd;
+}
+
+static int rewrap_open_file(struct walk *w, int fd, const struct stat *st)
+{
+	struct lower *l = lower_posix();
+	const struct timespec times[2] = {st->st_atim, st->st_mtim};
+	int r = file_rewrap(w->store, fd);
+	if (r != 0)
+		return r;
+	w->rewrapped++;
+	/* No visible time may change through what nobody asked for. */
+	return l->ops->futimens(l, fd, times);
+}
+
+static bool is_damage(int r)
+{
+	return r == -EBADMSG || r == -EKEYREJECTED || r == -EIO || r == -EPROTONOSUPPORT;
+}
+
+static int rewrap_file(struct walk *w, int dirfd, const char *path, const char *name)
+{
+	struct lower *l = lower_posix();
+	struct stat st;
+	int r = l->ops->fstatat(l, dirfd, name, &st);
+	if (r < 0)
+		return r;
+	r = st.st_nlink > 1 ? seen_add(&w->seen, st.st_ino) : 1;
+	if (r <= 0)
+		return r;
+	w->done++;
+	if (st.st_size == 0)
+		return 0;
+	AUTO_LOWER_CLOSE fd = open_even_so(l, dirfd, name, O_RDWR | O_NONBLOCK);
+	r = fd < 0 ? fd : rewrap_open_file(w, fd, &st);
+	if (is_damage(r))
+		list_damaged(w, path, name, r);
+	return is_damage(r) || r >= 0 ? 0 : r;
+}
+
+static bool ending(void)
+{
+	sigset_t waiting;
+	sigpending(&waiting);
+	return sigismember(&waiting, SIGINT) || sigismember(&waiting, SIGTERM) ||
+	       sigismember(&waiting, SIGHUP);
+}
+
+static int visit(struct walk *w, int dirfd, const char *path, const char *name, uint8_t type)
+{
+	struct lower *l = lower_posix();
+	struct stat st;
+	if (ending())
+		return -ECANCELED;
+	if (type == DT_UNKNOWN) {
+		int r = l->ops->fstatat(l, dirfd, name, &st);
+		if (r < 0)
+			return r;
+		type = S_ISDIR(st.st_mode) ? DT_DIR : S_ISREG(st.st_mode) ? DT_REG : DT_LNK;
+	}
+	if (type == DT_DIR)
+		return strcmp(name, ".") == 0 || strcmp(name, "..") == 0 ? 0 : push_folder(w, path, name);
+	if (type != DT_REG)
+		return 0;
+	if (w->counting) {
+		w->total++;
+		return 0;
+	}
+	show(w, false);
+	return rewrap_file(w, dirfd, path, name);
+}
+
+/* Component by component: a link in the middle must not lead elsewhere. */
+static int open_folder(const struct walk *w, char *path)
+{
+	struct lower *l = lower_posix();
+	int at = w->c->layout.tenant_fd;
+	for (char *name = path; ; ) {
+		char *slash = strchr(name, '/');
+		if (slash)
+			*slash = 0;
+		int next = open_even_so(l, at, name, O_RDONLY | O_DIRECTORY);
+		if (at != w->c->layout.tenant_fd)
+			(void)l->ops->close(l, at);
+		if (slash)
+			*slash = '/';
+		if (next < 0 || !slash)
+			return next;
+		at = next;
+		name = slash + 1;
+	}
+}
+
+static int visit_folder(struct walk *w, char *path)
+{
+	struct lower *l = lower_posix();
+	uint8_t records[16384];
+	AUTO_LOWER_CLOSE fd = open_folder(w, path);
+	if (fd < 0)
+		return fd;
+	for (;;) {
+		ssize_t n = l->ops->getdents(l, fd, records, sizeof(records));
+		if (n <= 0)
+			return (int)n;
+		struct cur c = {records, records + n};
+		while (cur_left(&c) > DIRENT_HEAD) {
+			const uint8_t *record = cur_take(&c, bytes_get16(c.at + 16));
+			if (!record)
+				return -EIO;
+			int r = visit(w, fd, path, (const char *)record + DIRENT_HEAD, record[18]);
+			if (r < 0)
+				return r;
+		}
+	}
+}
+
+static int walk_all(struct walk *w)
+{
+	int r = push_folder(w, "", "root");
+	if (r == 0)
+		r = push_folder(w, "", "trash");
+	while (r == 0 && w->waiting > 0) {
+		AUTO_FREE char *path = w->folders[--w->waiting];
+		r = visit_folder(w, path);
+	}
+	return r;
+}
+
+static bool has_old_kek(const struct keyring *k)
+{
+	for (uint32_t e = keyring_kek_epoch(k); e-- > 1; )
+		if (keyring_kek(k, e))
+			return true;
+	return false;
+}
+
+static int rewrap_files(struct cmd *c, uint64_t *ret_files)
+{
+	struct store s;
+	struct lower *l = lower_posix();
+	AUTO(walk_done) struct walk w = {.c = c, .store = &s};
+	w.bar = !c->quiet && !c->no_progress && isatty(STDERR_FILENO);
+	int r = store_init(&s, l, c->keyring, c->layout.tenant_fd);
+	if (r < 0)
+		return err_set(&c->err, r, "cannot open the tenant's tree: %s", strerror(-r));
+	if (w.bar) {
+		w.counting = true;
+		r = walk_all(&w);
+		w.counting = false;
+	}
+	clock_gettime(CLOCK_MONOTONIC, &w.begun);
+	if (r == 0)
+		r = walk_all(&w);
+	store_done(&s);
+	*ret_files = w.rewrapped;
+	if (r == 0 && w.damaged == 0)
+		w.total = w.done; /* files with several names count once */
+	show(&w, true);
+	if (r == -ECANCELED)
+		return err_set(&c->err, r, "interrupted after %llu files: run 'tenantkey rotate' again to "
+			"finish", (unsigned long long)w.done);
+	if (r < 0)
+		return err_set(&c->err, r, "cannot re-wrap all files (%s): mend that, then run 'tenantkey "
+			"rotate' again to finish", strerror(-r));
+	if (w.damaged > 0)
+		return err_set(&c->err, -EBADMSG, "%llu files are damaged, so the old keys were not "
+			"destroyed: restore or delete these files, then run 'tenantkey rotate' again",
+			(unsigned long long)w.damaged);
+	return 0;
+}
+
+static int finish(struct cmd *c, uint64_t *ret_files)
+{
+	struct lower *l = lower_posix();
+	char message[128];
+	int r = audit_rewrap(l, c->layout.tenant_fd, c->keyring, &c->err);
+	if (r == 0)
+		r = policy_file_reseal(l, c->layout.tenant_fd, c->keyring, c->keys_fd, &c->err);
+	if (r < 0)
+		return err_default(&c->err, r, "cannot bring log and policy under the new keys: %s",
+			strerror(-r));
+	if (has_old_kek(c->keyring))
+		r = rewrap_files(c, ret_files);
+	snprintf(message, sizeof(message), "%llu file headers re-wrapped, old keys %s",
+		(unsigned long long)*ret_files, r == 0 ? "are destroyed now" : "kept");
+	int logged = cmd_common_log(c, message, r);
+	if (r < 0 || logged < 0)
+		return r < 0 ? r : logged;
+	keyring_retire_done(c->keyring);
+	r = keyring_store(c->keyring, c->keys_fd, &c->err);
+	return r < 0 ? err_default(&c->err, r, "cannot store the keyring: %s", strerror(-r)) : 0;
+}
+
+int cmd_rewrap_finish(struct cmd *c, uint64_t *ret_files)
+{
+	const struct timespec now = {0};
+	sigset_t held, before;
+	uint64_t files = 0;
+	if (!keyring_has_old_epochs(c->keyring))
+		return 0;
+	sigemptyset(&held);
+	sigaddset(&held, SIGINT);
+	sigaddset(&held, SIGTERM);
+	sigaddset(&held, SIGHUP);
+	sigprocmask(SIG_BLOCK, &held, &before);
+	int r = finish(c, &files);
+	/* A signal that stopped us is answered by the exit status; without this it would end us once let through. */
+	while (r == -ECANCELED && sigtimedwait(&held, NULL, &now) > 0)
+		;
+	sigprocmask(SIG_SETMASK, &before, NULL);
+	if (ret_files)
+		*ret_files = files;
+	return r;
+}

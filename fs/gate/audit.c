@@ -22,6 +22,7 @@
 
 #define SEGMENT_BYTES_DEFAULT (64u << 20)
 #define SEGMENT_BYTES_MAX (512u << 20)
+#define FOLDER_CHECK_NS 100000000u
 #define RECORD_ROOM 16384 /* what the buffer holds from the start */
 
 struct identity {
@@ -47,6 +48,7 @@ struct audit {
 	struct audit_reserve reserve;
 	struct buf record;     /* head, frame, JSON, tag of the record being written */
 	uint64_t rotate_above; /* bytes */
+	uint64_t folder_checked; /* when, ns */
 	uint64_t durable;      /* last sequence that is on the disk */
 	bool flushing;         /* one thread is in fdatasync, without the lock */
 	bool broken;
@@ -83,18 +85,28 @@ static bool same(struct identity a, struct identity b)
 	return a.dev == b.dev && a.ino == b.ino;
 }
 
-/* The segment is the file that a reader will find, and nobody else has touched its length. */
-static int check_segment(struct audit *a)
+static int check_folder(struct audit *a)
 {
-	struct stat dir, name, file;
-	const struct lower_ops *ops = a->lower->ops;
-	if (ops->fstatat(a->lower, a->tenant_fd, "audit", &dir) < 0 || !same(identity(&dir), a->dir))
+	struct stat dir;
+	if (a->lower->ops->fstatat(a->lower, a->tenant_fd, "audit", &dir) < 0 || !same(identity(&dir), a->dir))
 		return fail(a, "the folder audit was moved or replaced");
-	if (ops->fstatat(a->lower, a->dir_fd, a->name, &name) < 0 || !same(identity(&name), a->file))
+	return 0;
+}
+
+/* The segment is the file that a reader will find, and nobody else has touched its length. */
+static int check_segment(struct audit *a, uint64_t now)
+{
+	struct stat st;
+	if (now - a->folder_checked > FOLDER_CHECK_NS && check_folder(a) < 0)
+		return -EIO;
+	if (now - a->folder_checked > FOLDER_CHECK_NS)
+		a->folder_checked = now;
+	/* We hold the inode open, so that its number means this file and no later one. */
+	if (a->lower->ops->fstatat(a->lower, a->dir_fd, a->name, &st) < 0 || !same(identity(&st), a->file))
 		return fail(a, "the open segment was removed, renamed or replaced");
-	if (ops->fstat(a->lower, a->fd, &file) < 0 || !same(identity(&file), a->file) || file.st_nlink != 1)
-		return fail(a, "the open segment has another name too, or none");
-	if ((uint64_t)file.st_size != a->chain.length)
+	if (st.st_nlink != 1)
+		return fail(a, "the open segment has a second name");
+	if ((uint64_t)st.st_size != a->chain.length)
 		return fail(a, "the length of the open segment was changed");
 	return 0;
 }
@@ -469,7 +481,7 @@ static int write_locked(struct audit *a, const struct audit_event *event, bool r
 	int r;
 	if (a->broken)
 		return -EIO;
-	if ((r = check_segment(a)) < 0)
+	if ((r = check_segment(a, now_ns())) < 0)
 		return r;
 	/* What the reserve has been spent on is for removals, until there is room for all again. */
 	if (a->reserve.spent && !audit_reserve_refill(&a->reserve) && !reserve)
@@ -538,7 +550,7 @@ void audit_close(struct audit *a)
 		return;
 	pthread_mutex_lock(&a->lock);
 	wait_flushed(a);
-	int r = a->broken ? -EIO : check_segment(a);
+	int r = a->broken ? -EIO : check_segment(a, now_ns());
 	if (r == 0)
 		r = write_record(a, NULL, true, true);
 	/* blocks claimed from the reserve go back */

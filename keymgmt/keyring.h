@@ -6,6 +6,7 @@
 #ifndef KEYMGMT_KEYRING_H
 #define KEYMGMT_KEYRING_H
 
+#include "keymgmt/base/buf.h"
 #include "keymgmt/base/err.h"
 #include "keymgmt/crypto.h"
 #include "keymgmt/slot.h"
@@ -30,7 +31,7 @@ MUST_USE int keyring_create(const struct keyring_owner *owner, enum crypto_suite
 	struct keyring **ret);
 
 /*
- * Reads dirfd/TENANT.json (dirfd: KEYS/STORE_UUID). Finishes an interrupted update first. Checks what can
+ * Reads dirfd/TENANT.json (dirfd: KEYS/STORE_UUID, O_PATH will do). Finishes an interrupted update first. Checks what can
  * be checked without keys. -ENOENT; -EBADMSG damaged, or of another store or tenant; -EPROTONOSUPPORT.
  */
 MUST_USE int keyring_load(int dirfd, const struct keyring_owner *owner, struct keyring **ret,
@@ -41,8 +42,13 @@ MUST_USE int keyring_load(int dirfd, const struct keyring_owner *owner, struct k
 MUST_USE int keyring_unlock(struct keyring *k, const struct slot_key *key, struct err *e);
 bool keyring_is_open(const struct keyring *k);
 
-/* generation + 1, new MAC, atomic replace, old bytes overwritten (link into DIR/trash, write, fsync, rename,
- * fsync directory, overwrite, fsync, unlink). Needs an open keyring with at least one slot. */
+/*
+ * generation + 1, new MAC, atomic replace, old bytes overwritten (link into DIR/trash, write, fsync, rename,
+ * fsync directory, overwrite, fsync, unlink). Needs an open keyring with at least one slot that can be opened (-ENOKEY).
+ * Excludes other processes by a lock on the directory. -EEXIST a created keyring, and there is a file already; -ESTALE the file is not the
+ * one that was loaded (another process stored): load again. After any other failure the file is the old or the new one, both
+ * loadable; the next load or store overwrites what must go. The generation in memory follows the file.
+ */
 MUST_USE int keyring_store(struct keyring *k, int dirfd, struct err *e);
 
 const struct keyring_owner *keyring_owner(const struct keyring *k);
@@ -80,14 +86,37 @@ struct keyring_slot_info {
 };
 size_t keyring_slots(const struct keyring *k);
 int keyring_slot_info(const struct keyring *k, size_t index, struct keyring_slot_info *ret);
-/* Adds a slot for key. -EEXIST name taken. */
+/* Adds a slot for key. cost NULL: the defaults. -EEXIST name taken; -EINVAL name (1..63 bytes of UTF-8 without
+ * control characters), key file or cost out of range; -ENOSPC 64 slots; -ENOKEY the keyring is not open. */
 MUST_USE int keyring_slot_add(struct keyring *k, const char *name, const struct slot_key *key,
 	const struct slot_cost *cost, struct err *e);
 /* Removes it and draws new TRK and MDK (the old MDK stays as retiring until
- * keyring_retire_done). -EPERM the last slot that can be opened; -ENOENT. */
+ * keyring_retire_done). -EPERM the last slot that can be opened; -ENOENT; -EBUSY an older MDK is still retiring. */
 MUST_USE int keyring_slot_remove(struct keyring *k, const char *name, struct err *e);
+/* Puts a new slot for key (new key pair, new id) in the place of the one with this name, and draws new TRK and MDK as
+ * keyring_slot_remove does: a changed passphrase. -ENOENT; -EINVAL; -EBUSY; -ENOKEY. */
+MUST_USE int keyring_slot_replace(struct keyring *k, const char *name, const struct slot_key *key,
+	const struct slot_cost *cost, struct err *e);
 
-/* epoch.c: rotation. begin: KEK epoch + 1 (old kept), new TRK, new MDK (old kept as retiring). */
+/* Register of escrow copies: copies of the keyring outside the key directory. */
+struct keyring_escrow {
+	char id[24];      /* 22 characters of base64url */
+	char created[32]; /* RFC 3339 */
+	uint32_t kek_epoch;
+	uint64_t generation; /* of the keyring that was copied */
+	bool retired;        /* destroyed, as somebody said */
+};
+/* Registers a copy of the keyring that the next keyring_store writes. -ENOSPC 64 copies. */
+MUST_USE int keyring_escrow_add(struct keyring *k, char ret_id[static 24]);
+size_t keyring_escrows(const struct keyring *k);
+int keyring_escrow_info(const struct keyring *k, size_t index, struct keyring_escrow *ret);
+/* -ENOENT; -EALREADY. */
+MUST_USE int keyring_escrow_retire(struct keyring *k, const char *id);
+/* Appends the text of the open keyring, with its generation and MAC: a file that loads as the stored one does. -ENOKEY, -ENOMEM. */
+MUST_USE int keyring_dump(const struct keyring *k, struct buf *b);
+
+/* Rotation. begin: KEK epoch + 1 (old kept), new TRK, new MDK (old kept as retiring). -EBUSY an older rotation is not done: go
+ * on with that one; -ENOKEY; -ENOMEM; the keyring is unchanged then. */
 MUST_USE int keyring_rotate_begin(struct keyring *k);
 bool keyring_has_old_epochs(const struct keyring *k); /* KEK epochs older than the newest, or a retiring MDK */
 /* Forgets all KEK epochs but the newest, and the retiring MDK. Call only after everything was re-wrapped. */

@@ -1,0 +1,200 @@
+#include "fs/store/file_internal.h"
+
+#include "keymgmt/base/buf.h"
+#include "keymgmt/base/bytes.h"
+
+#include <errno.h>
+#include <string.h>
+
+/*
+ * Cutting: what goes is collected first, without changing anything; then the new state is committed and made durable; then the old
+ * ciphertext is overwritten, that too made durable; only then the lower file gets shorter (docs/erase.md).
+ */
+
+/* Lower ranges to overwrite, as pairs of offset and length. */
+static void range_add(struct buf *ranges, uint64_t offset, uint64_t len)
+{
+	if (ranges->len >= 16) {
+		uint8_t *last = ranges->data + ranges->len - 16;
+		if (bytes_get64(last) + bytes_get64(last + 8) == offset) {
+			bytes_put64(last + 8, bytes_get64(last + 8) + len);
+			return;
+		}
+	}
+	buf_put64(ranges, offset);
+	buf_put64(ranges, len);
+}
+
+static void range_add_entries(
+	struct buf *ranges, uint64_t first, const uint8_t *entries, unsigned from, unsigned to)
+{
+	for (unsigned i = from; i < to; i++)
+		if (content_state(entries + i * FORMAT_TAG_LEN) == FORMAT_DATA)
+			range_add(ranges, block_map_data_offset(first + i), BLOCK_MAP_BLOCK);
+}
+
+/* The groups from `group` on: their blocks, and what their entries are in the set hash. */
+static int collect_groups(struct file *f, uint64_t group, struct buf *ranges,
+	uint8_t hash[static FORMAT_HASH_LEN], struct file_fault *ft)
+{
+	uint8_t entries[BLOCK_MAP_GROUP_BLOCKS * FORMAT_TAG_LEN];
+	for (;; group++) {
+		int rc = file_presence_next(f, group, &group, ft);
+		if (rc || group >= BLOCK_MAP_GROUPS)
+			return rc;
+		unsigned blocks = block_map_group_blocks(group);
+		uint64_t first = block_map_group_first(group);
+		bool fresh;
+		rc = file_tags_copy(f, group, 0, blocks, entries, &fresh, ft);
+		if (rc)
+			return rc;
+		for (unsigned i = 0; i < blocks; i++)
+			content_toggle(f->keys.hash, first + i, entries + i * FORMAT_TAG_LEN, hash);
+		if (group && !fresh)
+			range_add(ranges, block_map_tag_offset(group), BLOCK_MAP_BLOCK);
+		range_add_entries(ranges, first, entries, 0, blocks);
+	}
+}
+
+static int erase(struct file *f, const struct buf *ranges)
+{
+	const size_t step = FILE_RUN_BLOCKS * BLOCK_MAP_BLOCK;
+	int rc = ranges->len ? file_io_scratch(f, step) : 0;
+	for (size_t i = 0; !rc && i < ranges->len; i += 16) {
+		uint64_t at = bytes_get64(ranges->data + i), left = bytes_get64(ranges->data + i + 8);
+		while (!rc && left) {
+			size_t n = left < step ? (size_t)left : step;
+			crypto_random(f->scratch, n);
+			rc = file_lower_write_all(f, f->scratch, n, at);
+			at += n;
+			left -= n;
+		}
+	}
+	return rc;
+}
+
+/* What is left to do once the new state is in memory. */
+static int carry_out(struct file *f, const struct buf *ranges, unsigned flags)
+{
+	int rc = file_commit_now(f, flags | FILE_COMMIT_TOUCH | FILE_COMMIT_LONG);
+	if (!rc && ranges->len) {
+		rc = file_lower_sync(f, true);
+		if (!rc)
+			rc = erase(f, ranges);
+		if (!rc)
+			rc = file_lower_sync(f, true);
+	}
+	uint64_t want = block_map_length(f->h.size);
+	if (!rc && f->lower_len > want)
+		rc = file_lower_resize(f, want);
+	return rc;
+}
+
+/* To nothing: the old key goes with the content, so that one page destroys it all. */
+static int empty(struct file *f, struct file_fault *ft)
+{
+	uint8_t hash[FORMAT_HASH_LEN] = {0};
+	AUTO_BUF ranges = {0};
+	int rc = collect_groups(f, 0, &ranges, hash, ft);
+	if (!rc && !buf_ok(&ranges))
+		rc = -ENOMEM;
+	if (!rc)
+		rc = file_header_rekey(f);
+	if (rc)
+		return rc;
+	f->h.size = 0;
+	file_tags_drop(f, 0);
+	file_presence_cut(f, 0);
+	return carry_out(f, &ranges, FILE_COMMIT_BOTH);
+}
+
+/* The last block that stays, its end zeroed. */
+static int zero_tail(struct file *f, struct file_tag_page *p, uint64_t block, size_t keep,
+	struct file_fault *ft)
+{
+	unsigned index = block_map_index(block);
+	uint8_t plain[BLOCK_MAP_BLOCK], entry[FORMAT_TAG_LEN];
+	struct content c = file_content(f);
+	int rc = file_io_scratch(f, BLOCK_MAP_BLOCK);
+	if (!rc)
+		rc = file_io_block(f, block, p->entries + index * FORMAT_TAG_LEN, p->fresh, plain, ft);
+	if (!rc) {
+		memset(plain + keep, 0, BLOCK_MAP_BLOCK - keep);
+		rc = content_seal(&c, block, plain, f->scratch, entry);
+	}
+	crypto_wipe(plain, sizeof(plain));
+	if (!rc)
+		rc = file_lower_write_all(f, f->scratch, BLOCK_MAP_BLOCK, block_map_data_offset(block));
+	if (!rc)
+		file_tags_set(f, p, index, entry);
+	return rc;
+}
+
+/* In the group of the last block that stays: blocks behind it become holes. */
+static int cut_group(struct file *f, uint64_t last, size_t keep, struct buf *ranges, struct file_fault *ft)
+{
+	uint64_t group = block_map_group(last), first = block_map_group_first(group);
+	unsigned blocks = block_map_group_blocks(group), from = block_map_index(last) + 1;
+	uint8_t holes[BLOCK_MAP_GROUP_BLOCKS][FORMAT_TAG_LEN];
+	struct content c = file_content(f);
+	struct file_tag_page *p;
+	int rc = file_presence_test(f, group, ft);
+	if (rc <= 0)
+		return rc;
+	rc = file_tags_get(f, group, &p, ft);
+	for (unsigned i = from; !rc && i < blocks; i++)
+		if (content_state(p->entries + i * FORMAT_TAG_LEN) == FORMAT_DATA)
+			rc = content_seal_hole(&c, first + i, holes[i]);
+	if (!rc)
+		range_add_entries(ranges, first, p->entries, from, blocks);
+	if (!rc && !buf_ok(ranges))
+		rc = -ENOMEM;
+	if (!rc && keep && content_state(p->entries + (from - 1) * FORMAT_TAG_LEN) == FORMAT_DATA)
+		rc = zero_tail(f, p, last, keep, ft);
+	for (unsigned i = from; !rc && i < blocks; i++)
+		if (content_state(p->entries + i * FORMAT_TAG_LEN) == FORMAT_DATA)
+			file_tags_set(f, p, i, holes[i]);
+	return rc;
+}
+
+static int cut(struct file *f, uint64_t size, struct file_fault *ft)
+{
+	uint64_t last = (size - 1) / BLOCK_MAP_BLOCK, group = block_map_group(last) + 1;
+	uint8_t hash[FORMAT_HASH_LEN] = {0};
+	AUTO_BUF ranges = {0};
+	int rc = collect_groups(f, group, &ranges, hash, ft);
+	if (!rc)
+		rc = cut_group(f, last, size % BLOCK_MAP_BLOCK, &ranges, ft);
+	if (!rc && !buf_ok(&ranges))
+		rc = -ENOMEM;
+	if (rc)
+		return rc;
+	for (size_t i = 0; i < sizeof(hash); i++)
+		f->hash[i] ^= hash[i];
+	file_tags_drop(f, group);
+	file_presence_cut(f, group);
+	f->h.size = size;
+	return carry_out(f, &ranges, 0);
+}
+
+int file_size_set(struct file *f, uint64_t size, struct file_fault *ft)
+{
+	if (size > BLOCK_MAP_SIZE_MAX)
+		return -EFBIG;
+	int rc = file_lower_writable(f);
+	if (rc)
+		return rc;
+	if (size == f->h.size) {
+		struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_nsec = UTIME_NOW}};
+		rc = f->store->lower->ops->futimens(f->store->lower, f->write_fd, times);
+		return rc == -EPERM || rc == -EACCES ? 0 : rc;
+	}
+	if (size < f->h.size)
+		return size ? cut(f, size, ft) : empty(f, ft);
+	rc = file_header_make(f);
+	if (rc)
+		return rc;
+	f->h.size = size;
+	f->dirty = true;
+	return file_commit_now(f, FILE_COMMIT_TOUCH);
+}

@@ -1,0 +1,168 @@
+#include "fs/store/file_internal.h"
+
+#include <errno.h>
+#include <string.h>
+
+static struct file_tag_page *find(struct file *f, uint64_t group)
+{
+	if (!group)
+		return &f->first;
+	for (unsigned i = 0; i < f->tag_count; i++)
+		if (f->tags[i]->group == group) {
+			f->tags[i]->used = ++f->clock;
+			return f->tags[i];
+		}
+	return NULL;
+}
+
+/* A page to load into, not in use: a new one, or the clean one that was not used for longest. */
+static struct file_tag_page *vacate(struct file *f)
+{
+	if (f->tag_count < FILE_TAG_PAGES) {
+		struct file_tag_page *p = calloc(1, sizeof(*p));
+		if (p)
+			f->tags[f->tag_count++] = p;
+		return p;
+	}
+	struct file_tag_page *oldest = NULL;
+	for (unsigned i = 0; i < f->tag_count; i++)
+		if (!f->tags[i]->dirty && (!oldest || f->tags[i]->used < oldest->used))
+			oldest = f->tags[i];
+	return oldest; /* never NULL: at most FILE_TAG_DIRTY are dirty */
+}
+
+/* cache_lock held. */
+static int get(struct file *f, uint64_t group, bool present, struct file_tag_page **ret,
+	struct file_fault *ft)
+{
+	struct file_tag_page *p = find(f, group);
+	if (!p) {
+		p = vacate(f);
+		if (!p)
+			return -ENOMEM;
+		p->group = p->used = 0; /* group 0 is never looked for here: empty until it is filled */
+		p->fresh = !present;
+		memset(p->entries, 0, sizeof(p->entries));
+		if (present) {
+			struct iovec iov = {p->entries, sizeof(p->entries)};
+			ssize_t n = file_lower_read(f, &iov, 1, block_map_tag_offset(group));
+			if (n < 0)
+				return (int)n;
+			if ((size_t)n < sizeof(p->entries))
+				return file_fault_set(
+					ft, "tags", "the tag page is cut off", block_map_group_first(group));
+		}
+		p->group = group;
+		p->used = ++f->clock;
+	} else if (!present && !p->dirty) {
+		p->fresh = true;
+	}
+	*ret = p;
+	return 0;
+}
+
+int file_tags_copy(struct file *f, uint64_t group, unsigned index, unsigned count, uint8_t *ret,
+	bool *ret_fresh, struct file_fault *ft)
+{
+	struct file_tag_page *p;
+	pthread_mutex_lock(&f->cache_lock);
+	int rc = get(f, group, true, &p, ft);
+	if (!rc) {
+		memcpy(ret, p->entries + index * FORMAT_TAG_LEN, count * FORMAT_TAG_LEN);
+		*ret_fresh = p->fresh;
+	}
+	pthread_mutex_unlock(&f->cache_lock);
+	return rc;
+}
+
+int file_tags_get(
+	struct file *f, uint64_t group, struct file_tag_page **ret, struct file_fault *ft)
+{
+	int present = file_presence_test(f, group, ft);
+	if (present < 0)
+		return present;
+	if (f->tag_dirty >= FILE_TAG_DIRTY) {
+		int rc = file_commit_now(f, 0);
+		if (rc)
+			return rc;
+	}
+	pthread_mutex_lock(&f->cache_lock);
+	int rc = get(f, group, present, ret, ft);
+	pthread_mutex_unlock(&f->cache_lock);
+	return rc;
+}
+
+void file_tags_set(struct file *f, struct file_tag_page *p, unsigned index,
+	const uint8_t entry[static FORMAT_TAG_LEN])
+{
+	uint8_t *old = p->entries + index * FORMAT_TAG_LEN;
+	uint64_t block = block_map_group_first(p->group) + index;
+	content_toggle(f->keys.hash, block, old, f->hash);
+	memcpy(old, entry, FORMAT_TAG_LEN);
+	content_toggle(f->keys.hash, block, old, f->hash);
+	f->h.block_writes++;
+	if (!p->dirty && p != &f->first)
+		f->tag_dirty++;
+	p->dirty = true;
+	f->dirty = true;
+}
+
+/* In a group that is present every entry says DATA or HOLE. */
+static int seal_holes(struct file *f, struct file_tag_page *p)
+{
+	struct content c = file_content(f);
+	uint64_t first = block_map_group_first(p->group);
+	for (unsigned i = 0; i < block_map_group_blocks(p->group); i++) {
+		uint8_t entry[FORMAT_TAG_LEN];
+		if (content_state(p->entries + i * FORMAT_TAG_LEN) != FORMAT_NONE)
+			continue;
+		int rc = content_seal_hole(&c, first + i, entry);
+		if (rc)
+			return rc;
+		file_tags_set(f, p, i, entry);
+	}
+	p->fresh = false;
+	return 0;
+}
+
+int file_tags_flush(struct file *f)
+{
+	int rc = f->first.dirty && f->first.fresh ? seal_holes(f, &f->first) : 0;
+	for (unsigned i = 0; !rc && i < f->tag_count; i++) {
+		struct file_tag_page *p = f->tags[i];
+		if (!p->dirty)
+			continue;
+		if (p->fresh)
+			rc = seal_holes(f, p);
+		if (!rc)
+			rc = file_lower_write_all(
+				f, p->entries, sizeof(p->entries), block_map_tag_offset(p->group));
+		if (!rc) {
+			p->dirty = false;
+			f->tag_dirty--;
+		}
+	}
+	return rc;
+}
+
+void file_tags_drop(struct file *f, uint64_t group)
+{
+	unsigned kept = 0;
+	for (unsigned i = 0; i < f->tag_count; i++) {
+		struct file_tag_page *p = f->tags[i];
+		if (p->group < group) {
+			f->tags[kept++] = p;
+			continue;
+		}
+		f->tag_dirty -= p->dirty;
+		free(p);
+	}
+	f->tag_count = kept;
+	if (!group)
+		memset(&f->first, 0, sizeof(f->first));
+}
+
+void file_tags_free(struct file *f)
+{
+	file_tags_drop(f, 0);
+}

@@ -43,13 +43,16 @@ struct policy *policy_deny_all(void);
 struct policy *policy_get(struct policy *p);
 void policy_put(struct policy *p);
 
-/* State of the automaton at a path; cheap to keep per inode. Valid for this policy only. */
+/* State of the automaton at a path; cheap to keep per inode. Valid for this policy only. 0 denies everything. */
 typedef uint32_t policy_state;
 policy_state policy_root(struct policy *p); /* of "/" */
 /* Of a child. Thread-safe. Never fails: where memory is short the state is one that denies everything. */
 policy_state policy_step(struct policy *p, policy_state dir, const char *name);
 
-/* Who asks. groups() is called at most once, only where the verdict depends on it; NULL list: unknown, matches no group. */
+/*
+ * Who asks. groups() is called at most once, only where the verdict depends on it. groups or its list NULL: unknown, and
+ * then only what holds whatever the supplementary groups are is permitted.
+ */
 struct policy_subject {
 	uid_t uid;
 	gid_t gid;
@@ -60,13 +63,17 @@ struct policy_subject {
 #define POLICY_RULES_MAX 4
 struct policy_verdict {
 	bool allowed;
+	bool traverse;                        /* allowed only as the way to something permitted below: for directories alone */
 	int error;                            /* -ENOENT without list, else -EACCES; 0 when allowed */
 	const char *rules[POLICY_RULES_MAX];  /* names of deciding rules, borrowed from the policy; NULL-filled */
 	const char *because;                  /* of the first permit, or NULL */
 	const char *failed;                   /* "no rule", "forbidden", "user", "path", "action", "time": nearest miss */
 };
 
-/* acts: all must be permitted (bits of enum act); `list` is implied by read. now: seconds since the epoch. */
+/*
+ * acts: all must be permitted (bits of enum act); `list` is implied by read. now: seconds since the epoch. A caller for whom
+ * `traverse` is set gets -ENOENT where the object is not a directory.
+ */
 void policy_decide(struct policy *p, const struct policy_subject *who, policy_state at, unsigned acts,
 	int64_t now, struct policy_verdict *ret);
 /* As policy_decide, and writes every rule considered with what matched and what did not, as text lines. */
@@ -81,7 +88,7 @@ bool policy_uniform_here(struct policy *p, policy_state at);
 int64_t policy_boundary(struct policy *p, int64_t now);
 
 const char *policy_text(const struct policy *p, size_t *ret_len);
-/* Do two states split by rules: true when some rule treats them differently (hard links, EXDEV). */
+/* True when every rule treats two states alike, as the names of one file must be (hard links, EXDEV). */
 bool policy_same_rules(struct policy *p, policy_state a, policy_state b);
 
 #endif

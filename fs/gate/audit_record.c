@@ -368,6 +368,7 @@ static void get_event(json_t *json, struct audit_entry *entry)
 	event->session = (uint32_t)get_number(json, "session", (uint32_t)-1);
 	event->exe = get_text(json, "exe");
 	event->path = get_path(json, "path", "path_b64", "path_h", &entry->owned[0]);
+	entry->hidden = get_text(json, "path_h") || get_text(json, "path2_h");
 	event->path2 = get_path(json, "path2", "path2_b64", "path2_h", &entry->owned[1]);
 	if (get_bytes(json, "file", entry->file_id, sizeof(entry->file_id)))
 		event->file_id = entry->file_id;

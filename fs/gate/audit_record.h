@@ -29,6 +29,7 @@ struct audit_entry {
 	uint64_t record;         /* in its segment, from 1 */
 	bool suspect;            /* behind a place that does not verify */
 	bool end;                /* a segment's end record */
+	bool hidden;             /* the paths are keyed hashes */
 	bool has_head;
 	uint8_t head[32];
 	struct audit_event event;

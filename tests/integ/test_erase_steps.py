@@ -101,6 +101,28 @@ def test_unflushed(image):
             f"{after}/{len(samples)} found, {receipts}")
 
 
+def test_unwritten(image):
+    """The power goes after the data reached the disk and before the extent says so: the bytes lie in an unwritten extent."""
+    path = f"{image.path}/root/victim"
+    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    data = os.urandom(1 << 20)
+    libc.fallocate(fd, 0, ctypes.c_long(0), ctypes.c_long(len(data)))
+    os.ftruncate(fd, len(data))
+    image.sync()
+    os.pwrite(fd, data, 0)
+    samples = Samples().add_file(path)
+    libc.sync_file_range(fd, ctypes.c_long(0), ctypes.c_long(0), 7)
+    os.close(fd)
+    image.power_cut()
+    lost = open(path, "rb").read() == bytes(len(data))
+    before = image.found(samples)
+    _, receipts, _, _ = tool(image, "unlink", "victim")
+    image.sync()
+    after = image.found(samples)
+    report(lost and before == len(samples) and after == 0 and receipts[0]["method"] == "overwritten",
+        f"{NAME}: {image.kind} written, but marked unwritten after a power cut", f"{lost} {before} then {after} of {len(samples)} {receipts}")
+
+
 def test_links(image):
     path, file_id, _ = sealed(image, "one", 5000)
     content = open(path, "rb").read()
@@ -202,6 +224,7 @@ def main():
             prepare(image)
             tables[kind] = test_sizes(image)
             test_unflushed(image)
+            test_unwritten(image)
             test_links(image)
             if kind == "xfs":
                 test_clone(image)

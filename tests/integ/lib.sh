@@ -121,7 +121,10 @@ need_root() { [ "$(id -u)" = 0 ] || skip_all "needs root"; }
 need_fuse() {
 	[ -c /dev/fuse ] || skip_all "there is no /dev/fuse"
 	if [ ! -w /dev/fuse ]; then skip_all "/dev/fuse may not be opened by this user"; fi
-	need_command tenantfs tenantkey tenantctl
+	local c
+	for c in tenantfs tenantkey tenantctl; do
+		command -v "$c" >/dev/null || { not_ok "$c was built"; exit 1; }
+	done
 }
 need_loop() {
 	need_root

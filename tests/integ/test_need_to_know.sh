@@ -10,15 +10,15 @@ make_tenant acme --owner root || exit 1
 apply_policy acme <<E || exit 1
 tenant acme
 permit admin: user:root to any on /**
-permit first: user:#$user1 to any on /work/** because "HR-1"
+permit first: user:#$user1 to any on /area/** because "HR-1"
 E
 mount_tenant acme "$M" || { not_ok "mounts"; exit 1; }
-mkdir "$M/work" "$M/admin" && chmod 777 "$M" "$M/work" && chown "$user1" "$M/work"
+mkdir "$M/area" "$M/admin" && chmod 777 "$M" "$M/area" && chown "$user1" "$M/area"
 echo root >"$M/admin/only" && chmod 777 "$M/admin" && chmod 666 "$M/admin/only"
 
 one() { as "$user1" "$@"; }
 two() { as "$user2" "$@"; }
-W=$M/work
+W=$M/area
 one bash -c "umask 0; cd '$W' && mkdir -p tree/sub && echo secret >tree/file && echo other >tree/sub/other &&
 	ln -s file tree/link && setfattr -n user.a -v b tree/file && chmod 777 tree tree/sub && chmod 666 tree/file" ||
 	{ not_ok "the first user works"; exit 1; }
@@ -80,7 +80,7 @@ for round in first second; do
 	check_errno "$r: set an attribute" "$deny" two setfattr -n user.c -v d "$W/tree/file"
 	check_errno "$r: list attributes" "$deny" two /usr/bin/python3 -c 'import os,sys; os.listxattr(sys.argv[1])' "$W/tree/file"
 	check_errno "$r: execute" "$deny" two "$W/tree/file"
-	check_errno "$r: through his own descriptor of the root" "$deny" two bash -c "cd '$M' && cat work/tree/file"
+	check_errno "$r: through his own descriptor of the root" "$deny" two bash -c "cd '$M' && cat area/tree/file"
 	check_same "$r: the first user's cwd is unharmed" fine "$(ask look)"
 	check_same "$r: his handle is unharmed" fine "$(ask handle)"
 	check "$r: the mount below is unharmed" test -f "$W/tree/mp/inside"
@@ -88,8 +88,8 @@ for round in first second; do
 done
 check_same "nothing was changed" "secret" "$(cat "$W/tree/file")"
 check_errno "the first user where he has no rule: read" "$deny" one cat "$M/admin/only"
-check_same "the first user lists only what he may" "work" "$(one ls -A "$M")"
-check_same "root, with a rule, lists all" "admin work" "$(ls -A "$M" | sort | xargs)"
+check_same "the first user lists only what he may" "area" "$(one ls -A "$M")"
+check_same "root, with a rule, lists all" "admin area" "$(ls -A "$M" | sort | xargs)"
 
 umount "$W/tree/mp"
 audit show acme >"$S/trail" 2>"$S/trail-errors"
@@ -156,15 +156,15 @@ start_holder() { # uid file: coprocess
 	as "$1" /usr/bin/python3 "$S/holder.py" "$2" <"$S/h$1.in" >"$S/h$1.out" 2>"$S/h$1.err" &
 	our_pids+=($!)
 }
-head -c 8192 /dev/zero >"$M/work/shared" && chmod 666 "$M/work/shared"
+head -c 8192 /dev/zero >"$M/area/shared" && chmod 666 "$M/area/shared"
 apply_policy acme <<E || not_ok "applies on a live mount"
 tenant acme
 permit admin: user:root to any on /**
-permit both: user:#$user1 user:#$user2 to any on /work/**
+permit both: user:#$user1 user:#$user2 to any on /area/**
 E
-start_holder "$user1" "$M/work/shared"
+start_holder "$user1" "$M/area/shared"
 exec 5>"$S/h$user1.in" 6<"$S/h$user1.out"
-start_holder "$user2" "$M/work/shared"
+start_holder "$user2" "$M/area/shared"
 exec 3>"$S/h$user2.in" 4<"$S/h$user2.out"
 h1() { local l; echo "$1" >&5; read -r -t 10 l <&6 || l=silent; echo "$l"; }
 h2() { local l; echo "$1" >&3; read -r -t 10 l <&4 || l=silent; echo "$l"; }
@@ -175,7 +175,7 @@ check_same "he reads, writes and maps" "done done done" "$(h2 read) $(h2 write) 
 apply_policy acme <<E || not_ok "applies on a live mount"
 tenant acme
 permit admin: user:root to any on /**
-permit first: user:#$user1 to any on /work/**
+permit first: user:#$user1 to any on /area/**
 E
 sleep 0.1
 refused='refused (5|13|2)$'
@@ -183,26 +183,26 @@ for w in read write map reopen; do
 	check "revoked: $w through what he held open is refused" grep -qE "$refused" <<<"$(h2 "$w")"
 done
 check_same "the entitled user reopens and goes on" "done" "$(h1 reopen)"
-check "a fresh handle of his works" one bash -c "cat '$M/work/shared' >/dev/null && echo y >>'$M/work/shared'"
-check_errno "the revoked user cannot open it again" "$deny" two cat "$M/work/shared"
+check "a fresh handle of his works" one bash -c "cat '$M/area/shared' >/dev/null && echo y >>'$M/area/shared'"
+check_errno "the revoked user cannot open it again" "$deny" two cat "$M/area/shared"
 exec 3>&- 4<&- 5>&- 6<&-
 
 # A right that ends by itself.
 rm -f "$S"/h*.in "$S"/h*.out
 until=$(date -d '+4 seconds' '+%Y-%m-%dT%H:%M:%S%:z')
 until_utc=$(date -u -d "$until" '+%Y-%m-%dT%H:%M:%SZ')
-printf 'tenant acme\npermit admin: user:root to any on /**\npermit short: user:#%s to any on /work/** until %s\n' \
+printf 'tenant acme\npermit admin: user:root to any on /**\npermit short: user:#%s to any on /area/** until %s\n' \
 	"$user2" "$until_utc" >"$S/until"
 if tenantctl policy check "$S/until" >"$S/out" 2>&1; then
 	apply_policy acme <"$S/until" || not_ok "applies"
-	start_holder "$user2" "$M/work/shared"
+	start_holder "$user2" "$M/area/shared"
 	exec 3>"$S/h$user2.in" 4<"$S/h$user2.out"
 	read -r -t 10 l2 <&4
 	check_same "a rule with a near end lets him in before it" "ready done" "$l2 $(h2 read)"
 	wait_for 15 bash -c "[ \$(date +%s) -gt $(date -d "$until" +%s) ]"
 	sleep 1
 	check "when it ends by itself, his handle ends too" grep -qE "$refused" <<<"$(h2 read)"
-	check_errno "and he cannot open again" "$deny" two cat "$M/work/shared"
+	check_errno "and he cannot open again" "$deny" two cat "$M/area/shared"
 	exec 3>&- 4<&-
 else
 	not_ok "a rule with an end in seconds"

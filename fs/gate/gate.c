@@ -159,8 +159,10 @@ int gate_enter(struct gate *g, const struct gate_request *r, struct gate_ticket 
 	int written = audit_write(g->audit, &c.event, r->reserve);
 	if (written < 0)
 		return written;
+	if (!j.allowed)
+		return j.error;
 	ret->correlation = c.event.correlation;
-	return j.allowed ? 0 : j.error;
+	return 0;
 }
 
 int gate_leave(

@@ -1,0 +1,142 @@
+#include "fs/front/request.h"
+
+#include "keymgmt/crypto.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void free_buffer(void *bytes)
+{
+	/* It held plaintext. */
+	crypto_wipe(bytes, FRONT_BUFFER);
+	free(bytes);
+}
+
+int front_init(struct front *f)
+{
+	handle_list_init(&f->handles);
+	int r = pthread_key_create(&f->buffer_key, free_buffer);
+	return r ? -r : inode_table_init(&f->inodes, f->store);
+}
+
+/* The kernel is gone: what applications had open is committed and closed. */
+static void close_all(struct front *f)
+{
+	while (f->handles.head.next != &f->handles.head) {
+		struct handle *h = f->handles.head.next;
+		handle_remove(&f->handles, h);
+		if (h->file)
+			inode_file_done(&f->inodes, h->inode, h->file);
+		if (h->cursor)
+			tree_cursor_close(h->cursor);
+		inode_put(&f->inodes, h->inode);
+		handle_free(h);
+	}
+}
+
+void front_done(struct front *f)
+{
+	close_all(f);
+	inode_table_done(&f->inodes);
+	handle_list_done(&f->handles);
+	free_buffer(pthread_getspecific(f->buffer_key));
+	pthread_setspecific(f->buffer_key, NULL);
+	pthread_key_delete(f->buffer_key);
+}
+
+char *front_buffer(struct front *f, size_t size)
+{
+	if (size > FRONT_BUFFER)
+		return NULL;
+	char *bytes = pthread_getspecific(f->buffer_key);
+	if (!bytes) {
+		bytes = malloc(FRONT_BUFFER);
+		if (bytes && pthread_setspecific(f->buffer_key, bytes)) {
+			free(bytes);
+			bytes = NULL;
+		}
+	}
+	return bytes;
+}
+
+static size_t states_of(void *context, const struct gate_object *o, struct policy *p, uint64_t generation,
+	policy_state ret[GATE_NAMES_MAX])
+{
+	struct front *f = context;
+	return inode_states(&f->inodes, o->node, o->child, p, generation, ret, GATE_NAMES_MAX);
+}
+
+static void path_of(void *context, const struct gate_object *o, char *ret, size_t size)
+{
+	struct front *f = context;
+	inode_path(&f->inodes, o->node, o->child, ret, size);
+}
+
+/* Known while it is open; a directory's always. */
+static bool file_id_of(void *context, const struct gate_object *o, uint8_t ret[16])
+{
+	struct front *f = context;
+	struct inode *i = (struct inode *)(uintptr_t)o->node;
+	static const uint8_t none[16];
+	if (o->child)
+		return false;
+	memcpy(ret, none, 16);
+	if (S_ISDIR(i->type)) {
+		pthread_mutex_lock(&f->inodes.lock);
+		if (i->dir)
+			memcpy(ret, i->dir->id, 16);
+		pthread_mutex_unlock(&f->inodes.lock);
+	} else if (S_ISREG(i->type)) {
+		pthread_mutex_t *stripe = inode_lock(&f->inodes, i->ino);
+		if (i->file)
+			file_id(i->file, ret);
+		pthread_mutex_unlock(stripe);
+	}
+	return memcmp(ret, none, 16) != 0;
+}
+
+void front_gate_calls(struct front *f, struct gate_front *ret)
+{
+	*ret = (struct gate_front){states_of, path_of, file_id_of, f};
+}
+
+void front_count(struct front *f, struct front_counts *ret)
+{
+	pthread_mutex_lock(&f->inodes.lock);
+	ret->inodes = f->inodes.count;
+	pthread_mutex_unlock(&f->inodes.lock);
+	pthread_mutex_lock(&f->handles.lock);
+	ret->handles = f->handles.count;
+	pthread_mutex_unlock(&f->handles.lock);
+}
+
+/* What the kernel offers and we take. */
+static void op_init(void *context, struct fuse_conn_info *conn)
+{
+	static const unsigned wanted = FUSE_CAP_ASYNC_READ | FUSE_CAP_ATOMIC_O_TRUNC |
+		FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS | FUSE_CAP_WRITEBACK_CACHE |
+		FUSE_CAP_ASYNC_DIO | FUSE_CAP_EXPLICIT_INVAL_DATA;
+	struct front *f = context;
+	/* AUTO_INVAL_DATA off: content changes through this mount alone. READDIRPLUS_AUTO off: attributes always come along. */
+	conn->want = wanted & conn->capable;
+	conn->max_write = 256 * 1024;
+	conn->max_readahead = 1024 * 1024;
+	conn->max_background = 64;
+	conn->congestion_threshold = 48;
+	conn->time_gran = 1;
+	if (f->ready)
+		f->ready(f->ready_context);
+}
+
+void front_operations(struct fuse_lowlevel_ops *ret)
+{
+	memset(ret, 0, sizeof(*ret));
+	ret->init = op_init;
+	fuse_attr_fill(ret);
+	fuse_names_fill(ret);
+	fuse_data_fill(ret);
+	fuse_dirs_fill(ret);
+	fuse_xattr_fill(ret);
+}

@@ -1,0 +1,305 @@
+/* Operations on attributes: lookup, forget, getattr, setattr, statfs, access, readlink. */
+#include "fs/front/request.h"
+
+#include "keymgmt/base/err.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <string.h>
+
+static int find(struct front *f, struct inode *parent, const char *name, struct fuse_entry_param *ret)
+{
+	struct dir *d;
+	struct name n;
+	struct stat st;
+	struct inode *i;
+	int r = inode_dir(&f->inodes, parent, &d);
+	if (r < 0)
+		return r;
+	r = name_seal(d, name, &n);
+	if (r == 0)
+		r = tree_stat(d, n.lower, &st);
+	dir_put(d);
+	if (r < 0)
+		return r;
+	r = request_entry(f, parent, name, n.lower, &st, ret, &i);
+	if (r < 0)
+		return r;
+	/* Somebody has it open: its size is not in the lower length yet. */
+	if (S_ISREG(st.st_mode))
+		r = request_stat(f, i, &ret->attr);
+	if (r < 0)
+		inode_forget(&f->inodes, i, 1);
+	inode_put(&f->inodes, i);
+	return r;
+}
+
+/* Lookups are not refused for policy where the entry exists: ENOENT would make the kernel drop a directory in which another user is. */
+static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	struct front *f = fuse_req_userdata(req);
+	struct fuse_entry_param e;
+	int r = find(f, request_inode(f, parent), name, &e);
+	if (r == -ENOENT) {
+		e = (struct fuse_entry_param){0};
+		e.entry_timeout = request_cache(f, request_inode(f, parent), name);
+		r = 0;
+	}
+	if (r < 0)
+		fuse_reply_err(req, -err_to_fuse(r));
+	else if (fuse_reply_entry(req, &e) < 0 && e.ino)
+		inode_forget(&f->inodes, request_inode(f, e.ino), 1);
+}
+
+static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t lookups)
+{
+	struct front *f = fuse_req_userdata(req);
+	inode_forget(&f->inodes, request_inode(f, ino), lookups);
+	fuse_reply_none(req);
+}
+
+static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *list)
+{
+	struct front *f = fuse_req_userdata(req);
+	for (size_t k = 0; k < count; k++)
+		inode_forget(&f->inodes, request_inode(f, list[k].ino), list[k].nlookup);
+	fuse_reply_none(req);
+}
+
+static void reply_attr(struct request *q, struct inode *i, int r, struct stat *st)
+{
+	r = request_leave(q, r);
+	if (r < 0)
+		fuse_reply_err(q->fuse, -r);
+	else
+		fuse_reply_attr(q->fuse, st, request_cache(q->front, i, NULL));
+}
+
+static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct request q;
+	struct stat st = {0};
+	(void)fi;
+	request_start(&q, req, OP_GETATTR, ino, NULL);
+	struct inode *i = request_inode(q.front, ino);
+	q.gate.log_allowed = false;
+	if (__atomic_load_n(&i->retired, __ATOMIC_ACQUIRE)) {
+		/* Another type than before: the kernel turns the old node bad, and all its handles with it. */
+		st.st_ino = i->ino;
+		st.st_mode = S_IFIFO | 0600;
+		st.st_nlink = 1;
+		fuse_reply_attr(req, &st, 0);
+		return;
+	}
+	int r = request_enter(&q, ACT_LIST);
+	if (r == 0)
+		r = request_stat(q.front, i, &st);
+	reply_attr(&q, i, r == -ESTALE ? -ENOENT : r, &st);
+}
+
+/* Where to change attributes: a descriptor and "" (the object itself), or its directory and name. */
+struct place {
+	struct dir *dir;
+	struct file *file;
+	struct inode *parent;
+	char lower[256];
+	int fd;
+};
+
+static int place_find(struct front *f, struct inode *i, bool content, struct place *p)
+{
+	int r;
+	*p = (struct place){.fd = -1};
+	if (S_ISDIR(i->type)) {
+		r = inode_dir(&f->inodes, i, &p->dir);
+		p->fd = r == 0 ? p->dir->fd : -1;
+		return r;
+	}
+	if (S_ISREG(i->type)) {
+		pthread_mutex_t *stripe = inode_lock(&f->inodes, i->ino);
+		p->file = content ? NULL : inode_file_if_open(&f->inodes, i);
+		r = content ? inode_file_locked(&f->inodes, i, &p->file) : 0;
+		pthread_mutex_unlock(stripe);
+		if (r < 0 || p->file) {
+			p->fd = p->file ? file_fd(p->file) : -1;
+			return r;
+		}
+	}
+	r = inode_where(&f->inodes, i, &p->parent, p->lower);
+	if (r == 0)
+		r = inode_dir(&f->inodes, p->parent, &p->dir);
+	p->fd = r == 0 ? p->dir->fd : -1;
+	return r;
+}
+
+static void place_done(struct front *f, struct inode *i, struct place *p)
+{
+	if (p->file)
+		inode_file_done(&f->inodes, i, p->file);
+	if (p->dir)
+		dir_put(p->dir);
+	inode_put(&f->inodes, p->parent);
+}
+
+static int set_times(struct lower *l, const struct place *p, const struct stat *attr, int valid)
+{
+	struct timespec ts[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_nsec = UTIME_OMIT}};
+	if (valid & FUSE_SET_ATTR_ATIME_NOW)
+		ts[0].tv_nsec = UTIME_NOW;
+	else if (valid & FUSE_SET_ATTR_ATIME)
+		ts[0] = attr->st_atim;
+	if (valid & FUSE_SET_ATTR_MTIME_NOW)
+		ts[1].tv_nsec = UTIME_NOW;
+	else if (valid & FUSE_SET_ATTR_MTIME)
+		ts[1] = attr->st_mtim;
+	/* Content still in memory would move the time again when it is written. */
+	int r = p->file ? file_commit(p->file) : 0;
+	return r < 0 ? r : l->ops->utimensat(l, p->fd, p->lower, ts);
+}
+
+#define SET_TIMES (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME)
+
+static int set_attributes(struct front *f, struct inode *i, const struct stat *attr, int valid)
+{
+	struct lower *l = f->store->lower;
+	struct place p;
+	int r = place_find(f, i, valid & FUSE_SET_ATTR_SIZE, &p);
+	if (r == 0 && (valid & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)))
+		r = l->ops->fchownat(l, p.fd, p.lower,
+			valid & FUSE_SET_ATTR_UID ? attr->st_uid : (uid_t)-1,
+			valid & FUSE_SET_ATTR_GID ? attr->st_gid : (gid_t)-1);
+	if (r == 0 && (valid & FUSE_SET_ATTR_MODE))
+		r = p.lower[0] ? l->ops->fchmodat(l, p.fd, p.lower, attr->st_mode & 07777)
+			: l->ops->fchmod(l, p.fd, attr->st_mode & 07777);
+	if (r == 0 && (valid & FUSE_SET_ATTR_SIZE))
+		r = file_truncate(p.file, (uint64_t)attr->st_size);
+	if (r == 0 && (valid & FUSE_SET_ATTR_SIZE))
+		r = file_commit(p.file);
+	if (r == 0 && (valid & SET_TIMES))
+		r = set_times(l, &p, attr, valid);
+	place_done(f, i, &p);
+	return r;
+}
+
+/* A write by another than the owner drops set-id bits: the kernel's doing, not a change of mode by the caller. */
+static bool only_drops_set_id(struct front *f, struct inode *i, const struct stat *attr)
+{
+	struct stat now;
+	if (request_stat(f, i, &now) < 0)
+		return false;
+	return ((now.st_mode ^ attr->st_mode) & 07777 & ~(mode_t)(S_ISUID | S_ISGID)) == 0 &&
+		(attr->st_mode & ~now.st_mode & (S_ISUID | S_ISGID)) == 0;
+}
+
+/* What a policy must permit for these changes, and what to call them in the log. */
+static unsigned acts_of(struct front *f, struct inode *i, const struct stat *attr, int valid,
+	const struct handle *h, enum op *ret_op)
+{
+	unsigned acts = 0;
+	bool by_writer = h && h->writes;
+	if ((valid & SET_TIMES) && !(by_writer && !(valid & FUSE_SET_ATTR_ATIME))) {
+		acts |= ACT_WRITE;
+		*ret_op = OP_UTIMENS;
+	}
+	if (valid & FUSE_SET_ATTR_SIZE) {
+		acts |= by_writer ? 0 : ACT_WRITE;
+		*ret_op = OP_TRUNCATE;
+	}
+	if ((valid & FUSE_SET_ATTR_MODE) && !only_drops_set_id(f, i, attr)) {
+		acts |= ACT_MANAGE;
+		*ret_op = OP_CHMOD;
+	}
+	if (valid & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)) {
+		acts |= ACT_MANAGE;
+		*ret_op = OP_CHOWN;
+	}
+	return acts;
+}
+
+static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int valid, struct fuse_file_info *fi)
+{
+	struct request q;
+	struct stat st = {0};
+	struct handle *h = fi ? (struct handle *)(uintptr_t)fi->fh : NULL;
+	request_start(&q, req, OP_UTIMENS, ino, NULL);
+	struct inode *i = request_inode(q.front, ino);
+	unsigned acts = acts_of(q.front, i, attr, valid, h, &q.gate.op);
+	q.gate.log_allowed = acts != 0 || (valid & FUSE_SET_ATTR_SIZE);
+	q.gate.reserve = (valid & FUSE_SET_ATTR_SIZE) && attr->st_size == 0;
+	int r = __atomic_load_n(&i->retired, __ATOMIC_ACQUIRE) && acts ? -EIO : request_enter(&q, acts);
+	if (r == 0)
+		r = set_attributes(q.front, i, attr, valid);
+	if (r == 0)
+		r = request_stat(q.front, i, &st);
+	reply_attr(&q, i, r == -ESTALE ? -ENOENT : r, &st);
+}
+
+static void op_access(fuse_req_t req, fuse_ino_t ino, int mask)
+{
+	struct request q;
+	(void)mask;
+	request_start(&q, req, OP_ACCESS, ino, NULL);
+	q.gate.log_allowed = false;
+	request_answer(&q, request_enter(&q, ACT_LIST));
+}
+
+static void op_readlink(fuse_req_t req, fuse_ino_t ino)
+{
+	struct request q;
+	struct inode *parent = NULL;
+	struct dir *d = NULL;
+	char lower[256], target[PATH_MAX];
+	ssize_t n = -1;
+	request_start(&q, req, OP_READLINK, ino, NULL);
+	int r = request_enter(&q, ACT_READ);
+	if (r == 0)
+		r = inode_where(&q.front->inodes, request_inode(q.front, ino), &parent, lower);
+	if (r == 0)
+		r = inode_dir(&q.front->inodes, parent, &d);
+	if (r == 0) {
+		n = tree_readlink(d, lower, target, sizeof(target) - 1);
+		r = n < 0 ? (int)n : 0;
+	}
+	if (d)
+		dir_put(d);
+	inode_put(&q.front->inodes, parent);
+	r = request_leave(&q, r);
+	if (r < 0) {
+		fuse_reply_err(req, -r);
+		return;
+	}
+	target[n] = 0;
+	fuse_reply_readlink(req, target);
+}
+
+static void op_statfs(fuse_req_t req, fuse_ino_t ino)
+{
+	struct front *f = fuse_req_userdata(req);
+	struct statvfs st;
+	(void)ino;
+	int r = f->store->lower->ops->fstatvfs(f->store->lower, f->store->root_fd, &st);
+	if (r < 0) {
+		fuse_reply_err(req, -r);
+		return;
+	}
+	uint64_t queued = st.f_frsize ? trash_backlog(f->store->trash) / st.f_frsize : 0;
+	st.f_bfree += queued;
+	st.f_bavail += queued;
+	if (st.f_bfree > st.f_blocks)
+		st.f_bfree = st.f_blocks;
+	st.f_namemax = NAME_PLAIN_MAX;
+	fuse_reply_statfs(req, &st);
+}
+
+void fuse_attr_fill(struct fuse_lowlevel_ops *ops)
+{
+	ops->lookup = op_lookup;
+	ops->forget = op_forget;
+	ops->forget_multi = op_forget_multi;
+	ops->getattr = op_getattr;
+	ops->setattr = op_setattr;
+	ops->access = op_access;
+	ops->readlink = op_readlink;
+	ops->statfs = op_statfs;
+}

@@ -1,0 +1,225 @@
+/* Operations on content: create, open, read, write, flush, fsync, release. */
+#include "fs/front/request.h"
+
+#include "keymgmt/base/err.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+
+static struct handle *handle_of(const struct fuse_file_info *fi)
+{
+	return (struct handle *)(uintptr_t)fi->fh;
+}
+
+/* Makes the handle of a file that passed the gate. f: a user of inode_file, taken; i: borrowed. NULL on ENOMEM. */
+static struct handle *handle_for(struct request *q, struct inode *i, struct file *file, unsigned acts,
+	bool writes)
+{
+	struct handle *h = handle_new();
+	if (!h)
+		return NULL;
+	inode_get(&q->front->inodes, i);
+	h->inode = i;
+	h->file = file;
+	h->caller = q->gate.caller;
+	h->op = q->gate.op;
+	h->acts = acts;
+	h->writes = writes;
+	h->ticket = q->ticket;
+	handle_add(&q->front->handles, h);
+	return h;
+}
+
+static unsigned acts_of_flags(int flags)
+{
+	unsigned acts = 0;
+	if ((flags & O_ACCMODE) != O_WRONLY)
+		acts |= ACT_READ;
+	if ((flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC))
+		acts |= ACT_WRITE;
+	return acts;
+}
+
+static int open_file(struct request *q, struct inode *i, int flags, unsigned acts, struct handle **ret)
+{
+	struct file *file;
+	struct inode_table *t = &q->front->inodes;
+	int r = inode_file(t, i, &file);
+	if (r < 0)
+		return r;
+	if (flags & O_TRUNC) {
+		r = file_truncate(file, 0);
+		if (r == 0)
+			r = file_commit(file);
+	}
+	if (r == 0) {
+		*ret = handle_for(q, i, file, acts, acts & ACT_WRITE);
+		r = *ret ? 0 : -ENOMEM;
+	}
+	if (r < 0)
+		inode_file_done(t, i, file);
+	return r;
+}
+
+/* Ends a handle: its record, its use of the file, its memory. */
+static void end_handle(struct front *f, struct handle *h)
+{
+	struct gate_request r = {.op = h->op, .caller = h->caller, .object = {h->inode, NULL},
+		.acts = h->acts, .log_allowed = true};
+	gate_close(f->gate, &r, &h->ticket, __atomic_load_n(&h->bytes_read, __ATOMIC_RELAXED),
+		__atomic_load_n(&h->bytes_written, __ATOMIC_RELAXED));
+	handle_remove(&f->handles, h);
+	inode_file_done(&f->inodes, h->inode, h->file);
+	inode_put(&f->inodes, h->inode);
+	handle_free(h);
+}
+
+static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct request q;
+	struct handle *h = NULL;
+	unsigned acts = acts_of_flags(fi->flags);
+	request_start(&q, req, OP_OPEN, ino, NULL);
+	struct inode *i = request_inode(q.front, ino);
+	/* ESTALE: the kernel looks the name up again and finds the new node. */
+	int r = __atomic_load_n(&i->retired, __ATOMIC_ACQUIRE) ? -ESTALE : request_enter(&q, acts);
+	if (r == 0)
+		r = open_file(&q, i, fi->flags, acts, &h);
+	r = request_leave(&q, r);
+	if (r < 0) {
+		fuse_reply_err(req, -r);
+		return;
+	}
+	fi->fh = (uintptr_t)h;
+	fi->keep_cache = 1; /* content changes through this mount alone */
+	if (fuse_reply_open(req, fi) < 0)
+		end_handle(q.front, h);
+}
+
+static int create_file(struct request *q, struct inode *parent, const char *name, mode_t mode,
+	struct fuse_entry_param *e, struct handle **ret)
+{
+	struct front *f = q->front;
+	struct lower_cred cred;
+	struct dir *d;
+	struct name n;
+	struct file *file;
+	struct inode *i;
+	struct stat st;
+	int r = inode_dir(&f->inodes, parent, &d);
+	if (r < 0)
+		return r;
+	r = name_seal(d, name, &n);
+	if (r == 0)
+		r = file_create(d, &n, mode & 07777, request_cred(q, &cred), &file, &st);
+	dir_put(d);
+	if (r < 0)
+		return r;
+	r = request_entry(f, parent, name, n.lower, &st, e, &i);
+	if (r < 0) {
+		file_put(file);
+		return r;
+	}
+	inode_file_created(&f->inodes, i, file);
+	*ret = handle_for(q, i, file, ACT_CREATE, true);
+	if (!*ret) {
+		inode_file_done(&f->inodes, i, file);
+		inode_forget(&f->inodes, i, 1);
+		r = -ENOMEM;
+	}
+	inode_put(&f->inodes, i);
+	return r;
+}
+
+static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
+	struct fuse_file_info *fi)
+{
+	struct request q;
+	struct fuse_entry_param e;
+	struct handle *h = NULL;
+	request_start(&q, req, OP_CREATE, parent, name);
+	int r = request_enter(&q, ACT_CREATE);
+	if (r == 0)
+		r = create_file(&q, request_inode(q.front, parent), name, mode, &e, &h);
+	r = request_leave(&q, r);
+	if (r < 0) {
+		fuse_reply_err(req, -r);
+		return;
+	}
+	fi->fh = (uintptr_t)h;
+	fi->keep_cache = 1;
+	if (fuse_reply_create(req, &e, fi) < 0) {
+		inode_forget(&q.front->inodes, request_inode(q.front, e.ino), 1);
+		end_handle(q.front, h);
+	}
+}
+
+static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
+{
+	struct front *f = fuse_req_userdata(req);
+	struct handle *h = handle_of(fi);
+	char *bytes = front_buffer(f, size);
+	(void)ino;
+	if (__atomic_load_n(&h->inode->retired, __ATOMIC_ACQUIRE) || !bytes) {
+		fuse_reply_err(req, bytes ? EIO : ENOMEM);
+		return;
+	}
+	ssize_t n = file_read(h->file, bytes, size, (uint64_t)offset);
+	if (n < 0) {
+		fuse_reply_err(req, -err_to_fuse((int)n));
+		return;
+	}
+	__atomic_add_fetch(&h->bytes_read, (uint64_t)n, __ATOMIC_RELAXED);
+	fuse_reply_buf(req, bytes, (size_t)n);
+}
+
+static void op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t size, off_t offset,
+	struct fuse_file_info *fi)
+{
+	struct handle *h = handle_of(fi);
+	(void)ino;
+	/* What comes from the page cache may be anybody's and is never refused (docs/policy.md, "Caches"). */
+	if (__atomic_load_n(&h->inode->retired, __ATOMIC_ACQUIRE) && !fi->writepage) {
+		fuse_reply_err(req, EIO);
+		return;
+	}
+	ssize_t n = file_write(h->file, bytes, size, (uint64_t)offset);
+	if (n < 0) {
+		fuse_reply_err(req, -err_to_fuse((int)n));
+		return;
+	}
+	__atomic_add_fetch(&h->bytes_written, (uint64_t)n, __ATOMIC_RELAXED);
+	fuse_reply_write(req, (size_t)n);
+}
+
+static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct handle *h = handle_of(fi);
+	(void)ino;
+	fuse_reply_err(req, h->writes ? -err_to_fuse(file_commit(h->file)) : 0);
+}
+
+static void op_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_info *fi)
+{
+	(void)ino;
+	fuse_reply_err(req, -err_to_fuse(file_sync(handle_of(fi)->file, data_only)));
+}
+
+static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	(void)ino;
+	end_handle(fuse_req_userdata(req), handle_of(fi));
+	fuse_reply_err(req, 0);
+}
+
+void fuse_data_fill(struct fuse_lowlevel_ops *ops)
+{
+	ops->create = op_create;
+	ops->open = op_open;
+	ops->read = op_read;
+	ops->write = op_write;
+	ops->flush = op_flush;
+	ops->fsync = op_fsync;
+	ops->release = op_release;
+}

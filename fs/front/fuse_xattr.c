@@ -1,0 +1,127 @@
+/* Operations on extended attributes. */
+#include "fs/front/request.h"
+
+#include "fs/store/xattr.h"
+#include "keymgmt/base/err.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* The object whose attributes are meant: a directory or an open file. */
+struct owner {
+	struct dir *dir;
+	struct file *file;
+};
+
+static int owner_find(struct front *f, struct inode *i, struct owner *o)
+{
+	*o = (struct owner){0};
+	if (S_ISDIR(i->type))
+		return inode_dir(&f->inodes, i, &o->dir);
+	if (S_ISREG(i->type))
+		return inode_file(&f->inodes, i, &o->file);
+	return -EOPNOTSUPP;
+}
+
+static void owner_done(struct front *f, struct inode *i, struct owner *o)
+{
+	if (o->file)
+		inode_file_done(&f->inodes, i, o->file);
+	if (o->dir)
+		dir_put(o->dir);
+}
+
+static void reply_bytes(struct request *q, ssize_t n, const char *bytes, size_t size)
+{
+	int r = request_leave(q, n < 0 ? (int)n : 0);
+	if (r < 0)
+		fuse_reply_err(q->fuse, -r);
+	else if (size == 0)
+		fuse_reply_xattr(q->fuse, (size_t)n);
+	else
+		fuse_reply_buf(q->fuse, bytes, (size_t)n);
+}
+
+/* The kernel asks for file capabilities at every write; there are none (nosuid), and it is no access by anybody. */
+static bool never_there(const char *name)
+{
+	return strncmp(name, "security.", 9) == 0;
+}
+
+static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
+{
+	struct request q;
+	struct owner o = {0};
+	ssize_t n;
+	if (never_there(name)) {
+		fuse_reply_err(req, ENODATA);
+		return;
+	}
+	request_start(&q, req, OP_GETXATTR, ino, NULL);
+	struct inode *i = request_inode(q.front, ino);
+	char *bytes = front_buffer(q.front, size);
+	q.gate.log_allowed = size != 0;
+	n = bytes ? request_enter(&q, ACT_READ) : -ENOMEM;
+	if (n == 0)
+		n = owner_find(q.front, i, &o);
+	if (n == 0)
+		n = xattr_get(o.file, o.dir, name, bytes, size);
+	owner_done(q.front, i, &o);
+	reply_bytes(&q, n == -EOPNOTSUPP ? -ENODATA : n, bytes, size);
+}
+
+static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
+{
+	struct request q;
+	struct owner o = {0};
+	request_start(&q, req, OP_LISTXATTR, ino, NULL);
+	struct inode *i = request_inode(q.front, ino);
+	char *bytes = front_buffer(q.front, size);
+	q.gate.log_allowed = false;
+	ssize_t n = bytes ? request_enter(&q, ACT_READ) : -ENOMEM;
+	if (n == 0)
+		n = owner_find(q.front, i, &o);
+	if (n == 0)
+		n = xattr_list(o.file, o.dir, bytes, size);
+	owner_done(q.front, i, &o);
+	reply_bytes(&q, n == -EOPNOTSUPP ? 0 : n, bytes, size);
+}
+
+static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size,
+	int flags)
+{
+	struct request q;
+	struct owner o = {0};
+	request_start(&q, req, OP_SETXATTR, ino, NULL);
+	struct inode *i = request_inode(q.front, ino);
+	int r = request_enter(&q, ACT_WRITE);
+	if (r == 0)
+		r = owner_find(q.front, i, &o);
+	if (r == 0)
+		r = xattr_set(o.file, o.dir, name, value, size, flags);
+	owner_done(q.front, i, &o);
+	request_answer(&q, r);
+}
+
+static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
+{
+	struct request q;
+	struct owner o = {0};
+	request_start(&q, req, OP_REMOVEXATTR, ino, NULL);
+	struct inode *i = request_inode(q.front, ino);
+	int r = request_enter(&q, ACT_WRITE);
+	if (r == 0)
+		r = owner_find(q.front, i, &o);
+	if (r == 0)
+		r = xattr_remove(o.file, o.dir, name);
+	owner_done(q.front, i, &o);
+	request_answer(&q, r);
+}
+
+void fuse_xattr_fill(struct fuse_lowlevel_ops *ops)
+{
+	ops->getxattr = op_getxattr;
+	ops->listxattr = op_listxattr;
+	ops->setxattr = op_setxattr;
+	ops->removexattr = op_removexattr;
+}

@@ -1,0 +1,140 @@
+/* inode.h: the one open file of a lower inode, whoever uses it. */
+#include "fs/front/inode.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define PARENTS_MAX 64 /* names of one inode that are checked at an open; its header knows four homes */
+
+struct file *inode_file_if_open(struct inode_table *t, struct inode *i)
+{
+	(void)t;
+	if (!i->file)
+		return NULL;
+	i->file_users++;
+	return file_get(i->file);
+}
+
+/* A retired inode may still hold the number's file open: there is one struct file for a lower inode. */
+static struct file *file_of_retired(struct inode_table *t, const struct inode *i)
+{
+	struct file *f = NULL;
+	pthread_mutex_lock(&t->lock);
+	for (struct inode *r = t->retired; r && !f; r = r->retired_next)
+		if (r->ino == i->ino && r->file)
+			f = file_get(r->file);
+	pthread_mutex_unlock(&t->lock);
+	return f;
+}
+
+/* Content opens only when every parent under which the inode is known is among its homes (docs/format.md, "Homes"). */
+static int check_homes(struct inode_table *t, struct inode *i, struct file *f)
+{
+	struct inode *parents[PARENTS_MAX];
+	size_t count = 0;
+	int r = 0;
+	pthread_mutex_lock(&t->lock);
+	for (struct inode_name *n = i->names; n && count < PARENTS_MAX; n = n->next) {
+		n->parent->refs++;
+		parents[count++] = n->parent;
+	}
+	pthread_mutex_unlock(&t->lock);
+	for (size_t k = 0; k < count; k++) {
+		struct dir *d = NULL;
+		if (r == 0)
+			r = inode_dir(t, parents[k], &d);
+		if (r == 0)
+			r = file_check_home(f, d);
+		if (d)
+			dir_put(d);
+		inode_put(t, parents[k]);
+	}
+	return r;
+}
+
+static int open_first_name(struct inode_table *t, struct inode *i, struct file **ret)
+{
+	char lower[256];
+	struct inode *parent = NULL;
+	struct dir *d = NULL;
+	struct stat st;
+	int r = inode_where(t, i, &parent, lower);
+	if (r == 0)
+		r = inode_dir(t, parent, &d);
+	if (r == 0)
+		r = file_open(d, lower, ret);
+	if (r == 0) {
+		r = file_stat(*ret, &st);
+		if (r == 0 && st.st_ino != i->ino)
+			r = -ESTALE;
+		if (r < 0)
+			file_put(*ret);
+	}
+	if (d)
+		dir_put(d);
+	inode_put(t, parent);
+	return r == -ENOENT ? -ESTALE : r;
+}
+
+int inode_file_locked(struct inode_table *t, struct inode *i, struct file **ret)
+{
+	if (!S_ISREG(i->type))
+		return S_ISDIR(i->type) ? -EISDIR : -EINVAL;
+	struct file *f = inode_file_if_open(t, i);
+	if (!f) {
+		int r = 0;
+		f = file_of_retired(t, i);
+		/* A rename may be under way between where it was and the open: once more finds the new name. */
+		for (int tries = 0; !f && tries < 3; tries++) {
+			r = open_first_name(t, i, &f);
+			if (r != -ESTALE)
+				break;
+			f = NULL;
+		}
+		if (!f)
+			return r < 0 ? r : -ESTALE;
+		i->file = file_get(f);
+		i->file_users = 1;
+	}
+	int r = check_homes(t, i, f);
+	if (r < 0) {
+		inode_file_done_locked(t, i, f);
+		return r;
+	}
+	*ret = f;
+	return 0;
+}
+
+int inode_file(struct inode_table *t, struct inode *i, struct file **ret)
+{
+	pthread_mutex_t *stripe = inode_lock(t, i->ino);
+	int r = inode_file_locked(t, i, ret);
+	pthread_mutex_unlock(stripe);
+	return r;
+}
+
+void inode_file_done_locked(struct inode_table *t, struct inode *i, struct file *f)
+{
+	(void)t;
+	file_put(f);
+	if (--i->file_users == 0) {
+		file_put(i->file);
+		i->file = NULL;
+	}
+}
+
+void inode_file_done(struct inode_table *t, struct inode *i, struct file *f)
+{
+	pthread_mutex_t *stripe = inode_lock(t, i->ino);
+	inode_file_done_locked(t, i, f);
+	pthread_mutex_unlock(stripe);
+}
+
+void inode_file_created(struct inode_table *t, struct inode *i, struct file *f)
+{
+	pthread_mutex_t *stripe = inode_lock(t, i->ino);
+	i->file = file_get(f);
+	i->file_users = 1;
+	pthread_mutex_unlock(stripe);
+}

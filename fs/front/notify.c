@@ -1,0 +1,262 @@
+#include "fs/front/notify.h"
+
+#include "fs/front/request.h"
+#include "keymgmt/base/log.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define TICK_SECONDS 5
+#define HEARTBEAT_SECONDS 60
+#define WAIT_SECONDS 10
+
+struct notify {
+	struct front *front;
+	struct fuse_session *session;
+	pthread_t thread;
+	pthread_mutex_t lock; /* guards what follows */
+	pthread_cond_t wake, done;
+	bool stop, all_attributes;
+	uint64_t rejudge_asked, rejudge_done;
+	struct inode **queue; /* inodes with a reference whose attributes are to be forgotten */
+	size_t queued, room;
+};
+
+/* Inodes of handles that lost their right, with a reference each; an inode may come several times. */
+struct losers {
+	struct front *front;
+	struct inode **list;
+	size_t count, room;
+};
+
+static void judge_handle(void *context, struct handle *h)
+{
+	struct losers *l = context;
+	struct subject s;
+	const struct gate_object o = {h->inode, NULL};
+	if (!h->file || __atomic_load_n(&h->inode->retired, __ATOMIC_ACQUIRE))
+		return;
+	subject_init(&s, &h->caller);
+	bool allowed = gate_allows(l->front->gate, &s, &o, h->acts);
+	subject_done(&s);
+	if (allowed)
+		return;
+	if (l->count == l->room) {
+		size_t room = l->room ? 2 * l->room : 64;
+		struct inode **list = realloc(l->list, room * sizeof(struct inode *));
+		if (!list)
+			return; /* no memory: its reads are still judged by the next round */
+		l->list = list;
+		l->room = room;
+	}
+	inode_get(&l->front->inodes, h->inode);
+	l->list[l->count++] = h->inode;
+}
+
+static void forget_pages(struct notify *n, struct inode *i)
+{
+	/* ENOENT: the kernel does not know it any more, which is what we want. */
+	int r = fuse_lowlevel_notify_inval_inode(n->session, request_number(n->front, i), 0, 0);
+	if (r < 0 && r != -ENOENT)
+		log_say(LOG_LEVEL_WARNING, "The kernel did not drop a revoked file's pages: %s", strerror(-r));
+}
+
+/* Makes the kernel look the names up again, which gives those still entitled a new node. */
+static void forget_names(struct notify *n, struct inode *i)
+{
+	struct inode_table *t = &n->front->inodes;
+	for (unsigned k = 0;; k++) {
+		char plain[NAME_PLAIN_MAX + 1];
+		struct inode *parent = inode_name_at(t, i, k, plain);
+		if (!parent)
+			break;
+		fuse_lowlevel_notify_inval_entry(
+			n->session, request_number(n->front, parent), plain, strlen(plain));
+		inode_put(t, parent);
+	}
+}
+
+/*
+ * Pages belong to the inode, not to a handle: to take one handle's right away the inode is retired (docs/policy.md,
+ * "Caches"). First what others wrote is settled, then the node goes bad, then whatever came between is settled too.
+ */
+static void retire(struct notify *n, struct inode *i)
+{
+	forget_pages(n, i);
+	inode_retire(&n->front->inodes, i);
+	forget_pages(n, i);
+	forget_names(n, i);
+}
+
+static void rejudge(struct notify *n)
+{
+	struct losers l = {.front = n->front};
+	handle_each(&n->front->handles, judge_handle, &l);
+	for (size_t k = 0; k < l.count; k++) {
+		if (!__atomic_load_n(&l.list[k]->retired, __ATOMIC_ACQUIRE))
+			retire(n, l.list[k]);
+		inode_put(&n->front->inodes, l.list[k]);
+	}
+	free(l.list);
+}
+
+static void forget_attributes(void *context, struct inode *i)
+{
+	struct notify *n = context;
+	/* offset -1: attributes only. */
+	fuse_lowlevel_notify_inval_inode(n->session, request_number(n->front, i), -1, 0);
+}
+
+static struct timespec wake_at(struct notify *n)
+{
+	struct timespec at;
+	clock_gettime(CLOCK_REALTIME, &at);
+	int64_t boundary = gate_boundary(n->front->gate, at.tv_sec);
+	at.tv_sec += TICK_SECONDS;
+	if (boundary <= at.tv_sec)
+		at = (struct timespec){.tv_sec = boundary};
+	return at;
+}
+
+/* What the loop has been asked for since it looked last. */
+struct work {
+	bool all_attributes;
+	uint64_t rejudge;
+	struct inode **queue;
+	size_t queued;
+};
+
+static bool take_work(struct notify *n, struct work *w)
+{
+	struct timespec at = wake_at(n);
+	pthread_mutex_lock(&n->lock);
+	while (!n->stop && !n->all_attributes && !n->queued && n->rejudge_asked == n->rejudge_done)
+		if (pthread_cond_timedwait(&n->wake, &n->lock, &at) == ETIMEDOUT)
+			break;
+	*w = (struct work){n->all_attributes, n->rejudge_asked, n->queue, n->queued};
+	n->all_attributes = false;
+	n->queue = NULL;
+	n->queued = n->room = 0;
+	bool go_on = !n->stop;
+	pthread_mutex_unlock(&n->lock);
+	return go_on;
+}
+
+static void do_work(struct notify *n, struct work *w, bool boundary_passed)
+{
+	if (boundary_passed || w->rejudge != n->rejudge_done) {
+		rejudge(n);
+		w->all_attributes = true;
+	}
+	pthread_mutex_lock(&n->lock);
+	n->rejudge_done = w->rejudge;
+	pthread_cond_broadcast(&n->done);
+	pthread_mutex_unlock(&n->lock);
+	if (w->all_attributes)
+		inode_each(&n->front->inodes, forget_attributes, n);
+	for (size_t k = 0; k < w->queued; k++) {
+		if (!w->all_attributes)
+			forget_attributes(n, w->queue[k]);
+		inode_put(&n->front->inodes, w->queue[k]);
+	}
+	free(w->queue);
+}
+
+static void *loop(void *context)
+{
+	struct notify *n = context;
+	struct work w;
+	time_t beat = time(NULL), tick = beat, last = beat;
+	bool go_on;
+	do {
+		go_on = take_work(n, &w);
+		time_t now = time(NULL);
+		do_work(n, &w, go_on && gate_boundary(n->front->gate, last) <= now);
+		last = now;
+		if (now - tick >= TICK_SECONDS || now < tick) {
+			gate_tick(n->front->gate, now - beat >= HEARTBEAT_SECONDS || now < beat);
+			beat = now - beat >= HEARTBEAT_SECONDS || now < beat ? now : beat;
+			tick = now;
+		}
+	} while (go_on);
+	return NULL;
+}
+
+int notify_start(struct front *f, struct fuse_session *session, struct notify **ret)
+{
+	struct notify *n = calloc(1, sizeof(*n));
+	if (!n)
+		return -ENOMEM;
+	n->front = f;
+	n->session = session;
+	pthread_mutex_init(&n->lock, NULL);
+	pthread_cond_init(&n->wake, NULL);
+	pthread_cond_init(&n->done, NULL);
+	int r = pthread_create(&n->thread, NULL, loop, n);
+	if (r) {
+		free(n);
+		return -r;
+	}
+	*ret = n;
+	return 0;
+}
+
+void notify_stop(struct notify *n)
+{
+	if (!n)
+		return;
+	pthread_mutex_lock(&n->lock);
+	n->stop = true;
+	pthread_cond_signal(&n->wake);
+	pthread_mutex_unlock(&n->lock);
+	pthread_join(n->thread, NULL);
+	pthread_cond_destroy(&n->wake);
+	pthread_cond_destroy(&n->done);
+	pthread_mutex_destroy(&n->lock);
+	free(n);
+}
+
+void notify_attributes(struct notify *n, struct inode *i)
+{
+	pthread_mutex_lock(&n->lock);
+	if (n->queued == n->room) {
+		size_t room = n->room ? 2 * n->room : 64;
+		struct inode **queue = realloc(n->queue, room * sizeof(struct inode *));
+		if (queue) {
+			n->queue = queue;
+			n->room = room;
+		}
+	}
+	if (n->queued < n->room) {
+		inode_get(&n->front->inodes, i);
+		n->queue[n->queued++] = i;
+	} else {
+		n->all_attributes = true;
+	}
+	pthread_cond_signal(&n->wake);
+	pthread_mutex_unlock(&n->lock);
+}
+
+void notify_all_attributes(struct notify *n)
+{
+	pthread_mutex_lock(&n->lock);
+	n->all_attributes = true;
+	pthread_cond_signal(&n->wake);
+	pthread_mutex_unlock(&n->lock);
+}
+
+void notify_rejudge(struct notify *n, bool wait)
+{
+	struct timespec at;
+	clock_gettime(CLOCK_REALTIME, &at);
+	at.tv_sec += WAIT_SECONDS;
+	pthread_mutex_lock(&n->lock);
+	uint64_t mine = ++n->rejudge_asked;
+	pthread_cond_signal(&n->wake);
+	while (wait && n->rejudge_done < mine)
+		if (pthread_cond_timedwait(&n->done, &n->lock, &at) == ETIMEDOUT)
+			break;
+	pthread_mutex_unlock(&n->lock);
+}

@@ -1,0 +1,29 @@
+/*
+ * One thread that tells the kernel to forget what it caches, and that acts when verdicts change by themselves. Requests
+ * handlers only queue: a notification from one of them can deadlock with the kernel.
+ */
+#ifndef FRONT_NOTIFY_H
+#define FRONT_NOTIFY_H
+
+#include "keymgmt/base/cleanup.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct front;
+struct inode;
+struct notify;
+struct fuse_session;
+
+/* session is borrowed until notify_stop. 0 or -errno. */
+MUST_USE int notify_start(struct front *f, struct fuse_session *session, struct notify **ret);
+void notify_stop(struct notify *n);
+
+/* What the kernel knows of this inode's attributes is not for everybody any more. Queues. */
+void notify_attributes(struct notify *n, struct inode *i);
+/* All of them: a policy or a directory's place has changed. Queues. */
+void notify_all_attributes(struct notify *n);
+/* Ask all open handles again; those that lost their right are retired. Waits until it is done, at most 10 s, when `wait`. */
+void notify_rejudge(struct notify *n, bool wait);
+
+#endif

@@ -1,0 +1,126 @@
+#include "fs/front/request.h"
+
+#include "keymgmt/base/err.h"
+
+#include <errno.h>
+
+struct inode *request_inode(struct front *f, fuse_ino_t ino)
+{
+	return ino == FUSE_ROOT_ID ? f->inodes.root : (struct inode *)(uintptr_t)ino;
+}
+
+fuse_ino_t request_number(struct front *f, struct inode *i)
+{
+	return i == f->inodes.root ? FUSE_ROOT_ID : (fuse_ino_t)(uintptr_t)i;
+}
+
+void request_start(struct request *q, fuse_req_t fuse, enum op op, fuse_ino_t ino, const char *child)
+{
+	const struct fuse_ctx *c = fuse_req_ctx(fuse);
+	q->fuse = fuse;
+	q->front = fuse_req_userdata(fuse);
+	q->ticket = (struct gate_ticket){0};
+	q->gate = (struct gate_request){
+		.op = op,
+		.caller = {c->uid, c->gid, c->pid},
+		.object = {request_inode(q->front, ino), child},
+		.log_allowed = true,
+	};
+}
+
+int request_enter(struct request *q, unsigned acts)
+{
+	q->gate.acts = acts;
+	return gate_enter(q->front->gate, &q->gate, &q->ticket);
+}
+
+int request_leave(struct request *q, int outcome)
+{
+	return err_to_fuse(gate_leave(q->front->gate, &q->gate, &q->ticket, outcome));
+}
+
+void request_answer(struct request *q, int outcome)
+{
+	fuse_reply_err(q->fuse, -request_leave(q, outcome));
+}
+
+double request_cache(struct front *f, const struct inode *i, const char *child)
+{
+	const struct gate_object o = {i, child};
+	return f->one_user || gate_uniform(f->gate, &o) ? REQUEST_CACHE_SECONDS : 0;
+}
+
+const struct lower_cred *request_cred(const struct request *q, struct lower_cred *room)
+{
+	if (!q->front->as_root)
+		return NULL;
+	*room = (struct lower_cred){q->gate.caller.uid, q->gate.caller.gid};
+	return room;
+}
+
+/* Through its name: for what is neither a directory nor open. */
+static int stat_by_name(struct front *f, struct inode *i, struct stat *ret)
+{
+	struct inode *parent = NULL;
+	struct dir *d = NULL;
+	char lower[256];
+	int r = inode_where(&f->inodes, i, &parent, lower);
+	if (r == 0)
+		r = inode_dir(&f->inodes, parent, &d);
+	if (r == 0)
+		r = tree_stat(d, lower, ret);
+	if (r == 0 && ret->st_ino != i->ino)
+		r = -ESTALE;
+	if (d)
+		dir_put(d);
+	inode_put(&f->inodes, parent);
+	return r == -ENOENT ? -ESTALE : r;
+}
+
+static int stat_dir(struct front *f, struct inode *i, struct stat *ret)
+{
+	const struct lower *l = f->store->lower;
+	struct dir *d;
+	struct stat st;
+	int r = inode_dir(&f->inodes, i, &d);
+	if (r < 0)
+		return r;
+	r = l->ops->fstat(f->store->lower, d->fd, &st);
+	if (r == 0)
+		r = tree_view(d, NULL, &st, ret);
+	dir_put(d);
+	return r;
+}
+
+int request_stat(struct front *f, struct inode *i, struct stat *ret)
+{
+	if (S_ISDIR(i->type))
+		return stat_dir(f, i, ret);
+	if (S_ISREG(i->type)) {
+		pthread_mutex_t *stripe = inode_lock(&f->inodes, i->ino);
+		struct file *file = inode_file_if_open(&f->inodes, i);
+		int r = file ? file_stat(file, ret) : 0;
+		if (file)
+			inode_file_done_locked(&f->inodes, i, file);
+		pthread_mutex_unlock(stripe);
+		if (file)
+			return r;
+	}
+	/* Once more after a rename that came between the name and the stat. */
+	int r = stat_by_name(f, i, ret);
+	return r == -ESTALE ? stat_by_name(f, i, ret) : r;
+}
+
+int request_entry(struct front *f, struct inode *parent, const char *plain, const char *lower,
+	const struct stat *st, struct fuse_entry_param *ret, struct inode **ret_inode)
+{
+	struct inode *i = inode_found(&f->inodes, parent, plain, lower, st->st_ino, st->st_mode, 1);
+	if (!i)
+		return -ENOMEM;
+	*ret = (struct fuse_entry_param){.ino = request_number(f, i), .attr = *st};
+	/* A name never hides by time-out: what may not be seen is refused at GETATTR (docs/policy.md, "Caches"). */
+	ret->entry_timeout = REQUEST_CACHE_SECONDS;
+	ret->attr_timeout = request_cache(f, i, NULL);
+	*ret_inode = i;
+	return 0;
+}

@@ -1,0 +1,48 @@
+/* What all operations of fuse_*.c share: a request on its way through the gate. Internal to fs/front. */
+#ifndef FRONT_REQUEST_H
+#define FRONT_REQUEST_H
+
+#include "fs/front/front.h"
+
+#include <fuse_lowlevel.h>
+
+/* Seconds for which the kernel may trust what it knows where everybody sees the same: until it is told otherwise. */
+#define REQUEST_CACHE_SECONDS 86400.0
+
+struct request {
+	fuse_req_t fuse;
+	struct front *front;
+	struct gate_request gate;
+	struct gate_ticket ticket;
+};
+
+/* Fills caller and operation; object: inode number as the kernel has it, and a name below it or NULL. */
+void request_start(struct request *q, fuse_req_t fuse, enum op op, fuse_ino_t ino, const char *child);
+/* Through the gate asking acts. 0 or -errno. */
+MUST_USE int request_enter(struct request *q, unsigned acts);
+/* The outcome to gate, log and errno for the kernel. */
+int request_leave(struct request *q, int outcome);
+/* Leaves, and answers with the errno (0: success without data). */
+void request_answer(struct request *q, int outcome);
+
+struct inode *request_inode(struct front *f, fuse_ino_t ino);
+fuse_ino_t request_number(struct front *f, struct inode *i);
+/* How long the kernel may keep what it knows of this object. */
+double request_cache(struct front *f, const struct inode *i, const char *child);
+/* Credentials for a new file. */
+const struct lower_cred *request_cred(const struct request *q, struct lower_cred *room);
+
+/* stat of an inode as applications see it: open file, directory, or through its name. */
+MUST_USE int request_stat(struct front *f, struct inode *i, struct stat *ret);
+/* Fills an entry for (parent, plain, lower), counting one lookup; the inode comes with a reference. -ENOMEM. */
+MUST_USE int request_entry(struct front *f, struct inode *parent, const char *plain, const char *lower,
+	const struct stat *st, struct fuse_entry_param *ret, struct inode **ret_inode);
+
+/* The tables of operations: each file fills its part. */
+void fuse_attr_fill(struct fuse_lowlevel_ops *ops);
+void fuse_names_fill(struct fuse_lowlevel_ops *ops);
+void fuse_data_fill(struct fuse_lowlevel_ops *ops);
+void fuse_dirs_fill(struct fuse_lowlevel_ops *ops);
+void fuse_xattr_fill(struct fuse_lowlevel_ops *ops);
+
+#endif

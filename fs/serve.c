@@ -1,0 +1,130 @@
+#include "fs/serve.h"
+
+#include "fs/gate/policy_file.h"
+#include "fs/tenant.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static void say(struct buf *answer, int code, const char *message)
+{
+	buf_printf(answer, "{\"code\": %d, \"message\": ", code);
+	buf_json(answer, message);
+}
+
+static void serve_status(struct tenant *t, struct buf *answer)
+{
+	struct trash_status erase;
+	struct front_counts counts;
+	trash_status(t->trash, &erase);
+	front_count(&t->front, &counts);
+	say(answer, 0, "mounted");
+	buf_str(answer, ", \"tenant\": ");
+	buf_json(answer, t->layout.owner.tenant);
+	buf_printf(answer, ", \"pid\": %d, \"mountpoint\": ", (int)getpid());
+	buf_json(answer, t->options->mountpoint);
+	buf_printf(answer, ", \"since\": %lld, \"inodes\": %llu, \"handles\": %llu", (long long)t->since,
+		(unsigned long long)counts.inodes, (unsigned long long)counts.handles);
+	buf_printf(answer, ", \"policy\": {\"version\": %llu}",
+		(unsigned long long)gate_policy_version(t->front.gate));
+	buf_printf(answer, ", \"keys\": {\"epoch\": %u, \"rotation_unfinished\": %s}",
+		(unsigned)keyring_kek_epoch(t->keyring),
+		keyring_has_old_epochs(t->keyring) ? "true" : "false");
+	buf_printf(answer, ", \"audit\": {\"sequence\": %llu, \"broken\": %s}",
+		(unsigned long long)audit_sequence(gate_audit(t->front.gate)),
+		audit_broken(gate_audit(t->front.gate)) ? "true" : "false");
+	buf_printf(answer, ", \"erase\": {\"files\": %llu, \"bytes\": %llu, \"done_files\": %llu, "
+		"\"done_bytes\": %llu, \"failed_files\": %llu, \"assurance\": \"%c\", \"why\": ",
+		(unsigned long long)erase.files, (unsigned long long)erase.bytes,
+		(unsigned long long)erase.done_files, (unsigned long long)erase.done_bytes,
+		(unsigned long long)erase.failed_files, (char)erase.assurance);
+	buf_json(answer, erase.why);
+	buf_str(answer, "}}");
+}
+
+static void serve_show(struct tenant *t, struct buf *answer)
+{
+	struct policy *p = gate_policy(t->front.gate);
+	size_t len;
+	const char *text = policy_text(p, &len);
+	say(answer, 0, "policy in force");
+	buf_printf(answer, ", \"version\": %llu, \"text\": ",
+		(unsigned long long)gate_policy_version(t->front.gate));
+	AUTO_BUF copy = {0};
+	buf_put(&copy, text ? text : "", len);
+	buf_json(answer, (const char *)copy.data);
+	buf_str(answer, "}");
+	policy_put(p);
+}
+
+static void list_mistakes(const struct policy_mistakes *m, struct buf *answer)
+{
+	buf_str(answer, ", \"mistakes\": [");
+	for (size_t k = 0; k < m->count; k++) {
+		buf_printf(answer, "%s{\"line\": %u, \"column\": %u, \"warning\": %s, \"text\": ",
+			k ? ", " : "", m->list[k].line, m->list[k].column, m->list[k].warning ? "true" : "false");
+		buf_json(answer, m->list[k].text);
+		buf_str(answer, "}");
+	}
+	buf_str(answer, "]");
+}
+
+/* On the log first; then durable; then in force; then taken from those who lose by it. */
+static int apply(struct tenant *t, const struct control_request *q, struct policy *p, uint64_t *ret_version,
+	struct err *e)
+{
+	char message[96];
+	snprintf(message, sizeof(message), "policy apply, version %llu in force before",
+		(unsigned long long)gate_policy_version(t->front.gate));
+	const struct audit_event event = {.kind = AUDIT_POLICY, .allowed = true,
+		.caller = {q->uid, q->gid, q->pid}, .login_uid = (uid_t)-1, .session = UINT32_MAX,
+		.message = message};
+	int r = gate_record(t->front.gate, &event, false);
+	if (r < 0)
+		return err_set(e, r, "Cannot write to the audit log: %s; the policy was not changed.",
+			strerror(-r));
+	r = policy_file_apply(lower_posix(), t->layout.tenant_fd, t->keyring, t->keys_fd, q->payload,
+		q->payload_len, ret_version, e);
+	if (r < 0)
+		return err_default(e, r, "Cannot store the policy: %s.", strerror(-r));
+	gate_set_policy(t->front.gate, policy_get(p), *ret_version);
+	notify_rejudge(t->front.notify, true);
+	return 0;
+}
+
+static void serve_apply(struct tenant *t, const struct control_request *q, struct buf *answer)
+{
+	struct policy_mistakes mistakes = {0};
+	struct policy *p = NULL;
+	struct err e = {0};
+	uint64_t version = 0;
+	int r = policy_compile(q->payload, q->payload_len, t->layout.owner.tenant, policy_names_system(),
+		&mistakes, &p);
+	if (r == -EBADRQC)
+		err_set(&e, r, "The policy has %zu mistake(s) and was not applied.", mistakes.errors);
+	if (r == 0)
+		r = apply(t, q, p, &version, &e);
+	say(answer, r, r < 0 ? (e.code ? e.text : strerror(-r)) : "applied");
+	buf_printf(answer, ", \"version\": %llu", (unsigned long long)version);
+	list_mistakes(&mistakes, answer);
+	buf_str(answer, "}");
+	policy_mistakes_done(&mistakes);
+	policy_put(p);
+}
+
+void serve_request(void *context, const struct control_request *q, struct buf *answer)
+{
+	struct tenant *t = context;
+	if (strcmp(q->verb, "status") == 0) {
+		serve_status(t, answer);
+	} else if (strcmp(q->verb, "policy-show") == 0) {
+		serve_show(t, answer);
+	} else if (strcmp(q->verb, "policy-apply") == 0) {
+		serve_apply(t, q, answer);
+	} else {
+		say(answer, -EOPNOTSUPP, "This daemon does not know the request; are daemon and tool of one version?");
+		buf_str(answer, "}");
+	}
+}

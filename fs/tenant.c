@@ -1,0 +1,204 @@
+#include "fs/tenant.h"
+
+#include "fs/gate/policy_file.h"
+#include "fs/sandbox.h"
+#include "fs/serve.h"
+#include "keymgmt/base/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define ERASE_WAIT_MS 10000 /* at unmount; what is left is in the trash for the next mount */
+
+static void on_alarm(void *context, const struct store_alarm *a)
+{
+	struct tenant *t = context;
+	char message[256];
+	int n = snprintf(message, sizeof(message), "%s: %s, lower inode %llu", a->what, a->detail,
+		(unsigned long long)a->lower_ino);
+	if (a->block != UINT64_MAX && n > 0 && (size_t)n < sizeof(message))
+		snprintf(message + n, sizeof(message) - (size_t)n, ", block %llu",
+			(unsigned long long)a->block);
+	const struct audit_event event = {.kind = AUDIT_ALARM, .error = -EBADMSG, .file_id = a->file_id,
+		.message = message, .login_uid = (uid_t)-1, .session = UINT32_MAX};
+	log_say(LOG_LEVEL_ERROR, "Integrity alarm: %s; the audit log has the file id.", message);
+	gate_record(t->front.gate, &event, true);
+}
+
+static void on_receipt(void *context, const struct trash_receipt *r)
+{
+	struct tenant *t = context;
+	char message[192];
+	snprintf(message, sizeof(message), "%s, %llu bytes, assurance %c%s%s", r->method,
+		(unsigned long long)r->bytes, (char)r->assurance, r->error ? ", failed: " : "",
+		r->error ? strerror(-r->error) : "");
+	const struct audit_event event = {.kind = AUDIT_ERASE, .error = r->error, .file_id = r->file_id,
+		.bytes_written = r->bytes, .message = message, .login_uid = (uid_t)-1, .session = UINT32_MAX};
+	gate_record(t->front.gate, &event, true);
+}
+
+static int open_keys(struct tenant *t, struct err *e)
+{
+	struct slot_key key;
+	AUTO_SECRET *secret = NULL;
+	char prompt[128];
+	t->keys_fd = layout_open_keys(t->options->keys, t->layout.owner.store_uuid, false, e);
+	if (t->keys_fd < 0)
+		return t->keys_fd;
+	int r = keyring_load(t->keys_fd, &t->layout.owner, &t->keyring, e);
+	if (r < 0)
+		return r;
+	snprintf(prompt, sizeof(prompt), "Passphrase for %s", t->layout.owner.tenant);
+	r = source_read(&t->options->source, prompt, false, &key, &secret, e);
+	return r < 0 ? r : keyring_unlock(t->keyring, &key, e);
+}
+
+/* The policy in force, compiled; a tenant without one denies everything. */
+static int open_policy(struct tenant *t, struct policy **ret, uint64_t *ret_version, struct err *e)
+{
+	AUTO_BUF text = {0};
+	struct policy_mistakes mistakes = {0};
+	*ret_version = 0;
+	int r = policy_file_load(lower_posix(), t->layout.tenant_fd, t->keyring, &text, ret_version, e);
+	if (r == -ENOENT) {
+		*ret = policy_deny_all();
+		return *ret ? 0 : err_set(e, -ENOMEM, "Not enough memory.");
+	}
+	if (r < 0)
+		return r;
+	r = policy_compile((const char *)text.data, text.len, t->layout.owner.tenant, policy_names_system(),
+		&mistakes, ret);
+	if (r == -EBADRQC && mistakes.count)
+		err_set(e, r, "The policy in force does not compile here: line %u, column %u: %s.",
+			mistakes.list[0].line, mistakes.list[0].column, mistakes.list[0].text);
+	policy_mistakes_done(&mistakes);
+	return r < 0 ? err_default(e, r, "Cannot compile the policy: %s.", strerror(-r)) : 0;
+}
+
+static int record_mount(struct tenant *t, struct err *e)
+{
+	char message[PATH_MAX + 64];
+	snprintf(message, sizeof(message), "mounted at %s", t->options->mountpoint);
+	const struct audit_event event = {.kind = AUDIT_MOUNT, .allowed = true, .message = message,
+		.caller = {getuid(), getgid(), getpid()}, .login_uid = (uid_t)-1, .session = UINT32_MAX};
+	int r = gate_record(t->front.gate, &event, false);
+	return r < 0 ? err_set(e, r, "Cannot write to the audit log: %s; nothing is opened without a record.",
+		strerror(-r)) : 0;
+}
+
+static int open_gate(struct tenant *t, struct err *e)
+{
+	struct lower *l = lower_posix();
+	struct gate_front calls;
+	struct policy *policy = NULL;
+	struct audit *audit = NULL;
+	uint64_t version;
+	int r = 0;
+	/* A rotation that was cut short may have left these under the older metadata key. */
+	if (keyring_has_old_epochs(t->keyring)) {
+		r = audit_rewrap(l, t->layout.tenant_fd, t->keyring, e);
+		if (r == 0)
+			r = policy_file_reseal(l, t->layout.tenant_fd, t->keyring, t->keys_fd, e);
+		if (r < 0)
+			return r;
+	}
+	r = open_policy(t, &policy, &version, e);
+	if (r == 0)
+		r = audit_open(l, t->layout.tenant_fd, t->keyring, &t->options->audit, &audit, e);
+	if (r < 0) {
+		policy_put(policy);
+		return r;
+	}
+	front_gate_calls(&t->front, &calls);
+	t->front.gate = gate_new(policy, version, audit, &calls);
+	if (!t->front.gate) {
+		audit_close(audit);
+		policy_put(policy);
+		return err_set(e, -ENOMEM, "Not enough memory.");
+	}
+	return record_mount(t, e);
+}
+
+static int open_store(struct tenant *t, struct err *e)
+{
+	struct trash_options trash = t->options->trash;
+	trash.receipt = on_receipt;
+	trash.context = t;
+	t->trash_fd = openat(t->layout.tenant_fd, "trash", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (t->trash_fd < 0)
+		return err_set(e, -errno, "The tenant's folder has no trash: %s.", strerror(errno));
+	int r = trash_open(lower_posix(), t->trash_fd, &trash, &t->trash, e);
+	if (r < 0)
+		return r;
+	r = store_init(&t->store, lower_posix(), t->keyring, t->layout.tenant_fd);
+	if (r < 0)
+		return err_set(e, r, "Cannot open the tenant's tree: %s.", strerror(-r));
+	t->store_ready = true;
+	t->store.trash = t->trash;
+	t->store.as_root = geteuid() == 0;
+	t->store.alarm = on_alarm;
+	t->store.alarm_context = t;
+	t->front.store = &t->store;
+	t->front.as_root = t->store.as_root;
+	t->front.uid = geteuid();
+	t->front.one_user = !t->options->allow_other;
+	t->front.read_only = t->options->read_only;
+	r = front_init(&t->front);
+	if (r < 0)
+		return err_set(e, r, "The tenant's root directory cannot be opened: %s; the audit log says what "
+			"was found.", strerror(-r));
+	t->front_ready = true;
+	r = trash_resume(t->trash);
+	return r < 0 ? err_set(e, r, "Cannot resume erasing what the trash holds: %s.", strerror(-r)) : 0;
+}
+
+int tenant_open(struct tenant *t, const struct options *o, struct err *e)
+{
+	*t = (struct tenant){.options = o, .layout = LAYOUT_NONE, .keys_fd = -1, .trash_fd = -1,
+		.since = time(NULL)};
+	int r = layout_open(o->store, o->tenant, &t->layout, e);
+	if (r == 0)
+		r = layout_lock(&t->layout, "mounted", o->mountpoint, e);
+	if (r == 0)
+		r = open_keys(t, e);
+	sandbox_block_signals(&t->signals);
+	if (r == 0)
+		r = open_gate(t, e);
+	if (r == 0)
+		r = open_store(t, e);
+	if (r < 0)
+		tenant_close(t);
+	return r;
+}
+
+int tenant_listen(struct tenant *t, struct err *e)
+{
+	return control_start(t->layout.tenant_fd, serve_request, t, &t->control, e);
+}
+
+void tenant_close(struct tenant *t)
+{
+	const struct audit_event event = {.kind = AUDIT_UNMOUNT, .allowed = true, .message = "unmounted",
+		.caller = {getuid(), getgid(), getpid()}, .login_uid = (uid_t)-1, .session = UINT32_MAX};
+	control_stop(t->control);
+	if (t->front_ready)
+		front_done(&t->front);
+	if (t->trash)
+		trash_close(t->trash, ERASE_WAIT_MS);
+	if (t->front.gate) {
+		gate_record(t->front.gate, &event, true);
+		gate_free(t->front.gate);
+	}
+	if (t->store_ready)
+		store_done(&t->store);
+	keyring_free(t->keyring);
+	if (t->trash_fd >= 0)
+		close(t->trash_fd);
+	if (t->keys_fd >= 0)
+		close(t->keys_fd);
+	layout_done(&t->layout);
+}

@@ -451,7 +451,7 @@ static bool erase_now(struct trash *t, const char *name, int parent_fd)
 	pthread_mutex_lock(&t->lock);
 	t->files++;
 	pthread_mutex_unlock(&t->lock);
-	bool durable = parent_fd < 0 || l->ops->fsync(l, parent_fd, false) == 0;
+	bool durable = parent_fd >= 0 && l->ops->fsync(l, parent_fd, false) == 0;
 	int r = l->ops->fsync(l, t->eraser.trash_fd, false);
 	receipt.error = r;
 	if (r == 0)
@@ -467,6 +467,7 @@ void trash_erase(struct trash *t, const char *name, int parent_fd)
 	struct job *j = new_job(t, name);
 	if (!j)
 		return; /* the next mount finds it */
+	j->settle = parent_fd < 0;
 	if (parent_fd >= 0)
 		enqueue_with_parent(t, j, parent_fd);
 	else

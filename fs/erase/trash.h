@@ -53,8 +53,12 @@ MUST_USE int trash_link(
 	struct trash *t, int dirfd, const char *name, char ret[static TRASH_NAME_LEN]);
 /* The replacing rename failed: drops the link again. */
 void trash_unlink(struct trash *t, const char *name);
-/* Erase it now. parent_fd: the directory it left (duplicated inside), -1 when durable already. With
- * a link count above 1 only our link goes. */
+/*
+ * Erase it now; returns at once unless `sync`. parent_fd: the directory it left (duplicated
+ * inside), fsynced together with the trash before anything is overwritten; -1 when it is not at
+ * hand: then the file's own fsync makes the removal durable. With a link count above 1 only our
+ * link goes. Call it without locks that the receipt needs.
+ */
 void trash_erase(struct trash *t, const char *name, int parent_fd);
 
 struct trash_status {

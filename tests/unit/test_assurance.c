@@ -129,7 +129,7 @@ static void probe_decides(void **state)
 			put("proc/fs/ext4/sda1/options", p->options);
 		fake_type = p->type;
 		assert_int_equal(assurance_probe(&fake, 3, proc, sys, &got), 0);
-		if (got.level != p->level || got.in_place != p->in_place ||
+		if (got.level != (enum trash_assurance)p->level || got.in_place != p->in_place ||
 			!strstr(got.why, p->why))
 			fail_msg("%s: %c %d \"%s\"", p->name, got.level, got.in_place, got.why);
 		teardown(state);

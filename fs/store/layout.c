@@ -229,6 +229,7 @@ static int open_tenant(const char *tenant, struct layout *ret, struct err *e)
 int layout_open(const char *store, const char *tenant, struct layout *ret, struct err *e)
 {
 	*ret = (struct layout)LAYOUT_NONE;
+	ret->lower = lower_posix();
 	if (tenant[0] && !layout_tenant_name_ok(tenant))
 		return err_set(e, -EINVAL, "'%s' is no tenant name", tenant);
 	int r = open_store(store, ret, e);

@@ -23,6 +23,7 @@ struct layout {
 	int store_fd, tenant_fd;   /* O_PATH|O_DIRECTORY; -1 when there is none */
 	int lock_fd;               /* -1 until layout_lock */
 	char created[32];          /* of the tenant, RFC 3339; "" without one */
+	struct lower *lower;       /* borrowed; lower_posix() after layout_open, tests put another */
 };
 
 #define LAYOUT_NONE {.store_fd = -1, .tenant_fd = -1, .lock_fd = -1}

@@ -24,9 +24,8 @@ static void lower_close(const int *fd)
 }
 #define AUTO_LOWER_CLOSE AUTO(lower_close) int
 
-static int write_file(int dirfd, const char *name, const void *bytes, size_t len)
+static int write_file(struct lower *l, int dirfd, const char *name, const void *bytes, size_t len)
 {
-	struct lower *l = lower_posix();
 	AUTO_LOWER_CLOSE fd =
 		l->ops->openat(l, dirfd, name, O_WRONLY | O_CREAT | O_TRUNC, 0600, NULL);
 	if (fd < 0)
@@ -44,12 +43,11 @@ static const char *next_entry(struct cur *c)
 	return record ? (const char *)record + 19 : NULL;
 }
 
-typedef int visit_entry(int dirfd, const char *name, int depth);
+typedef int visit_entry(struct lower *l, int dirfd, const char *name, int depth);
 
 /* Calls visit for every entry but "." and ".."; stops at its first value other than 0. */
-static int each_entry(int dirfd, visit_entry *visit, int depth)
+static int each_entry(struct lower *l, int dirfd, visit_entry *visit, int depth)
 {
-	struct lower *l = lower_posix();
 	uint8_t records[4096];
 	AUTO_LOWER_CLOSE fd = l->ops->openat(l, dirfd, ".", O_RDONLY | O_DIRECTORY, 0, NULL);
 	if (fd < 0)
@@ -62,7 +60,7 @@ static int each_entry(int dirfd, visit_entry *visit, int depth)
 		for (const char *name; (name = next_entry(&c)); ) {
 			int r = strcmp(name, ".") == 0 || strcmp(name, "..") == 0
 					? 0
-					: visit(fd, name, depth);
+					: visit(l, fd, name, depth);
 			if (r != 0)
 				return r;
 		}
@@ -70,9 +68,8 @@ static int each_entry(int dirfd, visit_entry *visit, int depth)
 }
 
 /* Removes dirfd/name and, a folder, what is in it. */
-static int remove_tree(int dirfd, const char *name, int depth)
+static int remove_tree(struct lower *l, int dirfd, const char *name, int depth)
 {
-	struct lower *l = lower_posix();
 	int r = l->ops->unlinkat(l, dirfd, name, 0);
 	if (r != -EISDIR && r != -EPERM)
 		return r;
@@ -81,7 +78,7 @@ static int remove_tree(int dirfd, const char *name, int depth)
 	AUTO_LOWER_CLOSE fd = l->ops->openat(l, dirfd, name, O_PATH | O_DIRECTORY, 0, NULL);
 	if (fd < 0)
 		return fd;
-	r = each_entry(fd, remove_tree, depth + 1);
+	r = each_entry(l, fd, remove_tree, depth + 1);
 	return r < 0 ? r : l->ops->unlinkat(l, dirfd, name, AT_REMOVEDIR);
 }
 
@@ -93,16 +90,18 @@ static void fresh_uuid(uint8_t ret[static 16])
 }
 
 /* 1 for what neither a finished store nor an interrupted `init` has in it. */
-static int is_foreign(int dirfd, const char *name, int depth)
+static int is_foreign(struct lower *l, int dirfd, const char *name, int depth)
 {
+	(void)l;
 	(void)dirfd;
 	(void)depth;
 	return strcmp(name, "t") != 0 && strcmp(name, "store.json.tmp") != 0 &&
 	       strcmp(name, "lost+found") != 0;
 }
 
-static int any_entry(int dirfd, const char *name, int depth)
+static int any_entry(struct lower *l, int dirfd, const char *name, int depth)
 {
+	(void)l;
 	(void)dirfd;
 	(void)name;
 	(void)depth;
@@ -116,10 +115,10 @@ static int check_empty(int store_fd, const char *path, struct err *e)
 	int r = l->ops->fstatat(l, store_fd, "store.json", &st);
 	if (r == 0)
 		return err_set(e, -EEXIST, "%s is a tenantfs store already", path);
-	r = each_entry(store_fd, is_foreign, 0);
+	r = each_entry(l, store_fd, is_foreign, 0);
 	if (r == 0) {
 		AUTO_LOWER_CLOSE t = l->ops->openat(l, store_fd, "t", O_PATH | O_DIRECTORY, 0, NULL);
-		r = t == -ENOENT ? 0 : t < 0 ? t : each_entry(t, any_entry, 0);
+		r = t == -ENOENT ? 0 : t < 0 ? t : each_entry(l, t, any_entry, 0);
 	}
 	if (r > 0)
 		return err_set(e, -ENOTEMPTY, "%s is not empty: give an empty folder or a new name", path);
@@ -138,7 +137,7 @@ static int fill_store(int store_fd)
 	int r = l->ops->mkdirat(l, store_fd, "t", 0700, NULL);
 	if (r < 0 && r != -EEXIST)
 		return r;
-	r = write_file(store_fd, "store.json.tmp", text, (size_t)n);
+	r = write_file(l, store_fd, "store.json.tmp", text, (size_t)n);
 	if (r == 0)
 		r = l->ops->renameat(l, store_fd, "store.json.tmp", store_fd, "store.json",
 			RENAME_NOREPLACE);
@@ -169,7 +168,7 @@ int layout_create_store(const char *path, struct err *e)
 	if (r < 0) {
 		static const char *const ours[] = {"store.json", "store.json.tmp", "t"};
 		for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
-			(void)remove_tree(fd, ours[i], TREE_DEPTH - 1);
+			(void)remove_tree(l, fd, ours[i], TREE_DEPTH - 1);
 		if (made)
 			(void)rmdir(path);
 		return err_set(e, r, "cannot make a store in %s: %s", path, strerror(-r));
@@ -185,13 +184,13 @@ static void hidden_name(const char *tenant, char ret[static HIDDEN_MAX])
 /* O_PATH descriptor of t/. */
 static int open_t(const struct layout *l)
 {
-	struct lower *lower = lower_posix();
+	struct lower *lower = l->lower;
 	return lower->ops->openat(lower, l->store_fd, "t", O_PATH | O_DIRECTORY, 0, NULL);
 }
 
 int layout_create_leftover(const struct layout *store, const char *tenant, uint8_t ret_uuid[static 16])
 {
-	struct lower *l = lower_posix();
+	struct lower *l = store->lower;
 	char hidden[HIDDEN_MAX], text[512] = "";
 	hidden_name(tenant, hidden);
 	AUTO_LOWER_CLOSE t = open_t(store);
@@ -218,7 +217,7 @@ int layout_create_leftover(const struct layout *store, const char *tenant, uint8
 /* An OFD lock on store.json: it is there, and nobody opens it to write. */
 int layout_create_lock(struct layout *l, struct err *e)
 {
-	struct lower *lower = lower_posix();
+	struct lower *lower = l->lower;
 	AUTO_LOWER_CLOSE fd = lower->ops->openat(lower, l->store_fd, "store.json", O_RDWR, 0, NULL);
 	int r = fd < 0 ? fd : lower->ops->lock(lower, fd);
 	if (r == -EAGAIN)
@@ -240,16 +239,16 @@ static int write_tenant_json(const struct layout *l)
 		"{\"format\": %d, \"tenant\": \"%s\", \"tenant_uuid\": \"%s\", \"suite\": \"%s\", "
 		"\"created\": \"%s\"}\n",
 		LAYOUT_FORMAT, l->owner.tenant, uuid, layout_suite_name(l->suite), l->created);
-	return buf_ok(&b) ? write_file(l->tenant_fd, "tenant.json", b.data, b.len) : -ENOMEM;
+	return buf_ok(&b) ? write_file(l->lower, l->tenant_fd, "tenant.json", b.data, b.len) : -ENOMEM;
 }
 
 /* The hidden folder, fresh, with its tenant.json: durable before anything is done under its uuid. */
 static int make_hidden(struct layout *l, int t)
 {
-	struct lower *lower = lower_posix();
+	struct lower *lower = l->lower;
 	char hidden[HIDDEN_MAX];
 	hidden_name(l->owner.tenant, hidden);
-	int r = remove_tree(t, hidden, 0);
+	int r = remove_tree(lower, t, hidden, 0);
 	if (r < 0 && r != -ENOENT)
 		return r;
 	r = lower->ops->mkdirat(lower, t, hidden, 0700, NULL);
@@ -267,7 +266,7 @@ static int make_hidden(struct layout *l, int t)
 
 int layout_create_begin(struct layout *l, const char *tenant, enum crypto_suite suite, struct err *e)
 {
-	struct lower *lower = lower_posix();
+	struct lower *lower = l->lower;
 	struct stat st;
 	time_t now = time(NULL);
 	struct tm tm;
@@ -276,20 +275,22 @@ int layout_create_begin(struct layout *l, const char *tenant, enum crypto_suite 
 	AUTO_LOWER_CLOSE t = open_t(l);
 	if (t < 0)
 		return err_set(e, t, "cannot open t/ of store %s: %s", l->store_path, strerror(-t));
-	if (lower->ops->fstatat(lower, t, tenant, &st) == 0)
+	int r = lower->ops->fstatat(lower, t, tenant, &st);
+	if (r == 0)
 		return err_set(e, -EEXIST, "store %s has a tenant %s already", l->store_path, tenant);
+	if (r != -ENOENT)
+		return err_set(e, r, "cannot read t/ of store %s: %s", l->store_path, strerror(-r));
 	snprintf(l->owner.tenant, sizeof(l->owner.tenant), "%s", tenant);
 	strftime(l->created, sizeof(l->created), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &tm));
 	l->suite = suite;
 	fresh_uuid(l->owner.tenant_uuid);
-	int r = make_hidden(l, t);
+	r = make_hidden(l, t);
 	return r < 0 ? err_set(e, r, "cannot make tenant %s: %s", tenant, strerror(-r)) : 0;
 }
 
 /* Random bytes, so that what the journal will hold cannot be told from what was never used. */
-static int fill_journal(int tenant_fd, uint64_t bytes)
+static int fill_journal(struct lower *l, int tenant_fd, uint64_t bytes)
 {
-	struct lower *l = lower_posix();
 	AUTO_FREE uint8_t *noise = malloc(CHUNK);
 	AUTO_LOWER_CLOSE fd =
 		l->ops->openat(l, tenant_fd, "journal", O_WRONLY | O_CREAT | O_EXCL, 0600, NULL);
@@ -310,7 +311,7 @@ static int fill_journal(int tenant_fd, uint64_t bytes)
 
 static int make_root(struct layout *l, const struct keyring *keys, const struct lower_cred *owner)
 {
-	struct lower *lower = lower_posix();
+	struct lower *lower = l->lower;
 	int r = lower->ops->mkdirat(lower, l->tenant_fd, "root", owner ? 0700 : 0755, NULL);
 	if (r < 0)
 		return r;
@@ -333,18 +334,18 @@ static int make_root(struct layout *l, const struct keyring *keys, const struct 
 int layout_create_fill(struct layout *l, const struct keyring *keys, const struct layout_create *wanted,
 	struct err *e)
 {
-	struct lower *lower = lower_posix();
+	struct lower *lower = l->lower;
 	if (wanted->journal_bytes % 4096 || wanted->journal_bytes < LAYOUT_JOURNAL_MIN ||
 		wanted->journal_bytes > LAYOUT_JOURNAL_MAX)
 		return err_set(e, -EINVAL,
 			"a journal has 1 MiB to 1 GiB and is a multiple of 4096 bytes");
-	int r = fill_journal(l->tenant_fd, wanted->journal_bytes);
+	int r = fill_journal(lower, l->tenant_fd, wanted->journal_bytes);
 	if (r == 0)
 		r = lower->ops->mkdirat(lower, l->tenant_fd, "trash", 0700, NULL);
 	if (r == 0)
 		r = make_root(l, keys, wanted->owner);
 	if (r == 0)
-		r = write_file(l->tenant_fd, "lock", "{}\n", 3);
+		r = write_file(l->lower, l->tenant_fd, "lock", "{}\n", 3);
 	if (r == 0)
 		r = lower->ops->fsync(lower, l->tenant_fd, false);
 	return r < 0 ? err_default(e, r, "cannot make tenant %s: %s", l->owner.tenant, strerror(-r)) : 0;
@@ -358,15 +359,18 @@ static void unlock_store(struct layout *l)
 
 int layout_create_commit(struct layout *l, struct err *e)
 {
-	struct lower *lower = lower_posix();
+	struct lower *lower = l->lower;
 	char hidden[HIDDEN_MAX];
 	hidden_name(l->owner.tenant, hidden);
 	AUTO_LOWER_CLOSE t = open_t(l);
 	int r = t < 0 ? t : lower->ops->fsync(lower, l->tenant_fd, false);
 	if (r == 0)
 		r = lower->ops->renameat(lower, t, hidden, t, l->owner.tenant, RENAME_NOREPLACE);
-	if (r == 0)
+	if (r == 0) {
 		r = lower->ops->fsync(lower, t, false);
+		if (r < 0)
+			(void)lower->ops->renameat(lower, t, l->owner.tenant, t, hidden, RENAME_NOREPLACE);
+	}
 	if (r < 0)
 		return err_set(e, r, "cannot make tenant %s: %s", l->owner.tenant, strerror(-r));
 	unlock_store(l);
@@ -375,13 +379,13 @@ int layout_create_commit(struct layout *l, struct err *e)
 
 int layout_create_abort(struct layout *l)
 {
-	struct lower *lower = lower_posix();
+	struct lower *lower = l->lower;
 	char hidden[HIDDEN_MAX];
 	if (!l->owner.tenant[0] || l->lock_fd < 0)
 		return 0;
 	hidden_name(l->owner.tenant, hidden);
 	AUTO_LOWER_CLOSE t = open_t(l);
-	int r = t < 0 ? t : remove_tree(t, hidden, 0);
+	int r = t < 0 ? t : remove_tree(lower, t, hidden, 0);
 	if (r == 0)
 		r = lower->ops->fsync(lower, t, false);
 	unlock_store(l);

@@ -94,16 +94,16 @@ struct lower *lower_posix(void);
 MUST_USE int lower_posix_prepare(void);
 
 /* A descriptor that is closed through its lower when it leaves its scope; {l, -1}: none. */
-struct lower_fd {
+struct lower_held {
 	struct lower *l;
 	int fd;
 };
-static inline void lower_fd_auto(struct lower_fd *f)
+static inline void lower_held_auto(struct lower_held *f)
 {
 	if (f->fd >= 0)
 		f->l->ops->close(f->l, f->fd);
 }
-#define AUTO_LOWER_FD AUTO(lower_fd_auto) struct lower_fd
+#define AUTO_LOWER_HELD AUTO(lower_held_auto) struct lower_held
 
 static inline ssize_t lower_pread(struct lower *l, int fd, void *bytes, size_t len, uint64_t offset)
 {

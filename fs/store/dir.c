@@ -133,7 +133,7 @@ static int only_internal(const struct store *s, int dir_fd, bool remove)
 {
 	struct lower *l = s->lower;
 	_Alignas(struct dirent64) char bytes[4096];
-	AUTO_LOWER_FD list = {l, l->ops->reopen(l, dir_fd, O_RDONLY | O_DIRECTORY)};
+	AUTO_LOWER_HELD list = {l, l->ops->reopen(l, dir_fd, O_RDONLY | O_DIRECTORY)};
 	if (list.fd < 0)
 		return list.fd;
 	ssize_t n;
@@ -297,7 +297,7 @@ static int open_once(const struct store *s, const struct dir *parent, const char
 	struct record record;
 	struct stat st;
 	char text[DIR_RECORD_MAX];
-	AUTO_LOWER_FD at = {l, l->ops->openat(l, parent ? parent->fd : s->root_fd,
+	AUTO_LOWER_HELD at = {l, l->ops->openat(l, parent ? parent->fd : s->root_fd,
 				       parent ? lower : ".", O_PATH | O_DIRECTORY, 0, NULL)};
 	if (at.fd < 0)
 		return at.fd;
@@ -326,7 +326,7 @@ static int open_once(const struct store *s, const struct dir *parent, const char
 static int finish_mkdir(const struct dir *parent, const char *lower)
 {
 	const struct store *s = parent->store;
-	AUTO_LOWER_FD at = {s->lower, s->lower->ops->openat(s->lower, parent->fd, lower,
+	AUTO_LOWER_HELD at = {s->lower, s->lower->ops->openat(s->lower, parent->fd, lower,
 					      O_PATH | O_DIRECTORY, 0, NULL)};
 	AUTO_REACH reach = {0};
 	if (at.fd < 0)

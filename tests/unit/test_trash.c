@@ -228,11 +228,23 @@ static void *erase_pairs(void *argument)
 	return NULL;
 }
 
+static int slow_fstatat(struct lower *l, int dirfd, const char *name, struct stat *ret)
+{
+	(void)l;
+	struct timespec pause = {0, 2000000};
+	int r = lower_posix()->ops->fstatat(lower_posix(), dirfd, name, ret);
+	nanosleep(&pause, NULL);
+	return r;
+}
+
 /* With erase=sync two threads meet at the two names of one file: exactly one of them must overwrite
  * it. */
 static void names_race(void **state)
 {
 	struct place *p = *state;
+	struct lower_ops ops = *p->f.base.ops;
+	ops.fstatat = slow_fstatat;
+	p->f.base.ops = &ops;
 	p->options.sync = true;
 	struct trash *t = start(p);
 	for (int i = 0; i < 20; i++) {
@@ -470,7 +482,9 @@ static void many_directories(void **state)
 {
 	struct place *p = *state;
 	int files_before = open_files();
-	struct trash *t = start(p);
+	struct trash *t = NULL;
+	/* Without its thread, as if that were busy. */
+	assert_int_equal(trash_open(&p->f.base, p->trash_fd, &p->options, &t, NULL), 0);
 	for (int i = 0; i < 200; i++) {
 		char name[16], there[TRASH_NAME_LEN];
 		snprintf(name, sizeof(name), "d%d", i);
@@ -482,6 +496,9 @@ static void many_directories(void **state)
 		trash_erase(t, there, dir);
 		assert_true(open_files() < files_before + 100);
 	}
+	trash_close(t, 0);
+	assert_int_equal(in_trash(p, NULL), 200);
+	t = start(p);
 	assert_int_equal(trash_drain(t, DRAIN_MS), 0);
 	assert_int_equal(p->receipts, 200);
 	assert_int_equal(in_trash(p, NULL), 0);

@@ -14,7 +14,8 @@ static int write_state(struct file *f, unsigned flags)
 	if (!rc)
 		rc = file_presence_flush(f);
 	uint64_t want = block_map_length(f->h.size);
-	if (!rc && f->lower_len < want)
+	/* A file without page 0 gets it whole or not at all: never a blank one. */
+	if (!rc && f->lower_len < want && want > BLOCK_MAP_BLOCK)
 		rc = file_lower_resize(f, want);
 	if (!rc)
 		rc = file_header_write(f, flags & FILE_COMMIT_BOTH);

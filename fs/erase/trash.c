@@ -5,6 +5,7 @@
  * given.
  */
 #include "fs/erase/eraser.h"
+#include "fs/erase/settle.h"
 #include "keymgmt/crypto.h"
 
 #include <dirent.h>
@@ -17,9 +18,6 @@
 
 /* So long others may join a batch and share its fsyncs. */
 #define GATHER_MS 200
-/* Directories kept open for the next batch; beyond that the caller fsyncs its own. */
-#define PARENTS_MAX 64
-
 struct job {
 	struct job *next;
 	uint64_t bytes;
@@ -27,16 +25,9 @@ struct job {
 	char name[TRASH_NAME_LEN];
 };
 
-struct parent {
-	struct parent *next;
-	int fd;
-	dev_t dev;
-	ino_t ino;
-};
-
 struct batch {
 	struct job *jobs;
-	struct parent *parents;
+	struct settle settle;
 };
 
 struct trash {
@@ -51,8 +42,7 @@ struct trash {
 	pthread_cond_t wake;  /* for the thread: work, hurry or stop */
 	pthread_cond_t empty; /* no job is left */
 	struct job *first, **last;
-	struct parent *parents;
-	unsigned parent_count;
+	struct settle settle;
 	struct timespec due; /* when the waiting batch begins */
 	bool hurry;          /* begin at once until the queue is empty */
 	uint64_t files, bytes, done_files, done_bytes, failed_files;
@@ -187,26 +177,10 @@ static void finish(
 	pthread_mutex_unlock(&t->lock);
 }
 
-/* Makes the removals of a batch durable and closes its directories. The first error. */
-static int settle(struct trash *t, struct parent *parents)
-{
-	struct lower *l = t->eraser.lower;
-	int r = 0;
-	while (parents) {
-		struct parent *p = parents;
-		parents = p->next;
-		int synced = r < 0 ? 0 : l->ops->fsync(l, p->fd, false);
-		int closed = l->ops->close(l, p->fd);
-		r = r < 0 ? r : synced < 0 ? synced : closed;
-		free(p);
-	}
-	return r < 0 ? r : l->ops->fsync(l, t->eraser.trash_fd, false);
-}
-
 static void run_batch(struct trash *t, struct batch *b)
 {
 	struct overwrite o = {t->eraser.lower, t->buffer, &t->stop};
-	int settled = settle(t, b->parents);
+	int settled = settle_sync(&b->settle, t->eraser.lower, t->eraser.trash_fd);
 	while (b->jobs && !atomic_load(&t->stop)) {
 		struct job *j = b->jobs;
 		struct trash_receipt receipt = {.method = "overwritten",
@@ -240,11 +214,10 @@ static bool next_batch(struct trash *t, struct batch *b)
 	bool go = !atomic_load(&t->stop);
 	*b = (struct batch){0};
 	if (go) {
-		*b = (struct batch){t->first, t->parents};
+		*b = (struct batch){t->first, t->settle};
+		t->settle = (struct settle){0};
 		t->first = NULL;
 		t->last = &t->first;
-		t->parents = NULL;
-		t->parent_count = 0;
 	}
 	pthread_mutex_unlock(&t->lock);
 	return go;
@@ -331,12 +304,7 @@ void trash_close(struct trash *t, int timeout_ms)
 		pthread_join(t->thread, NULL);
 	}
 	free_jobs(t->first);
-	while (t->parents) {
-		struct parent *p = t->parents;
-		t->parents = p->next;
-		(void)!t->eraser.lower->ops->close(t->eraser.lower, p->fd);
-		free(p);
-	}
+	settle_done(&t->settle, t->eraser.lower);
 	pthread_mutex_destroy(&t->eraser.links);
 	pthread_mutex_destroy(&t->lock);
 	pthread_cond_destroy(&t->empty);
@@ -383,59 +351,22 @@ void trash_unlink(struct trash *t, const char *name)
 	(void)!l->ops->unlinkat(l, t->eraser.trash_fd, name, 0);
 }
 
-/* A descriptor of its own of the directory, for the next batch. NULL when it cannot be had. */
-static struct parent *new_parent(struct trash *t, int parent_fd)
-{
-	struct lower *l = t->eraser.lower;
-	struct stat st;
-	struct parent *p = calloc(1, sizeof(*p));
-	if (!p)
-		return NULL;
-	p->fd = l->ops->reopen(l, parent_fd, O_RDONLY | O_DIRECTORY);
-	if (p->fd >= 0 && l->ops->fstat(l, p->fd, &st) == 0) {
-		p->dev = st.st_dev;
-		p->ino = st.st_ino;
-		return p;
-	}
-	if (p->fd >= 0)
-		(void)!l->ops->close(l, p->fd);
-	free(p);
-	return NULL;
-}
-
-static bool has_parent(const struct trash *t, const struct parent *p)
-{
-	const struct parent *q = t->parents;
-	while (q && (q->dev != p->dev || q->ino != p->ino))
-		q = q->next;
-	return q;
-}
-
 /* Job and directory in one go: in the same batch, so that a failing fsync keeps the job from being
  * overwritten. */
 static void enqueue_with_parent(struct trash *t, struct job *j, int parent_fd)
 {
 	struct lower *l = t->eraser.lower;
-	struct parent *p = new_parent(t, parent_fd);
+	struct settle_dir *d = settle_open(l, parent_fd);
 	pthread_mutex_lock(&t->lock);
-	bool known = p && has_parent(t, p);
-	bool keep = p && !known && t->parent_count < PARENTS_MAX;
-	if (keep) {
-		p->next = t->parents;
-		t->parents = p;
-		t->parent_count++;
-	}
-	if (known || keep)
+	bool batched = settle_add(&t->settle, &d);
+	if (batched)
 		enqueue_locked(t, j);
 	pthread_mutex_unlock(&t->lock);
-	if (!known && !keep) {
+	if (!batched) {
 		j->settle = l->ops->fsync(l, parent_fd, false) < 0;
 		enqueue(t, j);
 	}
-	if (p && !keep) {
-		(void)!l->ops->close(l, p->fd);
-		free(p);
-	}
+	settle_close(l, d);
 }
 
 /* False when there was no memory: then the queue takes it. */

@@ -181,7 +181,10 @@ static void cached_keys_are_never_mixed_up(void **state)
 						NULL, 0, sealed[i], 64, out, tags[i]),
 					-EBADMSG);
 		}
-		/* A secret that is written to is another key. */
+		/* A secret that is written to is another key, also while the old one is cached. */
+		assert_int_equal(crypto_open(CRYPTO_AES256_GCM, keys[0], nonce, nonce, NULL, 0,
+					 sealed[0], 64, out, tags[0]),
+			0);
 		memcpy(secret_bytes(keys[0]), secret_peek(keys[1]), 32);
 		assert_int_equal(crypto_open(CRYPTO_AES256_GCM, keys[0], nonce, nonce, NULL, 0,
 					 sealed[1], 64, out, tags[1]),

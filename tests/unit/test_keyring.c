@@ -401,6 +401,27 @@ static void what_is_not_known_is_kept(void **state)
 	json_decref(recipient);
 }
 
+static void a_root_key_sealed_for_another_place_is_refused(void **state)
+{
+	(void)state;
+	uint8_t owner[SLOT_OWNER_LEN] = {1}, other[SLOT_OWNER_LEN] = {2}, id[CRYPTO_ID_LEN] = {3};
+	AUTO_SECRET *passphrase = text_secret("eva's");
+	AUTO_SECRET *trk = secret_random(KEY_LEN);
+	AUTO_SECRET *out = NULL;
+	struct slot_key key = {SLOT_PASSPHRASE, passphrase};
+	struct slot slot;
+	assert_int_equal(slot_create(CRYPTO_AES256_GCM, owner, &key, &cheap, trk, &slot), 0);
+	assert_int_equal(slot_open(CRYPTO_AES256_GCM, other, &slot, &key, &out), -EKEYREJECTED);
+	assert_int_equal(slot_seal_trk(other, slot.id, slot.public_key, trk, slot.trk), 0);
+	assert_int_equal(slot_open(CRYPTO_AES256_GCM, owner, &slot, &key, &out), -EBADMSG);
+	assert_int_equal(slot_seal_trk(owner, id, slot.public_key, trk, slot.trk), 0);
+	assert_int_equal(slot_open(CRYPTO_AES256_GCM, owner, &slot, &key, &out), -EBADMSG);
+	assert_null(out);
+	assert_int_equal(slot_seal_trk(owner, slot.id, slot.public_key, trk, slot.trk), 0);
+	assert_int_equal(slot_open(CRYPTO_AES256_GCM, owner, &slot, &key, &out), 0);
+	assert_true(secret_equal(out, trk));
+}
+
 static void a_slot_cannot_be_moved(void **state)
 {
 	struct fixture *f = *state;
@@ -528,6 +549,7 @@ int main(void)
 		TEST(damaged_members_are_refused_without_keys),
 		TEST(lists_are_bounded_and_names_unique),
 		TEST(what_is_not_known_is_kept),
+		TEST(a_root_key_sealed_for_another_place_is_refused),
 		TEST(a_slot_cannot_be_moved),
 		TEST(the_mac_covers_what_is_not_wrapped),
 		TEST(escrow_copies_are_registered),

@@ -33,7 +33,7 @@ static void a_wrap_opens_where_it_belongs_only(void **state)
 			-EKEYREJECTED);
 		/* The key-check value covers the place too. */
 		assert_int_equal(
-			wrap_open(suites[i], kek, "plaice", 6, suffix, wrap, &none), -EKEYREJECTED);
+			wrap_open(suites[i], kek, "plate", 5, suffix, wrap, &none), -EKEYREJECTED);
 		int moved = wrap_open(suites[i], kek, "place", 5, other_suffix, wrap, &none);
 		if (suites[i] == CRYPTO_XCHACHA20_POLY1305)
 			assert_int_equal(moved, -EBADMSG);

@@ -8,7 +8,8 @@
  *   0          1..64          65       66..193        194     ...
  *   header     blocks 0..63   tags 1   blocks 64..191 tags 2  ...
  *
- * Groups 0..1023 take HEADER_RUN pages. Then runs of PAGE_RUN pages: a presence page and the 32,512 groups it covers.
+ * Groups 0..1023 take HEADER_RUN pages. Then runs of PAGE_RUN pages: a presence page and the 32,512
+ * groups it covers.
  */
 #define GROUP_PAGES (1 + BLOCK_MAP_GROUP_BLOCKS)
 #define FIRST_PAGES (1 + BLOCK_MAP_FIRST_BLOCKS)
@@ -48,8 +49,8 @@ static uint64_t group_page(uint64_t group)
 	if (group < BLOCK_MAP_HEADER_GROUPS)
 		return FIRST_PAGES + (group - 1) * GROUP_PAGES;
 	uint64_t behind = group - BLOCK_MAP_HEADER_GROUPS;
-	return HEADER_RUN + behind / BLOCK_MAP_PAGE_GROUPS * PAGE_RUN + 1
-		+ behind % BLOCK_MAP_PAGE_GROUPS * GROUP_PAGES;
+	return HEADER_RUN + behind / BLOCK_MAP_PAGE_GROUPS * PAGE_RUN + 1 +
+	       behind % BLOCK_MAP_PAGE_GROUPS * GROUP_PAGES;
 }
 
 uint64_t block_map_data_offset(uint64_t block)
@@ -86,11 +87,12 @@ uint64_t block_map_length(uint64_t size)
 {
 	if (!size)
 		return BLOCK_MAP_BLOCK;
-	return block_map_data_offset((size - 1) / BLOCK_MAP_BLOCK) + BLOCK_MAP_BLOCK
-		+ size % BLOCK_MAP_BLOCK;
+	return block_map_data_offset((size - 1) / BLOCK_MAP_BLOCK) + BLOCK_MAP_BLOCK +
+	       size % BLOCK_MAP_BLOCK;
 }
 
-/* The block whose data is in this page; false for page 0, tag pages, presence pages and what lies behind the last. */
+/* The block whose data is in this page; false for page 0, tag pages, presence pages and what lies
+ * behind the last. */
 static bool page_block(uint64_t page, uint64_t *ret)
 {
 	uint64_t group, in_group;
@@ -105,7 +107,8 @@ static bool page_block(uint64_t page, uint64_t *ret)
 		uint64_t in_run = (page - HEADER_RUN) % PAGE_RUN;
 		if (run >= BLOCK_MAP_PRESENCE_PAGES || !in_run)
 			return false;
-		group = BLOCK_MAP_HEADER_GROUPS + run * BLOCK_MAP_PAGE_GROUPS + (in_run - 1) / GROUP_PAGES;
+		group = BLOCK_MAP_HEADER_GROUPS + run * BLOCK_MAP_PAGE_GROUPS +
+			(in_run - 1) / GROUP_PAGES;
 		in_group = (in_run - 1) % GROUP_PAGES;
 	}
 	if (!in_group)

@@ -13,7 +13,8 @@ struct binding {
 	uint8_t suffix[12];
 };
 
-static void bind_block(const struct content *c, uint64_t block, enum format_state state, struct binding *ret)
+static void bind_block(
+	const struct content *c, uint64_t block, enum format_state state, struct binding *ret)
 {
 	memcpy(ret->ad, c->file_id, CRYPTO_ID_LEN);
 	bytes_put64(ret->ad + CRYPTO_ID_LEN, block);
@@ -29,8 +30,8 @@ static int seal(const struct content *c, uint64_t block, enum format_state state
 	struct format_tag t = {.state = state};
 	bind_block(c, block, state, &b);
 	crypto_nonce(t.nonce, sizeof(t.nonce));
-	int rc = crypto_seal(c->suite, c->fek, t.nonce, b.suffix, b.ad, sizeof(b.ad), plain, len, sealed,
-		t.tag);
+	int rc = crypto_seal(
+		c->suite, c->fek, t.nonce, b.suffix, b.ad, sizeof(b.ad), plain, len, sealed, t.tag);
 	if (!rc)
 		format_tag_pack(&t, ret_entry);
 	return rc;
@@ -61,11 +62,11 @@ int content_open(const struct content *c, uint64_t block,
 	if (!rc) {
 		bind_block(c, block, t.state, &b);
 		if (t.state == FORMAT_DATA)
-			rc = crypto_open(c->suite, c->fek, t.nonce, b.suffix, b.ad, sizeof(b.ad), sealed,
-				BLOCK_MAP_BLOCK, plain, t.tag);
+			rc = crypto_open(c->suite, c->fek, t.nonce, b.suffix, b.ad, sizeof(b.ad),
+				sealed, BLOCK_MAP_BLOCK, plain, t.tag);
 		else
-			rc = crypto_open(c->suite, c->fek, t.nonce, b.suffix, b.ad, sizeof(b.ad), none, 0,
-				none, t.tag);
+			rc = crypto_open(c->suite, c->fek, t.nonce, b.suffix, b.ad, sizeof(b.ad),
+				none, 0, none, t.tag);
 	}
 	if (rc)
 		crypto_wipe(plain, BLOCK_MAP_BLOCK);
@@ -81,8 +82,8 @@ int content_state(const uint8_t entry[static FORMAT_TAG_LEN])
 	return rc ? rc : (int)t.state;
 }
 
-void content_toggle(const struct secret *key, uint64_t block, const uint8_t entry[static FORMAT_TAG_LEN],
-	uint8_t hash[static FORMAT_HASH_LEN])
+void content_toggle(const struct secret *key, uint64_t block,
+	const uint8_t entry[static FORMAT_TAG_LEN], uint8_t hash[static FORMAT_HASH_LEN])
 {
 	if (content_state(entry) == FORMAT_NONE)
 		return;

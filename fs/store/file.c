@@ -44,8 +44,8 @@ void file_free(struct file *f)
 static int finish(struct file *f, int rc, const struct file_fault *ft)
 {
 	if (rc == -EBADMSG) {
-		struct store_alarm alarm = {ft->what, ft->detail, f->has_header ? f->h.file_id : NULL,
-			f->ino, ft->block};
+		struct store_alarm alarm = {ft->what, ft->detail,
+			f->has_header ? f->h.file_id : NULL, f->ino, ft->block};
 		rc = store_alarm(f->store, &alarm);
 	}
 	return rc;
@@ -85,7 +85,8 @@ int file_create(struct dir *d, const struct name *n, mode_t mode, const struct l
 	pthread_mutex_lock(&d->lock);
 	rc = name_prepare(d, n);
 	if (rc >= 0)
-		rc = l->ops->openat(l, d->fd, n->lower, O_RDWR | O_CREAT | O_EXCL, mode & 07777, cred);
+		rc = l->ops->openat(
+			l, d->fd, n->lower, O_RDWR | O_CREAT | O_EXCL, mode & 07777, cred);
 	if (rc >= 0) {
 		f->fd = f->write_fd = rc;
 		rc = l->ops->fstat(l, f->fd, ret_st);
@@ -105,7 +106,8 @@ int file_create(struct dir *d, const struct name *n, mode_t mode, const struct l
 	return 0;
 }
 
-static int check_home(struct file *f, const uint8_t dir_id[static DIR_ID_LEN], struct file_fault *ft)
+static int check_home(
+	struct file *f, const uint8_t dir_id[static DIR_ID_LEN], struct file_fault *ft)
 {
 	if (!f->has_header || f->h.flags & FORMAT_MANY_HOMES || home_find(f, dir_id))
 		return 0;
@@ -117,8 +119,8 @@ static void single_home(struct file *f, const uint8_t dir_id[static DIR_ID_LEN])
 {
 	struct stat st;
 	struct lower *l = f->store->lower;
-	if (!(f->h.flags & FORMAT_MANY_HOMES) || f->write_fd < 0 || l->ops->fstat(l, f->fd, &st) < 0
-		|| st.st_nlink != 1)
+	if (!(f->h.flags & FORMAT_MANY_HOMES) || f->write_fd < 0 ||
+		l->ops->fstat(l, f->fd, &st) < 0 || st.st_nlink != 1)
 		return;
 	memset(f->h.homes, 0, sizeof(f->h.homes));
 	f->h.flags &= (uint8_t)~FORMAT_MANY_HOMES;
@@ -178,7 +180,8 @@ static void erase_nameless(struct file *f)
 		return;
 	int rc = trash_overwrite(l, f->write_fd, &receipt);
 	if (rc < 0)
-		log_say(LOG_LEVEL_ERROR, "a file without a name could not be erased: %s", strerror(-rc));
+		log_say(LOG_LEVEL_ERROR, "a file without a name could not be erased: %s",
+			strerror(-rc));
 }
 
 void file_put(struct file *f)
@@ -191,7 +194,8 @@ void file_put(struct file *f)
 	if (!trash_name[0]) {
 		int rc = file_commit_now(f, 0);
 		if (rc)
-			log_say(LOG_LEVEL_ERROR, "a file could not be committed at its close: %s", strerror(-rc));
+			log_say(LOG_LEVEL_ERROR, "a file could not be committed at its close: %s",
+				strerror(-rc));
 		erase_nameless(f);
 	}
 	file_free(f);
@@ -270,6 +274,11 @@ void file_id(struct file *f, uint8_t ret[FILE_ID_LEN])
 int file_fd(const struct file *f)
 {
 	return f->fd;
+}
+
+const struct store *file_store(const struct file *f)
+{
+	return f->store;
 }
 
 int file_home_add(struct file *f, const uint8_t dir_id[DIR_ID_LEN])

@@ -1,7 +1,7 @@
 /*
- * An open regular file, shared by all handles of its inode: header, keys, tags, content. Reads run in parallel,
- * changes are exclusive (f->lock inside). Until the journal (docs/journal.md) writes go in place; header and tags
- * reach the disk in file_commit.
+ * An open regular file, shared by all handles of its inode: header, keys, tags, content. Reads run
+ * in parallel, changes are exclusive (f->lock inside). Until the journal (docs/journal.md) writes
+ * go in place; header and tags reach the disk in file_commit.
  */
 #ifndef STORE_FILE_H
 #define STORE_FILE_H
@@ -13,12 +13,13 @@ struct file;
 
 #define FILE_ID_LEN 16
 
-/* A new empty file (no header yet). mode: permission bits. O_EXCL semantics: -EEXIST. ret_st as an application sees. */
-MUST_USE int file_create(struct dir *d, const struct name *n, mode_t mode, const struct lower_cred *cred,
-	struct file **ret, struct stat *ret_st);
+/* A new empty file (no header yet). mode: permission bits. O_EXCL semantics: -EEXIST. ret_st as an
+ * application sees. */
+MUST_USE int file_create(struct dir *d, const struct name *n, mode_t mode,
+	const struct lower_cred *cred, struct file **ret, struct stat *ret_st);
 /*
- * Opens what is there, for reading and, where the lower filesystem lets us, writing; verifies the header, the set hash
- * (up to 64 blocks), and that d is among its homes. -EBADMSG after an alarm.
+ * Opens what is there, for reading and, where the lower filesystem lets us, writing; verifies the
+ * header, the set hash (up to 64 blocks), and that d is among its homes. -EBADMSG after an alarm.
  */
 MUST_USE int file_open(struct dir *d, const char *lower, struct file **ret);
 /* The inode is known under d as well: -EBADMSG after an alarm when d is not among its homes. */
@@ -32,12 +33,16 @@ static inline void file_auto(struct file **f)
 		file_put(*f);
 }
 
-/* Bytes read, 0 at the end. Every block verified; -EBADMSG after an alarm, the buffer then wiped. */
+/* Bytes read, 0 at the end. Every block verified; -EBADMSG after an alarm, the buffer then wiped.
+ */
 MUST_USE ssize_t file_read(struct file *f, void *bytes, size_t len, uint64_t offset);
-/* len or -errno (then nothing of the size has changed). -EFBIG, -ENOSPC, -EROFS when it could not be opened for writing. */
+/* Bytes written: fewer than len only where an error (a full disk) came in between, as write(2); or
+ * -errno and nothing of the size has changed. -EFBIG, -ENOSPC, -EROFS when it could not be opened
+ * for writing. */
 MUST_USE ssize_t file_write(struct file *f, const void *bytes, size_t len, uint64_t offset);
 MUST_USE int file_truncate(struct file *f, uint64_t size);
-/* Tags and header to the kernel: what was written before is found by the next open. For flush and release. */
+/* Tags and header to the kernel: what was written before is found by the next open. For flush and
+ * release. */
 MUST_USE int file_commit(struct file *f);
 /* commit and fsync/fdatasync. */
 MUST_USE int file_sync(struct file *f, bool data_only);
@@ -47,8 +52,10 @@ MUST_USE int file_stat(struct file *f, struct stat *ret);
 void file_id(struct file *f, uint8_t ret[FILE_ID_LEN]);
 /* The lower descriptor, borrowed: for chmod, chown, times. */
 int file_fd(const struct file *f);
+const struct store *file_store(const struct file *f);
 
-/* A name more or less under directory id (docs/format.md, "homes"); committed, and durable for add. No-op without a header. */
+/* A name more or less under directory id (docs/format.md, "homes"); committed, and durable for add.
+ * No-op without a header. */
 MUST_USE int file_home_add(struct file *f, const uint8_t dir_id[DIR_ID_LEN]);
 MUST_USE int file_home_remove(struct file *f, const uint8_t dir_id[DIR_ID_LEN]);
 /* Its last name has moved to the trash under this name: erase at the last put. */
@@ -56,8 +63,8 @@ void file_set_trashed(struct file *f, const char *trash_name);
 /* Key for extended attributes: 32 bytes XK; gives an empty file its header first. Borrowed. */
 MUST_USE int file_xattr_key(struct file *f, const struct secret **ret);
 
-/* Re-wraps a header to the newest key epoch, both slots, in place, and fsyncs: for rotation. 0 done,
- * 1 nothing to do. fd: read-write descriptor of a lower file that nobody has open. */
+/* Re-wraps a header to the newest key epoch, both slots, in place, and fsyncs: for rotation. 0
+ * done, 1 nothing to do. fd: read-write descriptor of a lower file that nobody has open. */
 MUST_USE int file_rewrap(const struct store *s, int fd);
 
 #endif

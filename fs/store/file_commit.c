@@ -4,9 +4,10 @@
 #include <time.h>
 
 /*
- * Data is in place already. Then tag pages and presence pages, a longer lower length, page 0 with the header, a shorter lower
- * length: whoever is killed in between leaves a header whose lower file is long enough. Header and tags of group 0
- * go in one write of one page, which a kill does not split.
+ * Data is in place already. Then tag pages and presence pages, a longer lower length, page 0 with
+ * the header, a shorter lower length: whoever is killed in between leaves a header whose lower file
+ * is long enough. Header and tags of group 0 go in one write of one page, which a kill does not
+ * split.
  */
 static int write_state(struct file *f, unsigned flags)
 {

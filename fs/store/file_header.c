@@ -42,7 +42,8 @@ static int wrap_one(const struct store *s, const struct format_header *h, const 
 		return -EIO;
 	uint8_t ad[FORMAT_WRAP_AD_LEN];
 	format_wrap_ad(purpose, h, ad);
-	return wrap_seal((enum crypto_suite)h->suite, kek, ad, sizeof(ad), h->file_id, key, ret_wrap);
+	return wrap_seal(
+		(enum crypto_suite)h->suite, kek, ad, sizeof(ad), h->file_id, key, ret_wrap);
 }
 
 /* -ENOKEY: the keyring has no such epoch. */
@@ -89,13 +90,15 @@ static int open_slot(const struct store *s, const uint8_t *slot, struct format_h
 	if (rc)
 		return rc;
 	if (memcmp(h.tenant_uuid, s->tenant_uuid, CRYPTO_ID_LEN) != 0)
-		return file_fault_set(ft, "header", "the file belongs to another tenant", UINT64_MAX);
+		return file_fault_set(
+			ft, "header", "the file belongs to another tenant", UINT64_MAX);
 	if (h.suite != CRYPTO_AES256_GCM && h.suite != CRYPTO_XCHACHA20_POLY1305)
 		return file_fault_set(ft, "header", "unknown cipher suite", UINT64_MAX);
 	struct secret *fek = NULL;
 	rc = unwrap_one(s, &h, "fek", h.fek, &fek);
 	if (rc == -ENOKEY)
-		return file_fault_set(ft, "header", "its key epoch is not in the keyring", UINT64_MAX);
+		return file_fault_set(
+			ft, "header", "its key epoch is not in the keyring", UINT64_MAX);
 	if (rc == -EKEYREJECTED || rc == -EBADMSG)
 		return file_fault_set(ft, "header", "the wrapped key does not open", UINT64_MAX);
 	struct file_keys keys;
@@ -120,17 +123,20 @@ static uint64_t claimed_commits(const uint8_t *slot)
 }
 
 /*
- * What the lower length must be. Without a journal a kill may leave the file longer than its header says (data beyond the
- * last commit, a cut that was not carried out): no harm. Shorter means that somebody cut it.
+ * What the lower length must be. Without a journal a kill may leave the file longer than its header
+ * says (data beyond the last commit, a cut that was not carried out): no harm. Shorter means that
+ * somebody cut it.
  */
 static int check_length(const struct file *f, struct file_fault *ft)
 {
 	if (f->lower_len < block_map_length(f->h.size))
-		return file_fault_set(ft, "size", "the lower file is shorter than its header says", UINT64_MAX);
+		return file_fault_set(
+			ft, "size", "the lower file is shorter than its header says", UINT64_MAX);
 	return 0;
 }
 
-/* A file of up to 64 blocks has all its entries in page 0: old ones put back do not go unnoticed. */
+/* A file of up to 64 blocks has all its entries in page 0: old ones put back do not go unnoticed.
+ */
 static int check_set_hash(const struct file *f, struct file_fault *ft)
 {
 	if (f->h.size > BLOCK_MAP_FIRST_BLOCKS * BLOCK_MAP_BLOCK)
@@ -139,7 +145,8 @@ static int check_set_hash(const struct file *f, struct file_fault *ft)
 	for (unsigned i = 0; i < BLOCK_MAP_FIRST_BLOCKS; i++)
 		content_toggle(f->keys.hash, i, f->first.entries + i * FORMAT_TAG_LEN, hash);
 	if (!crypto_equal(hash, f->hash, sizeof(hash)))
-		return file_fault_set(ft, "tags", "the set of blocks is not the one last written", UINT64_MAX);
+		return file_fault_set(
+			ft, "tags", "the set of blocks is not the one last written", UINT64_MAX);
 	return 0;
 }
 
@@ -177,7 +184,8 @@ int file_header_load(struct file *f, struct file_fault *ft)
 	return rc ? rc : check_set_hash(f, ft);
 }
 
-/* Without a header there is no telling which names an inode has but by counting those that were seen. */
+/* Without a header there is no telling which names an inode has but by counting those that were
+ * seen. */
 static int settle_homes(struct file *f)
 {
 	struct stat st;
@@ -274,7 +282,8 @@ int file_header_write(struct file *f, bool both)
 	memcpy(page, f->slots, sizeof(f->slots));
 	format_header_pack(&h, f->keys.mac, page + slot * FORMAT_SLOT_LEN);
 	if (both)
-		memcpy(page + !slot * FORMAT_SLOT_LEN, page + slot * FORMAT_SLOT_LEN, FORMAT_SLOT_LEN);
+		memcpy(page + !slot * FORMAT_SLOT_LEN, page + slot * FORMAT_SLOT_LEN,
+			FORMAT_SLOT_LEN);
 	memcpy(page + sizeof(f->slots), f->first.entries, BLOCK_MAP_FIRST_BLOCKS * FORMAT_TAG_LEN);
 	int rc = file_lower_write_all(f, page, sizeof(page), 0);
 	if (rc)

@@ -1,5 +1,6 @@
 /*
- * What the files file*.c share: the open file, and what each of them does for the others. Nobody else includes it.
+ * What the files file*.c share: the open file, and what each of them does for the others. Nobody
+ * else includes it.
  *
  * file.c         the calls of file.h: locks, alarms, reference count, homes
  * file_lower.c   descriptors and whole reads and writes on the lower file
@@ -11,8 +12,9 @@
  * file_commit.c  the order in which a state reaches the lower file
  * file_rewrap.c  new wraps for rotation
  *
- * Locks: f->lock (shared: reads; exclusive: everything that changes), then f->cache_lock (caches that readers fill).
- * Unless said otherwise functions want f->lock exclusive, and return -errno with the file as it was.
+ * Locks: f->lock (shared: reads; exclusive: everything that changes), then f->cache_lock (caches
+ * that readers fill). Unless said otherwise functions want f->lock exclusive, and return -errno
+ * with the file as it was.
  */
 #ifndef STORE_FILE_INTERNAL_H
 #define STORE_FILE_INTERNAL_H
@@ -31,7 +33,10 @@ struct file_fault {
 	const char *what, *detail;
 	uint64_t block;
 };
-#define FILE_FAULT_NONE {"file", "does not verify", UINT64_MAX}
+#define FILE_FAULT_NONE                                                                            \
+	{                                                                                          \
+		"file", "does not verify", UINT64_MAX                                              \
+	}
 
 /* Fills ft and returns -EBADMSG. */
 int file_fault_set(struct file_fault *ft, const char *what, const char *detail, uint64_t block);
@@ -40,7 +45,8 @@ struct file_tag_page {
 	uint64_t group;
 	uint64_t used; /* cache clock */
 	bool dirty;
-	bool fresh; /* the group came to be since the last commit: FORMAT_NONE entries are holes to be sealed then */
+	bool fresh; /* the group came to be since the last commit: FORMAT_NONE entries are holes to
+		       be sealed then */
 	uint8_t entries[BLOCK_MAP_GROUP_BLOCKS * FORMAT_TAG_LEN];
 };
 
@@ -64,25 +70,27 @@ struct file {
 
 	/* lock: */
 	bool has_header;
-	bool dirty;               /* what is here is newer than what the slots say */
-	bool fsync_failed;        /* the lower file cannot be trusted any more: no writes */
-	struct format_header h;   /* as it will be committed; homes are kept before there is a header, too */
-	uint8_t hash[FORMAT_HASH_LEN]; /* set hash, not masked */
+	bool dirty;        /* what is here is newer than what the slots say */
+	bool fsync_failed; /* the lower file cannot be trusted any more: no writes */
+	struct format_header
+		h; /* as it will be committed; homes are kept before there is a header, too */
+	uint8_t hash[FORMAT_HASH_LEN];     /* set hash, not masked */
 	uint8_t slots[2][FORMAT_SLOT_LEN]; /* as on the disk */
-	unsigned slot;            /* the valid one; 1 while there is none, so that A comes first */
+	unsigned slot; /* the valid one; 1 while there is none, so that A comes first */
 	uint64_t lower_len;
 	struct file_keys keys;
-	struct secret *xk;        /* NULL until needed */
+	struct secret *xk;          /* NULL until needed */
 	struct file_tag_page first; /* group 0: its entries are in page 0 */
-	uint8_t *scratch;         /* ciphertext on its way; grows to FILE_RUN_BLOCKS */
+	uint8_t *scratch;           /* ciphertext on its way; grows to FILE_RUN_BLOCKS */
 	size_t scratch_len;
-	char trash_name[64];      /* "" unless its last name is in the trash */
+	char trash_name[64]; /* "" unless its last name is in the trash */
 
 	pthread_mutex_t cache_lock;
 	struct file_tag_page *tags[FILE_TAG_PAGES]; /* cache_lock */
 	unsigned tag_count, tag_dirty;
 	uint64_t clock;
-	struct file_presence **presence; /* BLOCK_MAP_PRESENCE_PAGES pointers, NULL until needed; cache_lock */
+	struct file_presence *
+		*presence; /* BLOCK_MAP_PRESENCE_PAGES pointers, NULL until needed; cache_lock */
 };
 
 /* The file without lower file or header; *ret with one reference. */
@@ -90,7 +98,8 @@ MUST_USE int file_new(const struct store *s, struct file **ret);
 /* Closes and frees, without commit. */
 void file_free(struct file *f);
 
-/* Read-write where possible, else for reading; modes that forbid even that to their owner are lifted for a moment. */
+/* Read-write where possible, else for reading; modes that forbid even that to their owner are
+ * lifted for a moment. */
 MUST_USE int file_lower_open(struct file *f, const struct dir *d, const char *lower);
 /* Makes write_fd usable. -EROFS, -EACCES, -EIO after a failed fsync. */
 MUST_USE int file_lower_writable(struct file *f);
@@ -99,23 +108,25 @@ MUST_USE ssize_t file_lower_read(struct file *f, struct iovec *iov, int n, uint6
 /* len, or how much before an error (then *ret_error is set); keeps lower_len. */
 size_t file_lower_write(
 	struct file *f, const void *bytes, size_t len, uint64_t offset, int *ret_error);
-MUST_USE int file_lower_write_all(
-	struct file *f, const void *bytes, size_t len, uint64_t offset);
+MUST_USE int file_lower_write_all(struct file *f, const void *bytes, size_t len, uint64_t offset);
 MUST_USE int file_lower_resize(struct file *f, uint64_t len);
 MUST_USE int file_lower_sync(struct file *f, bool data_only);
 
-/* Reads and verifies the header; the file may be shorter or longer by what a kill can leave (file_header.c). */
+/* Reads and verifies the header; the file may be shorter or longer by what a kill can leave
+ * (file_header.c). */
 MUST_USE int file_header_load(struct file *f, struct file_fault *ft);
 /* Id, keys and header for a file that has none; on the disk when it returns. */
 MUST_USE int file_header_make(struct file *f);
-/* New FEK for an emptied file; the old one lives on in the slots until the next commit into both. */
+/* New FEK for an emptied file; the old one lives on in the slots until the next commit into both.
+ */
 MUST_USE int file_header_rekey(struct file *f);
-/* Page 0: the next commit version into the other slot (both: into both), and the tags of group 0. */
+/* Page 0: the next commit version into the other slot (both: into both), and the tags of group 0.
+ */
 MUST_USE int file_header_write(struct file *f, bool both);
 MUST_USE int file_header_open_xk(struct file *f);
 /* Seals fek and xk under the newest epoch into *h. */
-MUST_USE int file_header_wrap(const struct store *s, struct format_header *h, const struct secret *fek,
-	const struct secret *xk);
+MUST_USE int file_header_wrap(const struct store *s, struct format_header *h,
+	const struct secret *fek, const struct secret *xk);
 /* Wipes and frees the keys. */
 void file_header_forget(struct file *f);
 static inline struct content file_content(const struct file *f)
@@ -124,9 +135,10 @@ static inline struct content file_content(const struct file *f)
 }
 
 /* Copies entries [index, index + count) of a group that is present. f->lock shared will do. */
-MUST_USE int file_tags_copy(struct file *f, uint64_t group, unsigned index, unsigned count, uint8_t *ret,
-	bool *ret_fresh, struct file_fault *ft);
-/* The page of a group to be changed; a fresh one when the group is not present. May commit. Borrowed until the next call. */
+MUST_USE int file_tags_copy(struct file *f, uint64_t group, unsigned index, unsigned count,
+	uint8_t *ret, bool *ret_fresh, struct file_fault *ft);
+/* The page of a group to be changed; a fresh one when the group is not present. May commit.
+ * Borrowed until the next call. */
 MUST_USE int file_tags_get(
 	struct file *f, uint64_t group, struct file_tag_page **ret, struct file_fault *ft);
 /* Replaces an entry (set hash, dirty). Cannot fail. */
@@ -157,8 +169,9 @@ MUST_USE ssize_t file_io_read(
 MUST_USE ssize_t file_io_write(
 	struct file *f, const void *bytes, size_t len, uint64_t offset, struct file_fault *ft);
 /* The plaintext of one block of a present group whose entry is given. f->lock shared will do. */
-MUST_USE int file_io_block(struct file *f, uint64_t block, const uint8_t entry[static FORMAT_TAG_LEN],
-	bool fresh, uint8_t plain[static BLOCK_MAP_BLOCK], struct file_fault *ft);
+MUST_USE int file_io_block(struct file *f, uint64_t block,
+	const uint8_t entry[static FORMAT_TAG_LEN], bool fresh,
+	uint8_t plain[static BLOCK_MAP_BLOCK], struct file_fault *ft);
 /* f->scratch for at least len bytes. */
 MUST_USE int file_io_scratch(struct file *f, size_t len);
 
@@ -167,7 +180,8 @@ MUST_USE int file_size_set(struct file *f, uint64_t size, struct file_fault *ft)
 enum file_commit_flags {
 	FILE_COMMIT_BOTH = 1,  /* into both slots: a wrap changed */
 	FILE_COMMIT_TOUCH = 2, /* the modification time moves on: a change of size */
-	FILE_COMMIT_LONG = 4,  /* leave the lower file longer than it should be: its end is erased first */
+	FILE_COMMIT_LONG =
+		4, /* leave the lower file longer than it should be: its end is erased first */
 };
 MUST_USE int file_commit_now(struct file *f, unsigned flags);
 

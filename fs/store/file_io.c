@@ -4,8 +4,9 @@
 #include <string.h>
 
 /*
- * Bytes [from, from + len) of the plaintext, counted from the beginning of block `first`. What a block does not cover
- * whole goes through a page of its own; the rest is sealed and opened where it is.
+ * Bytes [from, from + len) of the plaintext, counted from the beginning of block `first`. What a
+ * block does not cover whole goes through a page of its own; the rest is sealed and opened where it
+ * is.
  */
 
 int file_fault_set(struct file_fault *ft, const char *what, const char *detail, uint64_t block)
@@ -54,11 +55,12 @@ int file_io_block(struct file *f, uint64_t block, const uint8_t entry[static FOR
 
 /* What a request wants of blocks in a row. */
 struct window {
-	uint8_t *to;     /* where the byte at `from` goes */
+	uint8_t *to;      /* where the byte at `from` goes */
 	size_t from, len; /* relative to the first block */
 };
 
-/* The part of block i that the window wants: its offset in the block, its length, and where it goes. */
+/* The part of block i that the window wants: its offset in the block, its length, and where it
+ * goes. */
 static size_t window_part(const struct window *w, unsigned i, size_t *ret_at, uint8_t **ret_to)
 {
 	size_t begin = (size_t)i * BLOCK_MAP_BLOCK;
@@ -75,7 +77,8 @@ static size_t window_part(const struct window *w, unsigned i, size_t *ret_at, ui
 static int read_data(struct file *f, uint64_t first, unsigned n, const uint8_t *entries,
 	const struct window *w, struct file_fault *ft)
 {
-	uint8_t edge[2][BLOCK_MAP_BLOCK]; /* the first and the last block where wanted only in part */
+	uint8_t edge[2]
+		    [BLOCK_MAP_BLOCK]; /* the first and the last block where wanted only in part */
 	struct iovec iov[3];
 	int parts = 0;
 	uint8_t *to;
@@ -101,7 +104,8 @@ static int read_data(struct file *f, uint64_t first, unsigned n, const uint8_t *
 		if ((size_t)got < (size_t)(i + 1) * BLOCK_MAP_BLOCK)
 			rc = file_fault_set(ft, "block", "a block is cut off", first + i);
 		else
-			rc = content_open(&c, first + i, entries + i * FORMAT_TAG_LEN, block, block);
+			rc = content_open(
+				&c, first + i, entries + i * FORMAT_TAG_LEN, block, block);
 		if (rc == -EBADMSG && (size_t)got >= (size_t)(i + 1) * BLOCK_MAP_BLOCK)
 			rc = bad_block(ft, first + i);
 		if (!rc && block != to)
@@ -131,7 +135,8 @@ static int read_group(
 {
 	uint8_t entries[BLOCK_MAP_GROUP_BLOCKS * FORMAT_TAG_LEN];
 	bool fresh;
-	int rc = file_tags_copy(f, block_map_group(first), block_map_index(first), n, entries, &fresh, ft);
+	int rc = file_tags_copy(
+		f, block_map_group(first), block_map_index(first), n, entries, &fresh, ft);
 	for (unsigned i = 0, run; !rc && i < n; i += run) {
 		const uint8_t *entry = entries + i * FORMAT_TAG_LEN;
 		bool data = content_state(entry) == FORMAT_DATA;
@@ -140,7 +145,8 @@ static int read_group(
 				break;
 		/* The window as blocks [i, i + run) see it. */
 		struct window part = *w;
-		size_t begin = (size_t)i * BLOCK_MAP_BLOCK, end = begin + (size_t)run * BLOCK_MAP_BLOCK;
+		size_t begin = (size_t)i * BLOCK_MAP_BLOCK,
+		       end = begin + (size_t)run * BLOCK_MAP_BLOCK;
 		size_t w_end = w->from + w->len < end ? w->from + w->len : end;
 		part.from = w->from > begin ? w->from - begin : 0;
 		part.to = w->to + (begin + part.from - w->from);
@@ -160,7 +166,8 @@ static size_t in_group(uint64_t offset, size_t len, uint64_t *ret_first, unsigne
 	if (len > bytes)
 		len = (size_t)bytes;
 	*ret_first = first;
-	*ret_blocks = (unsigned)((offset % BLOCK_MAP_BLOCK + len + BLOCK_MAP_BLOCK - 1) / BLOCK_MAP_BLOCK);
+	*ret_blocks = (unsigned)((offset % BLOCK_MAP_BLOCK + len + BLOCK_MAP_BLOCK - 1) /
+				 BLOCK_MAP_BLOCK);
 	return len;
 }
 
@@ -191,15 +198,16 @@ ssize_t file_io_read(
 }
 
 /* Seals one block of a write into *sealed; what the bytes do not cover of it stays as it was. */
-static int seal_block(struct file *f, const struct file_tag_page *p, uint64_t block, const uint8_t *bytes,
-	size_t at, size_t len, uint8_t *sealed, uint8_t *ret_entry, struct file_fault *ft)
+static int seal_block(struct file *f, const struct file_tag_page *p, uint64_t block,
+	const uint8_t *bytes, size_t at, size_t len, uint8_t *sealed, uint8_t *ret_entry,
+	struct file_fault *ft)
 {
 	struct content c = file_content(f);
 	if (len == BLOCK_MAP_BLOCK)
 		return content_seal(&c, block, bytes, sealed, ret_entry);
 	uint8_t plain[BLOCK_MAP_BLOCK];
-	int rc = file_io_block(
-		f, block, p->entries + block_map_index(block) * FORMAT_TAG_LEN, p->fresh, plain, ft);
+	int rc = file_io_block(f, block, p->entries + block_map_index(block) * FORMAT_TAG_LEN,
+		p->fresh, plain, ft);
 	if (!rc) {
 		memcpy(plain + at, bytes, len);
 		rc = content_seal(&c, block, plain, sealed, ret_entry);
@@ -233,9 +241,11 @@ static ssize_t write_step(
 	}
 	if (rc)
 		return rc;
-	/* Blocks that reached their place count even when the rest did not: their old bytes are gone. */
+	/* Blocks that reached their place count even when the rest did not: their old bytes are
+	 * gone. */
 	size_t written = file_lower_write(f, f->scratch, (size_t)blocks * BLOCK_MAP_BLOCK,
-		block_map_data_offset(first), &rc) / BLOCK_MAP_BLOCK;
+				 block_map_data_offset(first), &rc) /
+			 BLOCK_MAP_BLOCK;
 	if (!written)
 		return rc;
 	for (unsigned i = 0; i < written; i++)
@@ -255,7 +265,8 @@ ssize_t file_io_write(
 	uint64_t end;
 	if (__builtin_add_overflow(offset, len, &end) || end > BLOCK_MAP_SIZE_MAX)
 		return -EFBIG;
-	/* GCM with random nonces: never more than 2^32 messages under one key (NIST SP 800-38D, 8.3). */
+	/* GCM with random nonces: never more than 2^32 messages under one key (NIST SP
+	 * 800-38D, 8.3). */
 	if (f->h.block_writes + len / BLOCK_MAP_BLOCK + 2 * BLOCK_MAP_GROUP_BLOCKS >= UINT32_MAX)
 		return -EFBIG;
 	int rc = file_lower_writable(f);
@@ -264,7 +275,8 @@ ssize_t file_io_write(
 	if (rc)
 		return rc;
 	for (size_t done = 0; done < len;) {
-		ssize_t n = write_step(f, (const uint8_t *)bytes + done, len - done, offset + done, ft);
+		ssize_t n =
+			write_step(f, (const uint8_t *)bytes + done, len - done, offset + done, ft);
 		if (n < 0)
 			return done ? (ssize_t)done : n;
 		done += (size_t)n;

@@ -4,8 +4,8 @@
 #include <fcntl.h>
 
 /*
- * Modes are the lower inode's own. Root passes them by; an ordinary user's mount lifts what stops it from reaching
- * his own file for the moment of the open (docs/format.md, "Regular files").
+ * Modes are the lower inode's own. Root passes them by; an ordinary user's mount lifts what stops
+ * it from reaching his own file for the moment of the open (docs/format.md, "Regular files").
  */
 static int open_lifted(struct lower *l, const struct dir *d, const char *lower, int flags)
 {
@@ -145,7 +145,8 @@ int file_lower_sync(struct file *f, bool data_only)
 {
 	struct lower *l = f->store->lower;
 	int rc = l->ops->fsync(l, f->write_fd >= 0 ? f->write_fd : f->fd, data_only);
-	/* The kernel forgets what it could not write: trying again would succeed and prove nothing. */
+	/* The kernel forgets what it could not write: trying again would succeed and prove nothing.
+	 */
 	if (rc == -EIO || rc == -ENOSPC || rc == -EDQUOT)
 		f->fsync_failed = true;
 	return rc < 0 ? rc : 0;

@@ -63,8 +63,9 @@ static int load(struct file *f, unsigned index, struct file_presence **ret, stru
 	struct iovec iov = {p->page, sizeof(p->page)};
 	ssize_t n = file_lower_read(f, &iov, 1, block_map_presence_offset(index));
 	uint64_t block = block_map_group_first(block_map_presence_first(index));
-	if (n >= 0 && ((size_t)n < sizeof(p->page)
-		|| !format_presence_verify(p->page, f->keys.presence, f->h.file_id, index)))
+	if (n >= 0 &&
+		((size_t)n < sizeof(p->page) ||
+			!format_presence_verify(p->page, f->keys.presence, f->h.file_id, index)))
 		n = file_fault_set(ft, "presence", "a presence page does not verify", block);
 	if (n < 0) {
 		free(p);
@@ -75,7 +76,8 @@ static int load(struct file *f, unsigned index, struct file_presence **ret, stru
 	return 0;
 }
 
-static int load_locked(struct file *f, unsigned index, struct file_presence **ret, struct file_fault *ft)
+static int load_locked(
+	struct file *f, unsigned index, struct file_presence **ret, struct file_fault *ft)
 {
 	pthread_mutex_lock(&f->cache_lock);
 	int rc = load(f, index, ret, ft);
@@ -116,8 +118,7 @@ void file_presence_set(struct file *f, uint64_t group)
 	bit_set(f->h.presence_pages, index);
 }
 
-int file_presence_next(
-	struct file *f, uint64_t from, uint64_t *ret_group, struct file_fault *ft)
+int file_presence_next(struct file *f, uint64_t from, uint64_t *ret_group, struct file_fault *ft)
 {
 	if (from < BLOCK_MAP_HEADER_GROUPS) {
 		from = bits_next(f->h.presence, from, BLOCK_MAP_HEADER_GROUPS);
@@ -132,8 +133,9 @@ int file_presence_next(
 		int rc = load_locked(f, index, &p, ft);
 		if (rc)
 			return rc;
-		uint64_t bit = p ? bits_next(p->page, block_map_presence_bit(from), BLOCK_MAP_PAGE_GROUPS)
-				 : BLOCK_MAP_PAGE_GROUPS;
+		uint64_t bit =
+			p ? bits_next(p->page, block_map_presence_bit(from), BLOCK_MAP_PAGE_GROUPS)
+			  : BLOCK_MAP_PAGE_GROUPS;
 		from = block_map_presence_first(index) + bit;
 		if (bit < BLOCK_MAP_PAGE_GROUPS)
 			break;
@@ -170,7 +172,8 @@ int file_presence_flush(struct file *f)
 		if (!p || !p->dirty)
 			continue;
 		format_presence_seal(p->page, f->keys.presence, f->h.file_id, i);
-		int rc = file_lower_write_all(f, p->page, sizeof(p->page), block_map_presence_offset(i));
+		int rc = file_lower_write_all(
+			f, p->page, sizeof(p->page), block_map_presence_offset(i));
 		if (rc)
 			return rc;
 		p->dirty = false;

@@ -3,7 +3,8 @@
 #include <errno.h>
 #include <string.h>
 
-/* True unless the slot is blank or holds wraps of the newest epoch: what else is in it may be an old wrap. */
+/* True unless the slot is blank or holds wraps of the newest epoch: what else is in it may be an
+ * old wrap. */
 static bool slot_is_old(const struct file *f, unsigned slot)
 {
 	struct format_header h;
@@ -12,8 +13,9 @@ static bool slot_is_old(const struct file *f, unsigned slot)
 }
 
 /*
- * One slot after the other, each durable before the next is touched: whatever happens in between one of them is whole.
- * The set hash and its mask are the old ones; only wraps, epoch and commit version change.
+ * One slot after the other, each durable before the next is touched: whatever happens in between
+ * one of them is whole. The set hash and its mask are the old ones; only wraps, epoch and commit
+ * version change.
  */
 static int write_slots(struct file *f)
 {
@@ -23,7 +25,8 @@ static int write_slots(struct file *f)
 	format_header_pack(&h, f->keys.mac, slot);
 	for (unsigned i = 0; i < 2; i++) {
 		unsigned at = i ? f->slot : !f->slot;
-		int rc = file_lower_write_all(f, slot, sizeof(slot), (uint64_t)at * FORMAT_SLOT_LEN);
+		int rc =
+			file_lower_write_all(f, slot, sizeof(slot), (uint64_t)at * FORMAT_SLOT_LEN);
 		if (!rc)
 			rc = file_lower_sync(f, true);
 		if (rc)
@@ -68,7 +71,8 @@ int file_rewrap(const struct store *s, int fd)
 		return rc;
 	f->fd = f->write_fd = fd;
 	rc = rewrap(f, &ft);
-	struct store_alarm alarm = {ft.what, ft.detail, f->has_header ? f->h.file_id : NULL, f->ino, ft.block};
+	struct store_alarm alarm = {
+		ft.what, ft.detail, f->has_header ? f->h.file_id : NULL, f->ino, ft.block};
 	if (rc == -EBADMSG)
 		rc = store_alarm(s, &alarm);
 	f->fd = f->write_fd = -1; /* borrowed */

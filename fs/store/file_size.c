@@ -7,8 +7,9 @@
 #include <string.h>
 
 /*
- * Cutting: what goes is collected first, without changing anything; then the new state is committed and made durable; then the old
- * ciphertext is overwritten, that too made durable; only then the lower file gets shorter (docs/erase.md).
+ * Cutting: what goes is collected first, without changing anything; then the new state is committed
+ * and made durable; then the old ciphertext is overwritten, that too made durable; only then the
+ * lower file gets shorter (docs/erase.md).
  */
 
 /* Lower ranges to overwrite, as pairs of offset and length. */
@@ -61,7 +62,8 @@ static int erase(struct file *f, const struct buf *ranges)
 	const size_t step = FILE_RUN_BLOCKS * BLOCK_MAP_BLOCK;
 	int rc = ranges->len ? file_io_scratch(f, step) : 0;
 	for (size_t i = 0; !rc && i < ranges->len; i += 16) {
-		uint64_t at = bytes_get64(ranges->data + i), left = bytes_get64(ranges->data + i + 8);
+		uint64_t at = bytes_get64(ranges->data + i),
+			 left = bytes_get64(ranges->data + i + 8);
 		while (!rc && left) {
 			size_t n = left < step ? (size_t)left : step;
 			crypto_random(f->scratch, n);
@@ -109,29 +111,32 @@ static int empty(struct file *f, struct file_fault *ft)
 }
 
 /* The last block that stays, its end zeroed. */
-static int zero_tail(struct file *f, struct file_tag_page *p, uint64_t block, size_t keep,
-	struct file_fault *ft)
+static int zero_tail(
+	struct file *f, struct file_tag_page *p, uint64_t block, size_t keep, struct file_fault *ft)
 {
 	unsigned index = block_map_index(block);
 	uint8_t plain[BLOCK_MAP_BLOCK], entry[FORMAT_TAG_LEN];
 	struct content c = file_content(f);
 	int rc = file_io_scratch(f, BLOCK_MAP_BLOCK);
 	if (!rc)
-		rc = file_io_block(f, block, p->entries + index * FORMAT_TAG_LEN, p->fresh, plain, ft);
+		rc = file_io_block(
+			f, block, p->entries + index * FORMAT_TAG_LEN, p->fresh, plain, ft);
 	if (!rc) {
 		memset(plain + keep, 0, BLOCK_MAP_BLOCK - keep);
 		rc = content_seal(&c, block, plain, f->scratch, entry);
 	}
 	crypto_wipe(plain, sizeof(plain));
 	if (!rc)
-		rc = file_lower_write_all(f, f->scratch, BLOCK_MAP_BLOCK, block_map_data_offset(block));
+		rc = file_lower_write_all(
+			f, f->scratch, BLOCK_MAP_BLOCK, block_map_data_offset(block));
 	if (!rc)
 		file_tags_set(f, p, index, entry);
 	return rc;
 }
 
 /* In the group of the last block that stays: blocks behind it become holes. */
-static int cut_group(struct file *f, uint64_t last, size_t keep, struct buf *ranges, struct file_fault *ft)
+static int cut_group(
+	struct file *f, uint64_t last, size_t keep, struct buf *ranges, struct file_fault *ft)
 {
 	uint64_t group = block_map_group(last), first = block_map_group_first(group);
 	unsigned blocks = block_map_group_blocks(group), from = block_map_index(last) + 1;

@@ -40,7 +40,8 @@ static int get(struct file *f, uint64_t group, bool present, struct file_tag_pag
 		p = vacate(f);
 		if (!p)
 			return -ENOMEM;
-		p->group = p->used = 0; /* group 0 is never looked for here: empty until it is filled */
+		p->group = p->used =
+			0; /* group 0 is never looked for here: empty until it is filled */
 		p->fresh = !present;
 		memset(p->entries, 0, sizeof(p->entries));
 		if (present) {
@@ -49,8 +50,8 @@ static int get(struct file *f, uint64_t group, bool present, struct file_tag_pag
 			if (n < 0)
 				return (int)n;
 			if ((size_t)n < sizeof(p->entries))
-				return file_fault_set(
-					ft, "tags", "the tag page is cut off", block_map_group_first(group));
+				return file_fault_set(ft, "tags", "the tag page is cut off",
+					block_map_group_first(group));
 		}
 		p->group = group;
 		p->used = ++f->clock;
@@ -75,8 +76,7 @@ int file_tags_copy(struct file *f, uint64_t group, unsigned index, unsigned coun
 	return rc;
 }
 
-int file_tags_get(
-	struct file *f, uint64_t group, struct file_tag_page **ret, struct file_fault *ft)
+int file_tags_get(struct file *f, uint64_t group, struct file_tag_page **ret, struct file_fault *ft)
 {
 	int present = file_presence_test(f, group, ft);
 	if (present < 0)

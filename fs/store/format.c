@@ -134,8 +134,8 @@ void format_tag_pack(const struct format_tag *t, uint8_t ret[static FORMAT_TAG_L
 int format_tag_parse(const uint8_t entry[static FORMAT_TAG_LEN], struct format_tag *ret)
 {
 	uint8_t state = entry[AT_STATE];
-	if (state > FORMAT_HOLE
-		|| !bytes_all_zero(entry + AT_STATE + 1, FORMAT_TAG_LEN - AT_STATE - 1))
+	if (state > FORMAT_HOLE ||
+		!bytes_all_zero(entry + AT_STATE + 1, FORMAT_TAG_LEN - AT_STATE - 1))
 		return -EBADMSG;
 	memcpy(ret->nonce, entry, CRYPTO_NONCE_LEN);
 	memcpy(ret->tag, entry + AT_TAG, CRYPTO_TAG_LEN);
@@ -168,8 +168,8 @@ bool format_presence_verify(const uint8_t page[static BLOCK_MAP_BLOCK], const st
 	return crypto_equal(mac, page + FORMAT_PRESENCE_BYTES, sizeof(mac));
 }
 
-void format_wrap_ad(const char *purpose, const struct format_header *h,
-	uint8_t ret[static FORMAT_WRAP_AD_LEN])
+void format_wrap_ad(
+	const char *purpose, const struct format_header *h, uint8_t ret[static FORMAT_WRAP_AD_LEN])
 {
 	memset(ret, 0, 4);
 	memcpy(ret, purpose, strnlen(purpose, 4));

@@ -1,6 +1,7 @@
 /*
- * Bytes on the disk and the structures they stand for: header slots, tag entries and presence pages of regular files
- * (docs/format.md, "Regular files", "Blocks and tags", "Presence"). Pure functions; nothing here is cast.
+ * Bytes on the disk and the structures they stand for: header slots, tag entries and presence pages
+ * of regular files (docs/format.md, "Regular files", "Blocks and tags", "Presence"). Pure
+ * functions; nothing here is cast.
  */
 #ifndef STORE_FORMAT_H
 #define STORE_FORMAT_H
@@ -29,15 +30,15 @@ struct format_header {
 	uint8_t flags;
 	uint8_t file_id[CRYPTO_ID_LEN];
 	uint8_t tenant_uuid[CRYPTO_ID_LEN];
-	uint32_t epoch;         /* of the key-encryption key */
-	uint64_t size;          /* plaintext bytes */
-	uint64_t commits;       /* commit version: the valid slot with the higher one wins */
-	uint64_t block_writes;  /* entries sealed under this FEK */
+	uint32_t epoch;        /* of the key-encryption key */
+	uint64_t size;         /* plaintext bytes */
+	uint64_t commits;      /* commit version: the valid slot with the higher one wins */
+	uint64_t block_writes; /* entries sealed under this FEK */
 	uint64_t created_ns, modified_ns; /* since 1970 */
 	struct format_home homes[FORMAT_HOMES];
 	uint8_t presence[BLOCK_MAP_HEADER_GROUPS / 8];        /* groups 0..1023 */
 	uint8_t presence_pages[BLOCK_MAP_PRESENCE_PAGES / 8]; /* which exist */
-	uint8_t set_hash[FORMAT_HASH_LEN]; /* masked */
+	uint8_t set_hash[FORMAT_HASH_LEN];                    /* masked */
 	uint8_t mask_salt[FORMAT_HASH_LEN];
 	uint8_t fek[WRAP_LEN], xk[WRAP_LEN];
 	uint8_t next_fek[WRAP_LEN]; /* zeros: no re-encryption in progress */
@@ -48,8 +49,9 @@ struct format_header {
 void format_header_pack(const struct format_header *h, const struct secret *mac_key,
 	uint8_t ret[static FORMAT_SLOT_LEN]);
 /*
- * Fields of a slot, not authenticated yet. -ENODATA a blank slot (zeros); -EBADMSG not a slot; -EPROTONOSUPPORT a newer
- * version, or flags that this one does not know. ret is untouched unless 0.
+ * Fields of a slot, not authenticated yet. -ENODATA a blank slot (zeros); -EBADMSG not a slot;
+ * -EPROTONOSUPPORT a newer version, or flags that this one does not know. ret is untouched unless
+ * 0.
  */
 MUST_USE int format_header_parse(
 	const uint8_t slot[static FORMAT_SLOT_LEN], struct format_header *ret);
@@ -74,9 +76,10 @@ void format_presence_seal(uint8_t page[static BLOCK_MAP_BLOCK], const struct sec
 bool format_presence_verify(const uint8_t page[static BLOCK_MAP_BLOCK], const struct secret *key,
 	const uint8_t file_id[static CRYPTO_ID_LEN], unsigned index);
 
-/* Associated data of a header's wraps: purpose "fek" or "xk", zero-padded to 4, tenant, file, epoch. */
+/* Associated data of a header's wraps: purpose "fek" or "xk", zero-padded to 4, tenant, file,
+ * epoch. */
 #define FORMAT_WRAP_AD_LEN 40u
-void format_wrap_ad(const char *purpose, const struct format_header *h,
-	uint8_t ret[static FORMAT_WRAP_AD_LEN]);
+void format_wrap_ad(
+	const char *purpose, const struct format_header *h, uint8_t ret[static FORMAT_WRAP_AD_LEN]);
 
 #endif

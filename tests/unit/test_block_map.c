@@ -1,4 +1,5 @@
-/* Offset arithmetic of regular files, exhaustively over the first groups and around every kind of boundary. */
+/* Offset arithmetic of regular files, exhaustively over the first groups and around every kind of
+ * boundary. */
 #include "fs/store/block_map.h"
 
 #include <errno.h>
@@ -14,9 +15,10 @@ static void test_walk_of_pages(void **state)
 {
 	(void)state;
 	uint64_t page = 0, block = 0;
-	for (uint64_t group = 0; group < BLOCK_MAP_HEADER_GROUPS + BLOCK_MAP_PAGE_GROUPS + 3; group++) {
-		if (group == BLOCK_MAP_HEADER_GROUPS
-			|| group == BLOCK_MAP_HEADER_GROUPS + BLOCK_MAP_PAGE_GROUPS) {
+	for (uint64_t group = 0; group < BLOCK_MAP_HEADER_GROUPS + BLOCK_MAP_PAGE_GROUPS + 3;
+		group++) {
+		if (group == BLOCK_MAP_HEADER_GROUPS ||
+			group == BLOCK_MAP_HEADER_GROUPS + BLOCK_MAP_PAGE_GROUPS) {
 			unsigned n = block_map_presence_page(group);
 			assert_int_equal(n, group == BLOCK_MAP_HEADER_GROUPS ? 0 : 1);
 			assert_int_equal(block_map_presence_bit(group), 0);
@@ -53,13 +55,15 @@ static void test_size_and_length_are_inverse(void **state)
 	(void)state;
 	for (uint64_t size = 0; size < 3 * PAGE; size++)
 		check_size(size);
-	static const uint64_t groups[] = {0, 1, 2, 3, 1022, 1023, 1024, 1025, 1026, 33534, 33535, 33536, 33537,
-		66047, 66048, 66049, BLOCK_MAP_GROUPS - 2, BLOCK_MAP_GROUPS - 1};
-	static const int64_t bytes[] = {-4097, -4096, -4095, -2, -1, 0, 1, 2, 2048, 4095, 4096, 4097};
+	static const uint64_t groups[] = {0, 1, 2, 3, 1022, 1023, 1024, 1025, 1026, 33534, 33535,
+		33536, 33537, 66047, 66048, 66049, BLOCK_MAP_GROUPS - 2, BLOCK_MAP_GROUPS - 1};
+	static const int64_t bytes[] = {
+		-4097, -4096, -4095, -2, -1, 0, 1, 2, 2048, 4095, 4096, 4097};
 	for (size_t g = 0; g < sizeof(groups) / sizeof(*groups); g++)
 		for (unsigned i = 0; i <= block_map_group_blocks(groups[g]); i++)
 			for (size_t b = 0; b < sizeof(bytes) / sizeof(*bytes); b++) {
-				uint64_t size = (block_map_group_first(groups[g]) + i) * PAGE + (uint64_t)bytes[b];
+				uint64_t size = (block_map_group_first(groups[g]) + i) * PAGE +
+						(uint64_t)bytes[b];
 				if ((int64_t)size >= 0 && size <= BLOCK_MAP_SIZE_MAX)
 					check_size(size);
 			}
@@ -81,7 +85,8 @@ static void test_every_length(void **state)
 			assert_int_equal(got, expected);
 			expected++;
 		} else {
-			/* Sizes that end a block: the page's end, before those that end inside the next one. */
+			/* Sizes that end a block: the page's end, before those that end inside the
+			 * next one. */
 			if (rc) {
 				assert_int_equal(rc, -EBADMSG);
 				assert_int_equal(got, UINT64_MAX);
@@ -96,9 +101,9 @@ static void test_bad_lengths(void **state)
 {
 	(void)state;
 	const uint64_t presence = block_map_presence_offset(0);
-	const uint64_t bad[] = {1, 4095, 4097, 8191,
-		block_map_tag_offset(1) + PAGE, block_map_tag_offset(1) + PAGE + 1,
-		block_map_tag_offset(5) + PAGE, presence + PAGE, presence + 2 * PAGE, presence + 2 * PAGE + 7,
+	const uint64_t bad[] = {1, 4095, 4097, 8191, block_map_tag_offset(1) + PAGE,
+		block_map_tag_offset(1) + PAGE + 1, block_map_tag_offset(5) + PAGE, presence + PAGE,
+		presence + 2 * PAGE, presence + 2 * PAGE + 7,
 		block_map_length(BLOCK_MAP_SIZE_MAX) + PAGE, UINT64_MAX, UINT64_MAX - PAGE};
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
 		uint64_t size = 77;

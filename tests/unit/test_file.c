@@ -1,6 +1,7 @@
 /*
- * fs/store/file: what was written is read, after reopening too, at every kind of boundary; what somebody else changed is
- * refused with an alarm; every lower call may fail without a leak, a crash or a lie.
+ * fs/store/file: what was written is read, after reopening too, at every kind of boundary; what
+ * somebody else changed is refused with an alarm; every lower call may fail without a leak, a crash
+ * or a lie.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -122,9 +123,10 @@ static void an_empty_file_has_no_header(void **state)
 static void boundaries(void **state)
 {
 	struct store_place *p = *state;
-	static const uint64_t at[] = {0, 1, 4095, 4096, 4097, 64 * PAGE - 1, 64 * PAGE, 64 * PAGE + 1, 192 * PAGE - 7,
-		192 * PAGE, (64 + 128 * 1022ull) * PAGE, (64 + 128 * 1023ull) * PAGE - 5,
-		(64 + 128 * 1023ull) * PAGE, (64 + 128 * (1023ull + 32512)) * PAGE - 4097,
+	static const uint64_t at[] = {0, 1, 4095, 4096, 4097, 64 * PAGE - 1, 64 * PAGE,
+		64 * PAGE + 1, 192 * PAGE - 7, 192 * PAGE, (64 + 128 * 1022ull) * PAGE,
+		(64 + 128 * 1023ull) * PAGE - 5, (64 + 128 * 1023ull) * PAGE,
+		(64 + 128 * (1023ull + 32512)) * PAGE - 4097,
 		(64 + 128 * (1023ull + 32512)) * PAGE};
 	static const size_t lens[] = {1, 17, 4096, 8191, 8193, 131072, 131073, 600001};
 	uint8_t *bytes = malloc(MIB), before[64] = {0}, got[64];
@@ -224,12 +226,15 @@ static void random_operations(void **state)
 			if (what == 8 || i == 59) {
 				file_put(f);
 				f = reopen(p, name);
-				assert_int_equal(lower_length(p, name), m.size ? block_map_length(m.size) : lower_length(p, name));
+				assert_int_equal(lower_length(p, name),
+					m.size ? block_map_length(m.size) : lower_length(p, name));
 			}
 			assert_int_equal(size_of(f), m.size);
-			size_t at = random_below(&seed, (unsigned)m.max), want = random_below(&seed, 400000);
+			size_t at = random_below(&seed, (unsigned)m.max),
+			       want = random_below(&seed, 400000);
 			size_t left = at < m.size ? m.size - at : 0;
-			assert_int_equal(file_read(f, work, want < m.max ? want : m.max, at), left < want ? left : want);
+			assert_int_equal(file_read(f, work, want < m.max ? want : m.max, at),
+				left < want ? left : want);
 			assert_memory_equal(work, m.bytes + at, left < want ? left : want);
 			if (what == 8)
 				expect(f, m.bytes, m.size, 0);
@@ -241,7 +246,8 @@ static void random_operations(void **state)
 	assert_int_equal(p->alarms, 0);
 }
 
-/* Islands far apart: more groups than the cache holds, several presence pages, cut back piece by piece. */
+/* Islands far apart: more groups than the cache holds, several presence pages, cut back piece by
+ * piece. */
 static void islands(void **state)
 {
 	struct store_place *p = *state;
@@ -341,24 +347,22 @@ struct damage {
 	const char *what;
 };
 static const struct damage damages[] = {
-	{FLIP, 4096 + 77, 1, 0, 0, "block"},           /* data of block 0 */
-	{ZERO, 4096, 4096, 0, 0, "block"},             /* punched */
-	{SWAP, 4096, 4096, 8192, 0, "block"},          /* blocks change places */
-	{FLIP, 65 * 4096 + 32 * 5, 1, 0, 0, "block"},  /* a nonce of group 1 */
-	{ZERO, 65 * 4096, 4096, 0, 0, "block"},        /* its tag page */
+	{FLIP, 4096 + 77, 1, 0, 0, "block"},             /* data of block 0 */
+	{ZERO, 4096, 4096, 0, 0, "block"},               /* punched */
+	{SWAP, 4096, 4096, 8192, 0, "block"},            /* blocks change places */
+	{FLIP, 65 * 4096 + 32 * 5, 1, 0, 0, "block"},    /* a nonce of group 1 */
+	{ZERO, 65 * 4096, 4096, 0, 0, "block"},          /* its tag page */
 	{SWAP, 65 * 4096, 4096, 194 * 4096, 0, "block"}, /* tag pages of two groups */
-	{FLIP, 2048 + 28, 1, 0, 0, "block"},           /* state of block 0 */
-	{CUT, 300 * 4096, 0, 0, -EBADMSG, "size"},
-	{CUT, 4096, 0, 0, -EBADMSG, "size"},
-	{CUT, 100, 0, 0, -EBADMSG, "header"},
-	{BLANK_ALL, 0, 2048, 0, -EBADMSG, "header"},
-	{FLIP, 8, 1025, 0, -EBADMSG, "header"},        /* file id, in both slots */
-	{FLIP, 24, 1025, 0, -EBADMSG, "header"},       /* tenant */
-	{FLIP, 44, 1025, 0, -EBADMSG, "header"},       /* size */
-	{FLIP, 164, 1025, 0, -EBADMSG, "header"},      /* presence */
-	{FLIP, 460, 1025, 0, -EBADMSG, "header"},      /* wrapped key */
-	{FLIP, 1000, 1025, 0, -EBADMSG, "header"},     /* MAC */
-	{FLIP, 4, 1025, 0, -EPROTONOSUPPORT, NULL},    /* version */
+	{FLIP, 2048 + 28, 1, 0, 0, "block"},             /* state of block 0 */
+	{CUT, 300 * 4096, 0, 0, -EBADMSG, "size"}, {CUT, 4096, 0, 0, -EBADMSG, "size"},
+	{CUT, 100, 0, 0, -EBADMSG, "header"}, {BLANK_ALL, 0, 2048, 0, -EBADMSG, "header"},
+	{FLIP, 8, 1025, 0, -EBADMSG, "header"},     /* file id, in both slots */
+	{FLIP, 24, 1025, 0, -EBADMSG, "header"},    /* tenant */
+	{FLIP, 44, 1025, 0, -EBADMSG, "header"},    /* size */
+	{FLIP, 164, 1025, 0, -EBADMSG, "header"},   /* presence */
+	{FLIP, 460, 1025, 0, -EBADMSG, "header"},   /* wrapped key */
+	{FLIP, 1000, 1025, 0, -EBADMSG, "header"},  /* MAC */
+	{FLIP, 4, 1025, 0, -EPROTONOSUPPORT, NULL}, /* version */
 };
 
 static void do_damage(int fd, const struct damage *d)
@@ -617,8 +621,8 @@ static void a_commit_survives_the_process(void **state)
 }
 
 /* One life: 0 when every call said so. What was acknowledged must be there afterwards. */
-static int life(struct store_place *p, const uint8_t *bytes, size_t len, bool *ret_created, bool *ret_committed,
-	bool *ret_cut)
+static int life(struct store_place *p, const uint8_t *bytes, size_t len, bool *ret_created,
+	bool *ret_committed, bool *ret_cut)
 {
 	struct name n = sealed(p, "f");
 	struct file *f;
@@ -676,7 +680,8 @@ static void every_lower_call_may_fail(void **state)
 					assert_int_equal(size, len / 2);
 				else if (committed)
 					assert_true(size == len || size == len / 2);
-				/* The block that a cut ends in is sealed anew in place: lost when its tag cannot follow. */
+				/* The block that a cut ends in is sealed anew in place: lost when
+				 * its tag cannot follow. */
 				size_t sure = cut || e < 2 ? len / 2 : len / 2 - len / 2 % PAGE;
 				expect(f, bytes, size < sure ? size : sure, 0);
 				file_put(f);
@@ -706,7 +711,8 @@ static void *read_on(void *argument)
 		ssize_t n = file_read(r->f, bytes, sizeof(bytes), at);
 		if (n < 0)
 			atomic_fetch_add(&r->wrong, 1);
-		for (ssize_t i = 0; i + 1 < n; i++) /* blocks are written whole, each of one value */
+		for (ssize_t i = 0; i + 1 < n;
+			i++) /* blocks are written whole, each of one value */
 			if ((at + (uint64_t)i + 1) % PAGE && bytes[i] != bytes[i + 1]) {
 				atomic_fetch_add(&r->wrong, 1);
 				break;

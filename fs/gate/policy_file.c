@@ -27,14 +27,14 @@ struct place {
 static int sync_dir(const struct place *at)
 {
 	/* the tenant's descriptor may be O_PATH, which cannot be synced */
-	AUTO_LOWER_FD d = {at->l, at->l->ops->reopen(at->l, at->dir, O_RDONLY | O_DIRECTORY)};
+	AUTO_LOWER_HELD d = {at->l, at->l->ops->reopen(at->l, at->dir, O_RDONLY | O_DIRECTORY)};
 	return d.fd < 0 ? d.fd : at->l->ops->fsync(at->l, d.fd, false);
 }
 
 static int read_file(const struct place *at, const char *name, struct buf *ret)
 {
 	struct stat st;
-	AUTO_LOWER_FD f = {at->l, at->l->ops->openat(at->l, at->dir, name, O_RDONLY, 0, NULL)};
+	AUTO_LOWER_HELD f = {at->l, at->l->ops->openat(at->l, at->dir, name, O_RDONLY, 0, NULL)};
 	if (f.fd < 0)
 		return f.fd;
 	int rc = at->l->ops->fstat(at->l, f.fd, &st);
@@ -64,7 +64,7 @@ static int discard(const struct place *at, const char *name)
 {
 	struct stat st;
 	struct trash_receipt receipt;
-	AUTO_LOWER_FD f = {at->l, at->l->ops->openat(at->l, at->dir, name, O_RDWR, 0, NULL)};
+	AUTO_LOWER_HELD f = {at->l, at->l->ops->openat(at->l, at->dir, name, O_RDWR, 0, NULL)};
 	if (f.fd < 0)
 		return f.fd == -ENOENT ? 0 : f.fd;
 	int rc = at->l->ops->fstat(at->l, f.fd, &st);
@@ -225,7 +225,7 @@ static int settle(const struct place *at, int keys_fd, struct err *e)
 
 static int write_new(const struct place *at, const struct buf *sealed)
 {
-	AUTO_LOWER_FD f = {at->l,
+	AUTO_LOWER_HELD f = {at->l,
 		at->l->ops->openat(at->l, at->dir, new_name, O_WRONLY | O_CREAT | O_EXCL, 0600, NULL)};
 	if (f.fd < 0)
 		return f.fd;

@@ -1,4 +1,4 @@
-/* Reading a policy text word by word. For policy_parse.c alone. No function reads beyond the current line. */
+/* Reading a policy text word by word: for policy_parse.c, and programs that take a moment on their command line. No function reads beyond the current line. */
 #ifndef GATE_POLICY_WORDS_H
 #define GATE_POLICY_WORDS_H
 

@@ -126,10 +126,10 @@ static void check_header(struct walk *w, const struct part *p)
 	if (memcmp(h->tenant_uuid, owner->tenant_uuid, CRYPTO_ID_LEN) != 0 ||
 		memcmp(h->store_uuid, owner->store_uuid, CRYPTO_ID_LEN) != 0)
 		broken(w, p->number, 0, "it is of another tenant");
-	if (w->sequence_known && h->first_sequence != w->sequence)
-		broken(w, p->number, 0, "its first sequence number does not follow the segment before it");
 	if (h->number == p->number)
 		check_predecessor(w, h);
+	if (w->sequence_known && h->first_sequence != w->sequence)
+		broken(w, p->number, 0, "its first sequence number does not follow the segment before it");
 }
 
 /* Reads and checks the header. 1; 0 when there is nothing to read on; -errno. */
@@ -307,34 +307,40 @@ static int read_segment(struct walk *w, uint32_t number)
 	return 0;
 }
 
-/* audit/next names the segment to come, so that newest ones cannot be taken away; and how the last was closed. */
-static void check_next(struct walk *w, const struct audit_next *next)
+/*
+ * audit/next names the segment to come, so that newest ones cannot be taken away; and how the last was closed. It is read
+ * before the folder is listed again: where no segment has come meanwhile, the two must agree.
+ */
+static int check_next(struct walk *w)
 {
-	uint32_t newest = w->newest;
-	if (w->verdict->live) {
-		if (next->number > newest + 1)
-			broken(w, newest + 1, 0, "it is missing");
-		return;
-	}
-	if (next->number > newest + 1)
+	AUTO(audit_next_auto) struct audit_next next = {.stale = -1};
+	struct lower *l = w->reader->lower;
+	uint32_t first, newest = w->newest, seen = newest;
+	int loaded = audit_next_load(l, w->dir_fd, w->reader->keyring, &next, NULL);
+	if (loaded < 0 && loaded != -EBADMSG && loaded != -ENOENT && loaded != -EIO)
+		return loaded;
+	int r = find_segments(l, w->dir_fd, 0, &first, &seen);
+	if (r < 0)
+		return r;
+	if (loaded < 0)
+		broken(w, newest, 0, "audit/next is missing, damaged or of another state of the keys");
+	else if (seen > newest)
+		w->verdict->live = true;
+	else if (next.number > newest + 1)
 		broken(w, newest + 1, 0, "it is missing, and perhaps more behind it");
-	else if (next->number <= newest)
+	else if (next.number <= newest)
 		broken(w, newest, 0, "audit/next is older than this segment");
-	else if (w->signer_known && memcmp(w->signer, secret_peek(next->signing) + KEY_LEN, KEY_LEN) != 0)
+	else if (w->signer_known && memcmp(w->signer, secret_peek(next.signing) + KEY_LEN, KEY_LEN) != 0)
 		broken(w, newest, 0, "audit/next does not hold the key that this segment names");
-	else if (next->ended && w->pred_known &&
-		(next->pred_len != w->pred.length || memcmp(next->pred_head, w->pred.head, AUDIT_HEAD_LEN) != 0))
+	else if (next.ended && w->pred_known && !w->verdict->live &&
+		(next.pred_len != w->pred.length || memcmp(next.pred_head, w->pred.head, AUDIT_HEAD_LEN) != 0))
 		broken(w, newest, w->pred_records + 1, "was changed or cut after it had been closed");
+	return 0;
 }
 
 static int read_all(struct walk *w, struct err *e)
 {
-	AUTO(audit_next_auto) struct audit_next next = {.stale = -1};
 	struct lower *l = w->reader->lower;
-	/* Before the list of segments: a rotation meanwhile only adds. */
-	int next_result = audit_next_load(l, w->dir_fd, w->reader->keyring, &next, NULL);
-	if (next_result < 0 && next_result != -EBADMSG && next_result != -ENOENT && next_result != -EIO)
-		return err_set(e, next_result, "audit/next cannot be read (%s)", strerror(-next_result));
 	uint32_t n = 1, first = 0, newest;
 	int r = find_segments(l, w->dir_fd, 0, &first, &w->newest);
 	for (; r == 0 && n <= w->newest; n++) {
@@ -343,12 +349,10 @@ static int read_all(struct walk *w, struct err *e)
 		if (r == 0 && !w->signer_known && (r = find_segments(l, w->dir_fd, n, &first, &newest)) == 0)
 			n = first ? first - 1 : w->newest;
 	}
+	if (r == 0)
+		r = check_next(w);
 	if (r != 0)
 		return r < 0 ? err_default(e, r, "the audit trail cannot be read (%s)", strerror(-r)) : r;
-	if (next_result < 0)
-		broken(w, w->newest, 0, "audit/next is missing, damaged or of another state of the keys");
-	else
-		check_next(w, &next);
 	if (!is_broken(w) && w->verdict->unclean_ends)
 		w->verdict->state = AUDIT_UNCLEAN;
 	return 0;

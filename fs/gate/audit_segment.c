@@ -197,6 +197,19 @@ void audit_segment_advance(struct audit_chain *c, uint8_t *frame, size_t frame_l
 	c->attempt = 0;
 }
 
+/*
+ * Blocks that never reached the disk read as zeros, from some sector to the end of the file. The first byte of them behind
+ * frame, or `available`. Whoever writes zeros there on purpose has cut the log, no more.
+ */
+static size_t lost_from(const struct audit_chain *c, const uint8_t *frame, size_t available)
+{
+	size_t zeros = available;
+	while (zeros > 0 && frame[zeros - 1] == 0)
+		zeros--;
+	uint64_t sector = (c->length + zeros + 511) / 512 * 512;
+	return sector - c->length < available ? (size_t)(sector - c->length) : available;
+}
+
 enum audit_frame audit_segment_frame(const struct audit_chain *c, const uint8_t *frame, size_t available,
 	size_t *ret_len, bool *ret_end)
 {
@@ -204,6 +217,9 @@ enum audit_frame audit_segment_frame(const struct audit_chain *c, const uint8_t 
 	if (available == 0)
 		return AUDIT_FRAME_NONE;
 	if (available < AUDIT_FRAME_LEN || bytes_all_zero(frame, available))
+		return AUDIT_FRAME_PARTIAL;
+	size_t lost = c ? lost_from(c, frame, available) : available;
+	if (lost < AUDIT_FRAME_LEN)
 		return AUDIT_FRAME_PARTIAL;
 	uint32_t word = bytes_get32(frame), len = word & ~END_FLAG;
 	if (len < 1 || len > AUDIT_JSON_MAX)
@@ -213,11 +229,7 @@ enum audit_frame audit_segment_frame(const struct audit_chain *c, const uint8_t 
 		if (!crypto_equal(expected, frame + 8, GUARD_LEN))
 			return AUDIT_FRAME_BAD;
 	}
-	if (available < len + AUDIT_FRAME_EXTRA)
-		return AUDIT_FRAME_PARTIAL;
-	/* Blocks that never reached the disk read as zeros, up to the end of the file. */
-	size_t before_tag = len + AUDIT_FRAME_LEN;
-	if (c && bytes_all_zero(frame + before_tag, available - before_tag))
+	if (available < len + AUDIT_FRAME_EXTRA || lost < len + AUDIT_FRAME_EXTRA)
 		return AUDIT_FRAME_PARTIAL;
 	*ret_len = len + AUDIT_FRAME_EXTRA;
 	*ret_end = word & END_FLAG;

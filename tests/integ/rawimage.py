@@ -13,7 +13,7 @@ failures = 0
 def report(good, name, detail=""):
     global failures
     failures += not good
-    print(("ok - " if good else "not ok - ") + name + (f": {detail}" if detail and not good else ""), flush=True)
+    print(("ok - " if good else "not ok - ") + name + (f": {str(detail)[:400]}" if detail and not good else ""), flush=True)
     return good
 
 

@@ -25,7 +25,7 @@
 #include <stdatomic.h>
 
 #define FILE_TAG_PAGES 96   /* cached tag pages */
-#define FILE_TAG_DIRTY 64   /* commit when so many are dirty: the rest are for reading */
+#define FILE_TAG_DIRTY 64   /* of which so many may be dirty: the rest are for reading */
 #define FILE_RUN_BLOCKS 32u /* blocks sealed and written at a time: 128 KiB */
 
 /* What an -EBADMSG is about; becomes the alarm once the locks are released. */
@@ -137,8 +137,8 @@ static inline struct content file_content(const struct file *f)
 /* Copies entries [index, index + count) of a group that is present. f->lock shared will do. */
 MUST_USE int file_tags_copy(struct file *f, uint64_t group, unsigned index, unsigned count,
 	uint8_t *ret, bool *ret_fresh, struct file_fault *ft);
-/* The page of a group to be changed; a fresh one when the group is not present. May commit.
- * Borrowed until the next call. */
+/* The page of a group to be changed; a fresh one when the group is not present. May write another
+ * one out. Borrowed until the next call. */
 MUST_USE int file_tags_get(
 	struct file *f, uint64_t group, struct file_tag_page **ret, struct file_fault *ft);
 /* Replaces an entry (set hash, dirty). Cannot fail. */

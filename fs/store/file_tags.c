@@ -15,20 +15,27 @@ static struct file_tag_page *find(struct file *f, uint64_t group)
 	return NULL;
 }
 
-/* A page to load into, not in use: a new one, or the clean one that was not used for longest. */
-static struct file_tag_page *vacate(struct file *f)
+/* The page that was not used for longest, of the dirty or of the clean ones; NULL when there is
+ * none. */
+static struct file_tag_page *oldest_page(struct file *f, bool dirty)
 {
-	if (f->tag_count < FILE_TAG_PAGES) {
-		struct file_tag_page *p = calloc(1, sizeof(*p));
-		if (p)
-			f->tags[f->tag_count++] = p;
-		return p;
-	}
 	struct file_tag_page *oldest = NULL;
 	for (unsigned i = 0; i < f->tag_count; i++)
-		if (!f->tags[i]->dirty && (!oldest || f->tags[i]->used < oldest->used))
+		if (f->tags[i]->dirty == dirty && (!oldest || f->tags[i]->used < oldest->used))
 			oldest = f->tags[i];
-	return oldest; /* never NULL: at most FILE_TAG_DIRTY are dirty */
+	return oldest;
+}
+
+/* A page to load into, not in use: a new one, or a clean one. Of those there are some: at most
+ * FILE_TAG_DIRTY are dirty. */
+static struct file_tag_page *vacate(struct file *f)
+{
+	if (f->tag_count == FILE_TAG_PAGES)
+		return oldest_page(f, false);
+	struct file_tag_page *p = calloc(1, sizeof(*p));
+	if (p)
+		f->tags[f->tag_count++] = p;
+	return p;
 }
 
 /* cache_lock held. */
@@ -76,22 +83,6 @@ int file_tags_copy(struct file *f, uint64_t group, unsigned index, unsigned coun
 	return rc;
 }
 
-int file_tags_get(struct file *f, uint64_t group, struct file_tag_page **ret, struct file_fault *ft)
-{
-	int present = file_presence_test(f, group, ft);
-	if (present < 0)
-		return present;
-	if (f->tag_dirty >= FILE_TAG_DIRTY) {
-		int rc = file_commit_now(f, 0);
-		if (rc)
-			return rc;
-	}
-	pthread_mutex_lock(&f->cache_lock);
-	int rc = get(f, group, present, ret, ft);
-	pthread_mutex_unlock(&f->cache_lock);
-	return rc;
-}
-
 void file_tags_set(struct file *f, struct file_tag_page *p, unsigned index,
 	const uint8_t entry[static FORMAT_TAG_LEN])
 {
@@ -125,23 +116,45 @@ static int seal_holes(struct file *f, struct file_tag_page *p)
 	return 0;
 }
 
+static int flush_page(struct file *f, struct file_tag_page *p)
+{
+	int rc = p->fresh ? seal_holes(f, p) : 0;
+	if (!rc)
+		rc = file_lower_write_all(
+			f, p->entries, sizeof(p->entries), block_map_tag_offset(p->group));
+	if (!rc) {
+		p->dirty = false;
+		f->tag_dirty--;
+	}
+	return rc;
+}
+
+/*
+ * A tag page that is written before its commit does no harm: the blocks that it names are in place,
+ * and a fresh group is not there for anybody before the header says so.
+ */
+int file_tags_get(struct file *f, uint64_t group, struct file_tag_page **ret, struct file_fault *ft)
+{
+	int present = file_presence_test(f, group, ft);
+	if (present < 0)
+		return present;
+	if (f->tag_dirty >= FILE_TAG_DIRTY) {
+		int rc = flush_page(f, oldest_page(f, true));
+		if (rc)
+			return rc;
+	}
+	pthread_mutex_lock(&f->cache_lock);
+	int rc = get(f, group, present, ret, ft);
+	pthread_mutex_unlock(&f->cache_lock);
+	return rc;
+}
+
 int file_tags_flush(struct file *f)
 {
 	int rc = f->first.dirty && f->first.fresh ? seal_holes(f, &f->first) : 0;
-	for (unsigned i = 0; !rc && i < f->tag_count; i++) {
-		struct file_tag_page *p = f->tags[i];
-		if (!p->dirty)
-			continue;
-		if (p->fresh)
-			rc = seal_holes(f, p);
-		if (!rc)
-			rc = file_lower_write_all(
-				f, p->entries, sizeof(p->entries), block_map_tag_offset(p->group));
-		if (!rc) {
-			p->dirty = false;
-			f->tag_dirty--;
-		}
-	}
+	for (unsigned i = 0; !rc && i < f->tag_count; i++)
+		if (f->tags[i]->dirty)
+			rc = flush_page(f, f->tags[i]);
 	return rc;
 }
 

@@ -8,9 +8,25 @@
 
 int crypto_init(void)
 {
+	static bool done; /* before threads start */
+	if (done)
+		return 0;
 	if (sodium_init() < 0)
 		return -EIO;
-	return crypto_aead_init();
+	int r = crypto_aead_init();
+	if (r < 0)
+		return r;
+	r = crypto_siv_init();
+	if (r < 0)
+		return r;
+	done = true;
+	return 0;
+}
+
+void crypto_forget(void)
+{
+	crypto_aead_forget();
+	crypto_siv_forget();
 }
 
 void crypto_random(void *bytes, size_t len)

@@ -66,7 +66,7 @@ void crypto_forget(void);
 
 /*
  * AES-256-SIV (RFC 5297), deterministic. key: 64 bytes. ad_len and len >= 1.
- * out of seal: SIV 16 bytes || len bytes. in of open: len >= 17, out: len - 16 bytes.
+ * out of seal: SIV 16 bytes || len bytes. in of open: len >= 17, out: len - 16 bytes. in and out do not overlap.
  * 0; -EBADMSG; -EIO; -ENOMEM.
  */
 MUST_USE int crypto_siv_seal(const struct secret *key, const void *ad, size_t ad_len, const void *in,

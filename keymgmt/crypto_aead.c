@@ -32,12 +32,11 @@ struct cached {
 
 struct thread_state {
 	struct cached gcm[WAYS];
-	EVP_CIPHER_CTX *siv;
 	struct stock *stock; /* NULL when it cannot be had */
 };
 
 /* Set once by crypto_aead_init, before threads start. */
-static EVP_CIPHER *gcm_cipher, *siv_cipher;
+static EVP_CIPHER *gcm_cipher;
 static pthread_key_t thread_key;
 static _Thread_local struct thread_state *thread_state;
 
@@ -46,7 +45,6 @@ static void thread_state_free(void *pointer)
 	struct thread_state *t = pointer;
 	for (int i = 0; i < WAYS; i++)
 		EVP_CIPHER_CTX_free(t->gcm[i].ctx); /* wipes the expanded key */
-	EVP_CIPHER_CTX_free(t->siv);
 	if (t->stock)
 		munmap(t->stock, sizeof(*t->stock));
 	free(t);
@@ -55,17 +53,12 @@ static void thread_state_free(void *pointer)
 
 int crypto_aead_init(void)
 {
-	if (gcm_cipher)
-		return 0;
 	EVP_CIPHER *gcm = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
-	EVP_CIPHER *siv = EVP_CIPHER_fetch(NULL, "AES-256-SIV", NULL);
-	if (!gcm || !siv || pthread_key_create(&thread_key, thread_state_free) != 0) {
+	if (!gcm || pthread_key_create(&thread_key, thread_state_free) != 0) {
 		EVP_CIPHER_free(gcm);
-		EVP_CIPHER_free(siv);
 		return -EIO;
 	}
 	gcm_cipher = gcm;
-	siv_cipher = siv;
 	return 0;
 }
 
@@ -100,7 +93,7 @@ static struct thread_state *mine(void)
 	return t;
 }
 
-void crypto_forget(void)
+void crypto_aead_forget(void)
 {
 	if (!thread_state)
 		return;
@@ -236,65 +229,4 @@ int crypto_open(enum crypto_suite suite, const struct secret *key, const uint8_t
 	if (r < 0 && len)
 		sodium_memzero(out, len);
 	return r;
-}
-
-/* libcrypto's SIV context serves one message and takes the key anew for the next. 0, -ENOMEM, -EIO.
- */
-static int siv_start(const struct secret *key, bool seal, EVP_CIPHER_CTX **ret)
-{
-	struct thread_state *t = mine();
-	if (!t || (!t->siv && !(t->siv = EVP_CIPHER_CTX_new())))
-		return -ENOMEM;
-	if (secret_len(key) != 64)
-		return -EIO;
-	if (EVP_CipherInit_ex2(t->siv, EVP_CIPHER_CTX_get0_cipher(t->siv) ? NULL : siv_cipher,
-		    secret_peek(key), NULL, seal, NULL) != 1)
-		return -EIO;
-	*ret = t->siv;
-	return 0;
-}
-
-int crypto_siv_seal(const struct secret *key, const void *ad, size_t ad_len, const void *in,
-	size_t len, uint8_t *out)
-{
-	EVP_CIPHER_CTX *ctx;
-	uint8_t none[16];
-	int n;
-	if (ad_len < 1 || len < 1 || len > INT_MAX || ad_len > INT_MAX)
-		return -EIO;
-	int r = siv_start(key, true, &ctx);
-	if (r < 0)
-		return r;
-	if (!gcm_update(ctx, ad, ad_len, in, len, out + CRYPTO_SIV_LEN) ||
-		EVP_CipherFinal_ex(ctx, none, &n) != 1 ||
-		EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_GET_TAG, CRYPTO_SIV_LEN, out) != 1) {
-		sodium_memzero(out, len + CRYPTO_SIV_LEN);
-		return -EIO;
-	}
-	return 0;
-}
-
-int crypto_siv_open(const struct secret *key, const void *ad, size_t ad_len, const uint8_t *in,
-	size_t len, void *out)
-{
-	EVP_CIPHER_CTX *ctx;
-	uint8_t none[16], expected[CRYPTO_SIV_LEN];
-	int n;
-	if (len <= CRYPTO_SIV_LEN)
-		return -EBADMSG;
-	if (ad_len < 1 || len > INT_MAX || ad_len > INT_MAX)
-		return -EIO;
-	int r = siv_start(key, false, &ctx);
-	if (r < 0)
-		return r;
-	memcpy(expected, in, sizeof(expected));
-	if (EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_SET_TAG, CRYPTO_SIV_LEN, expected) != 1)
-		return -EIO;
-	/* The text is checked within the update already. */
-	if (!gcm_update(ctx, ad, ad_len, in + CRYPTO_SIV_LEN, len - CRYPTO_SIV_LEN, out) ||
-		EVP_CipherFinal_ex(ctx, none, &n) != 1) {
-		sodium_memzero(out, len - CRYPTO_SIV_LEN);
-		return -EBADMSG;
-	}
-	return 0;
 }

@@ -225,6 +225,65 @@ static void names_seal_as_published(void **state)
 	}
 }
 
+/* Every way in which a text can end: digests of what libcrypto's own AES-256-SIV makes of it. */
+static void names_of_every_length_seal_as_elsewhere(void **state)
+{
+	(void)state;
+	static const struct {
+		size_t len, ad_len;
+		const char *digest;
+	} rows[] = {
+		{1, 16, "2b8e021e9d54f765e826346ad49c0190"},
+		{15, 16, "5bbb054371b2f0d445a170e0543d3a04"},
+		{16, 16, "26f1bdc5cfaa434f23f46138df509de2"},
+		{17, 1, "d936865d5b21b75808e0c75e73f7bfd3"},
+		{31, 16, "b106edfc13a26dd6244e10d6c9ac537d"},
+		{32, 16, "0f7cbe4d3b07fcdafe41321f8f5fe002"},
+		{33, 16, "6bb70efb73462c8a11c07c558a52d9bd"},
+		{48, 16, "756a9a9054cda7a8d748363beb3a4821"},
+		{255, 16, "9139b8461358496b202fb32e5008e906"},
+	};
+	AUTO_SECRET *key = secret_new(64);
+	uint8_t plain[256], ad[16], sealed[272], digest[16], expected[16];
+	for (int i = 0; i < 256; i++)
+		plain[i] = (uint8_t)i;
+	for (int i = 0; i < 16; i++)
+		ad[i] = (uint8_t)(255 - i);
+	memcpy(secret_bytes(key), plain, 64);
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		assert_int_equal(
+			crypto_siv_seal(key, ad, rows[i].ad_len, plain, rows[i].len, sealed), 0);
+		crypto_digest(sealed, rows[i].len + 16, digest, 16);
+		unhex(rows[i].digest, expected, 16);
+		assert_memory_equal(digest, expected, 16);
+	}
+}
+
+/* More keys than a thread keeps, and keys that change. */
+static void name_keys_are_never_mixed_up(void **state)
+{
+	(void)state;
+	enum { KEYS = 20 };
+	struct secret *keys[KEYS];
+	uint8_t sealed[KEYS][36], plain[20] = {1}, out[20];
+	for (int i = 0; i < KEYS; i++) {
+		keys[i] = secret_random(64);
+		assert_int_equal(crypto_siv_seal(keys[i], "ad", 2, plain, 20, sealed[i]), 0);
+	}
+	for (int i = 0; i < KEYS; i++) {
+		assert_int_equal(crypto_siv_open(keys[i], "ad", 2, sealed[i], 36, out), 0);
+		assert_int_equal(crypto_siv_open(keys[i], "ad", 2, sealed[(i + 8) % KEYS], 36, out),
+			-EBADMSG);
+		memcpy(secret_bytes(keys[i]), secret_peek(keys[(i + 1) % KEYS]), 64);
+		assert_int_equal(crypto_siv_open(keys[i], "ad", 2, sealed[i], 36, out), -EBADMSG);
+		assert_int_equal(crypto_siv_open(keys[i], "ad", 2, sealed[(i + 1) % KEYS], 36, out),
+			i + 1 < KEYS ? 0 : -EBADMSG);
+		crypto_forget();
+	}
+	for (int i = 0; i < KEYS; i++)
+		secret_free(keys[i]);
+}
+
 static void a_changed_name_does_not_open(void **state)
 {
 	(void)state;
@@ -513,6 +572,8 @@ int main(void)
 		cmocka_unit_test(impossible_parameters_are_refused_and_wiped),
 		cmocka_unit_test(cached_keys_are_never_mixed_up),
 		cmocka_unit_test(names_seal_as_published),
+		cmocka_unit_test(names_of_every_length_seal_as_elsewhere),
+		cmocka_unit_test(name_keys_are_never_mixed_up),
 		cmocka_unit_test(a_changed_name_does_not_open),
 		cmocka_unit_test(hashes_are_as_published),
 		cmocka_unit_test(derived_keys_depend_on_everything),

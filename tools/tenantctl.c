@@ -6,6 +6,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#define AUDIT_FILTERS                                                                                              \
+	"  --user NAME|UID               only this user's\n"                                                         \
+	"  --path PATH                   only this and what is below it; or a pattern with * ? [\n"                  \
+	"  --from TIME, --to TIME        \"YYYY-MM-DD [HH:MM]\" in UTC; --to itself is left out\n"                   \
+	"  --outcome allowed|denied  --op OPERATION\n"                                                               \
+	"  --all                         show heartbeats and ends of segments too\n"
+
 static const struct cmd_verb verbs[] = {
 	{"policy check", "FILE", "report every mistake in a policy, with line and column",
 		"  --tenant NAME                 the name that the policy's `tenant` must have\n", false,
@@ -20,6 +27,11 @@ static const struct cmd_verb verbs[] = {
 	{"policy apply", "STORE#TENANT FILE", "check a policy and put it in force, at once where it is mounted",
 		NULL, true, cmd_policy_run_apply},
 	{"policy show", "STORE#TENANT", "print the policy in force", NULL, true, cmd_policy_run_show},
+	{"audit show", "STORE#TENANT", "who did what, and was refused what", AUDIT_FILTERS, true, cmd_audit_run_show},
+	{"audit verify", "STORE#TENANT", "whether the log is whole: exit status 0 intact, 1 broken, 2 unclean end", NULL, true,
+		cmd_audit_run_verify},
+	{"audit export", "STORE#TENANT", "the log as OCSF 1.8 events, one JSON object a line",
+		AUDIT_FILTERS "  --pseudonymise                users and names as keyed hashes\n", true, cmd_audit_run_export},
 	{"status", "STORE#TENANT", "whether a tenant is mounted, and how it is",
 		"  --json                        the whole answer as JSON\n", false, cmd_status_run},
 	{0},

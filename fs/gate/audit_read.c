@@ -365,8 +365,8 @@ int audit_read(const struct audit_reader *reader, audit_read_each *each, void *c
 	struct lower *l = reader->lower;
 	struct walk w = {.reader = reader, .each = each, .context = context, .verdict = &verdict};
 	if (!reader->auditor)
-		return err_set(e, -ENOKEY, "the audit trail is sealed to auditors who hold their own keys; "
-			"give one with --auditor-key");
+		return err_set(e, -ENOKEY, "the audit trail is sealed to auditors who hold their own keys, and none "
+			"of them is in this keyring");
 	keyring_audit_root(reader->keyring, w.signer);
 	w.sequence = 1;
 	w.signer_known = w.sequence_known = true;

@@ -182,22 +182,6 @@ static bool below_in_time(const struct policy *p, const struct policy_group *g, 
 	return false;
 }
 
-/* The group of `subject` among [from, to), or NULL. */
-static const struct policy_group *find_group(
-	const struct policy_index *x, uint32_t from, uint32_t to, uint32_t subject)
-{
-	while (from < to) {
-		uint32_t middle = from + (to - from) / 2;
-		if (x->groups[middle].subject == subject)
-			return &x->groups[middle];
-		if (x->groups[middle].subject < subject)
-			from = middle + 1;
-		else
-			to = middle;
-	}
-	return NULL;
-}
-
 /*
  * Iterates over the groups at a node that hold for the caller, from the shorter side: the node's groups or the
  * caller's expressions. cursor starts at 0; NULL ends.
@@ -215,7 +199,7 @@ static const struct policy_group *next_group(const struct policy_index *x, uint3
 		return NULL;
 	}
 	while (*cursor < id->yes) {
-		const struct policy_group *g = find_group(x, from, to, id->data[id->groups + (*cursor)++]);
+		const struct policy_group *g = policy_index_find(x, node, id->data[id->groups + (*cursor)++]);
 		if (g)
 			return g;
 	}

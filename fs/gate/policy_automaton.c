@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <xxhash.h>
 
+#define PATTERNS_FEW 8u /* up to here all are tried */
+
 struct nodes {
 	uint32_t small[128];
 	uint32_t *at; /* small, or heap */
@@ -84,12 +86,12 @@ static int new_node(struct policy_automaton *a, uint32_t parent, enum policy_nod
 	if (policy_map_grow(&a->nodes, &a->cap, a->count, sizeof(*a->nodes)))
 		return -ENOMEM;
 	uint32_t node = (uint32_t)a->count;
-	if (kind == POLICY_LITERAL && parent != POLICY_NONE &&
+	if (kind != POLICY_LOOP && parent != POLICY_NONE &&
 		policy_map_add(&a->literals, parent, name, len, node))
 		return -ENOMEM;
 	a->nodes[node] = (struct policy_node){.parent = parent, .name = (uint32_t)a->names.len,
 		.name_len = (uint32_t)len, .loop = POLICY_NONE, .pattern = POLICY_NONE,
-		.next_pattern = POLICY_NONE, .kind = (uint8_t)kind};
+		.next_pattern = POLICY_NONE, .next_run = POLICY_NONE, .kind = (uint8_t)kind};
 	buf_put(&a->names, name, len);
 	if (!buf_ok(&a->names))
 		return -ENOMEM;
@@ -97,6 +99,7 @@ static int new_node(struct policy_automaton *a, uint32_t parent, enum policy_nod
 	if (parent != POLICY_NONE && kind == POLICY_LOOP)
 		a->nodes[parent].loop = node;
 	if (parent != POLICY_NONE && kind == POLICY_PATTERN) {
+		a->nodes[parent].patterns++;
 		a->nodes[node].next_pattern = a->nodes[parent].pattern;
 		a->nodes[parent].pattern = node;
 	}
@@ -126,17 +129,10 @@ void policy_automaton_done(struct policy_automaton *a)
 	free((void *)a->chains);
 	free(a->nodes);
 	buf_done(&a->names);
+	buf_done(&a->run_lengths);
 	policy_map_done(&a->literals);
+	policy_map_done(&a->runs);
 	pthread_mutex_destroy(&a->lock);
-}
-
-static uint32_t find_pattern(
-	const struct policy_automaton *a, uint32_t node, const uint8_t *name, size_t len)
-{
-	for (uint32_t i = a->nodes[node].pattern; i != POLICY_NONE; i = a->nodes[i].next_pattern)
-		if (a->nodes[i].name_len == len && !memcmp(a->names.data + a->nodes[i].name, name, len))
-			return i;
-	return POLICY_NONE;
 }
 
 static int child(struct policy_automaton *a, uint32_t parent, const uint8_t *name, size_t len,
@@ -148,10 +144,9 @@ static int child(struct policy_automaton *a, uint32_t parent, const uint8_t *nam
 		kind = POLICY_LOOP;
 		/* two in a row say no more than one */
 		found = a->nodes[parent].kind == POLICY_LOOP ? parent : a->nodes[parent].loop;
-	} else if (memchr(name, 0, len)) {
-		kind = POLICY_PATTERN;
-		found = find_pattern(a, parent, name, len);
 	} else {
+		/* patterns are kept among the literals: no name has their zero byte */
+		kind = memchr(name, 0, len) ? POLICY_PATTERN : POLICY_LITERAL;
 		found = policy_map_get(&a->literals, parent, name, len);
 	}
 	if (found == POLICY_NONE)
@@ -250,8 +245,56 @@ static policy_state number(struct policy_automaton *a, struct nodes *s)
 	return id;
 }
 
+/* The longest run of a pattern without a star; 0 for `*` alone. */
+static size_t longest_run(const struct policy_automaton *a, uint32_t pattern, const uint8_t **ret)
+{
+	const uint8_t *at = a->names.data + a->nodes[pattern].name, *end = at + a->nodes[pattern].name_len;
+	size_t longest = 0;
+	*ret = at;
+	while (at < end) {
+		const uint8_t *star = memchr(at, 0, (size_t)(end - at));
+		size_t len = (size_t)((star ? star : end) - at);
+		if (len > longest) {
+			longest = len;
+			*ret = at;
+		}
+		at += len + 1;
+	}
+	return longest;
+}
+
+/*
+ * Where a node has many patterns, those that can match a name are found by their longest run: every stretch of the
+ * name that has the length of some run is looked up.
+ */
+static int index_patterns(struct policy_automaton *a, uint32_t node)
+{
+	bool seen[256] = {false};
+	struct policy_node *n = &a->nodes[node];
+	n->run_lengths = (uint32_t)a->run_lengths.len;
+	for (uint32_t p = n->pattern; p != POLICY_NONE; p = a->nodes[p].next_pattern) {
+		const uint8_t *run;
+		size_t len = longest_run(a, p, &run);
+		uint32_t first = policy_map_get(&a->runs, node, run, len);
+		if (first != POLICY_NONE) {
+			a->nodes[p].next_run = a->nodes[first].next_run;
+			a->nodes[first].next_run = p;
+		} else if (policy_map_add(&a->runs, node, run, len, p)) {
+			return -ENOMEM;
+		}
+		if (!seen[len])
+			buf_put8(&a->run_lengths, (uint8_t)len);
+		seen[len] = true;
+	}
+	n->run_lengths_end = (uint32_t)a->run_lengths.len;
+	return buf_ok(&a->run_lengths) ? 0 : -ENOMEM;
+}
+
 int policy_automaton_start(struct policy_automaton *a)
 {
+	for (uint32_t i = 0; i < a->count; i++)
+		if (a->nodes[i].patterns > PATTERNS_FEW && index_patterns(a, i))
+			return -ENOMEM;
 	size_t chains = 256;
 	while (chains < a->count * 2 && chains < 65536)
 		chains *= 2;
@@ -275,6 +318,40 @@ const struct policy_set *policy_automaton_set(const struct policy_automaton *a, 
 	return chunk ? atomic_load_explicit(&chunk[at % POLICY_CHUNK], memory_order_acquire) : NULL;
 }
 
+static void try_pattern(
+	const struct policy_automaton *a, struct nodes *s, uint32_t pattern, const char *name, size_t len)
+{
+	const struct policy_node *p = &a->nodes[pattern];
+	if (policy_glob_match(a->names.data + p->name, p->name_len, name, len))
+		enter(a, s, pattern);
+}
+
+static void try_runs(const struct policy_automaton *a, struct nodes *s, uint32_t node, const char *name, size_t len)
+{
+	const struct policy_node *n = &a->nodes[node];
+	for (uint32_t i = n->run_lengths; i < n->run_lengths_end; i++) {
+		size_t run = a->run_lengths.data[i];
+		for (size_t at = 0; at + run <= len; at++) {
+			uint32_t p = policy_map_get(&a->runs, node, name + at, run);
+			for (; p != POLICY_NONE; p = a->nodes[p].next_run)
+				try_pattern(a, s, p, name, len);
+			if (!run)
+				break;
+		}
+	}
+}
+
+static void try_patterns(
+	const struct policy_automaton *a, struct nodes *s, uint32_t node, const char *name, size_t len)
+{
+	if (a->nodes[node].patterns > PATTERNS_FEW) {
+		try_runs(a, s, node, name, len);
+		return;
+	}
+	for (uint32_t p = a->nodes[node].pattern; p != POLICY_NONE; p = a->nodes[p].next_pattern)
+		try_pattern(a, s, p, name, len);
+}
+
 policy_state policy_automaton_step(struct policy_automaton *a, policy_state dir, const char *name)
 {
 	const struct policy_set *set = policy_automaton_set(a, dir);
@@ -290,10 +367,7 @@ policy_state policy_automaton_step(struct policy_automaton *a, policy_state dir,
 		uint32_t literal = policy_map_get(&a->literals, set->nodes[i], name, len);
 		if (literal != POLICY_NONE)
 			enter(a, &s, literal);
-		for (uint32_t p = n->pattern; p != POLICY_NONE; p = a->nodes[p].next_pattern)
-			if (policy_glob_match(
-				    a->names.data + a->nodes[p].name, a->nodes[p].name_len, name, len))
-				enter(a, &s, p);
+		try_patterns(a, &s, set->nodes[i], name, len);
 	}
 	return number(a, &s);
 }

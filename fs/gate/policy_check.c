@@ -1,21 +1,21 @@
 #include "fs/gate/policy_parts.h"
 
-/* Actions that forbids without an end deny to `subject` (or to anyone) at a node. */
-static unsigned forbidden_at(const struct policy *p, uint32_t node, uint32_t subject)
+/* Actions that forbids without an end deny to exactly these subjects at a node. */
+static unsigned forbidden_to(const struct policy *p, uint32_t node, uint32_t subject)
 {
-	const struct policy_index *x = &p->here;
+	const struct policy_group *g = policy_index_find(&p->here, node, subject);
 	unsigned acts = 0;
-	for (uint32_t i = x->node_first[node]; i < x->node_first[node + 1]; i++) {
-		const struct policy_group *g = &x->groups[i];
-		if (!g->forbid || (g->subject != subject && g->subject != POLICY_EVERYBODY))
-			continue;
-		for (uint32_t j = 0; j < g->count && (g->forbid & ~acts); j++) {
-			const struct policy_rule *r = &p->rules[x->rules[g->first + j]];
-			if (!r->permit && r->from == INT64_MIN && r->until == INT64_MAX)
-				acts |= r->acts;
-		}
+	for (uint32_t i = 0; g && i < g->count && (g->forbid & ~acts); i++) {
+		const struct policy_rule *r = &p->rules[p->here.rules[g->first + i]];
+		if (!r->permit && r->from == INT64_MIN && r->until == INT64_MAX)
+			acts |= r->acts;
 	}
 	return acts;
+}
+
+static unsigned forbidden_at(const struct policy *p, uint32_t node, uint32_t subject)
+{
+	return forbidden_to(p, node, subject) | forbidden_to(p, node, POLICY_EVERYBODY);
 }
 
 /* Whether forbids on the same path, or on a `**` around it, leave nothing of a permit at one of its paths. */

@@ -87,7 +87,11 @@ static void put_verdict(const char *path, const struct policy_subject *who, unsi
 		buf_printf(text, "denied with %s: %s\n", v->error == -EACCES ? "EACCES" : "ENOENT", v->failed);
 		return;
 	}
-	buf_str(text, v->traverse ? "allowed for a directory, as the way to what is permitted below" : "allowed");
+	if (v->traverse)
+		buf_str(text, strcmp(path, "/") ? "allowed for a directory, as the way to what is permitted below" :
+						  "allowed, as for everybody");
+	else
+		buf_str(text, "allowed");
 	for (unsigned i = 0; i < POLICY_RULES_MAX && v->rules[i]; i++)
 		buf_printf(text, "%s%s", i ? ", " : " by ", v->rules[i]);
 	if (v->because)

@@ -176,3 +176,18 @@ uint32_t *policy_index_rules(const struct policy_index *x, const struct policy_s
 	*ret_count = kept;
 	return list;
 }
+
+const struct policy_group *policy_index_find(const struct policy_index *x, uint32_t node, uint32_t subject)
+{
+	uint32_t from = x->node_first[node], to = x->node_first[node + 1];
+	while (from < to) {
+		uint32_t middle = from + (to - from) / 2;
+		if (x->groups[middle].subject == subject)
+			return &x->groups[middle];
+		if (x->groups[middle].subject < subject)
+			from = middle + 1;
+		else
+			to = middle;
+	}
+	return NULL;
+}

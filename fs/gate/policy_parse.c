@@ -410,7 +410,7 @@ static bool parse_moment(struct parse *ps, const char *word, bool end, int64_t *
 	size_t at = ps->w.at;
 	const char *wrong = policy_words_moment(&ps->w, end, &at, ret);
 	if (wrong)
-		MISTAKE(ps, at, "%s after \"%s\"", wrong, word);
+		MISTAKE(ps, at, "\"%s\": %s", word, wrong);
 	return !wrong;
 }
 

@@ -73,6 +73,9 @@ struct policy_node {
 	uint32_t loop;            /* child for `**`, or POLICY_NONE */
 	uint32_t pattern;         /* first child with a `*`, or POLICY_NONE */
 	uint32_t next_pattern;    /* next such sibling */
+	uint32_t patterns;        /* how many such children */
+	uint32_t next_run;        /* next sibling pattern with the same longest run */
+	uint32_t run_lengths, run_lengths_end; /* lengths of the runs of its patterns, in run_lengths */
 	uint8_t kind;
 	/* filled by policy_index_build */
 	uint8_t group_permit, group_forbid; /* acts of rules here whose subjects name a group */
@@ -97,6 +100,8 @@ struct policy_automaton {
 	size_t count, cap;
 	struct buf names;
 	struct policy_map literals; /* (node, component) -> node */
+	struct policy_map runs;     /* (node, longest run of a pattern) -> first such pattern */
+	struct buf run_lengths;
 	/* The rest changes while deciding: writers hold lock, readers load with acquire order. */
 	pthread_mutex_t lock;
 	_Atomic(_Atomic(const struct policy_set *) *) chunks[POLICY_CHUNKS]; /* states by number */
@@ -128,7 +133,8 @@ struct policy_index {
 	uint32_t *rules; /* ascending in a group */
 };
 void policy_index_done(struct policy_index *x);
-struct policy_set;
+/* A subject's rules at a node, or NULL. */
+const struct policy_group *policy_index_find(const struct policy_index *x, uint32_t node, uint32_t subject);
 /* The numbers of all rules that x has at a set, ascending, each once; free() them. NULL on ENOMEM. */
 uint32_t *policy_index_rules(
 	const struct policy_index *x, const struct policy_set *set, size_t *ret_count);

@@ -1,4 +1,5 @@
-/* Between the keyring's own files: keyring.c, keyring_json.c, keyring_slot.c, keyring_epoch.c, keyring_file.c. */
+/* Between the keyring's own files: keyring.c, keyring_json.c, keyring_slot.c, keyring_epoch.c,
+ * keyring_file.c. */
 #ifndef KEYMGMT_KEYRING_INTERNAL_H
 #define KEYMGMT_KEYRING_INTERNAL_H
 
@@ -37,8 +38,8 @@ struct keyring {
 	struct keyring_key keys[KEYRING_LIST_MAX];
 	size_t key_count;
 	struct secret *trk; /* NULL: closed */
-	json_t *doc;        /* the whole object; its slots, escrow and unknown members are the truth */
-	bool on_disk;       /* loaded, or stored once */
+	json_t *doc;  /* the whole object; its slots, escrow and unknown members are the truth */
+	bool on_disk; /* loaded, or stored once */
 	uint8_t file_hash[32]; /* of the file that this was loaded from or stored to */
 };
 
@@ -59,14 +60,16 @@ const struct keyring_key *keyring_key_newest(const struct keyring *k, const char
 void keyring_key_drop(struct keyring *k, size_t index); /* wipes */
 
 /* keyring_json.c */
-/* Strings of 1..max bytes and byte strings of exactly len bytes. False when missing or otherwise. */
+/* Strings of 1..max bytes and byte strings of exactly len bytes. False when missing or otherwise.
+ */
 bool keyring_json_string(const json_t *object, const char *name, char *ret, size_t size);
 bool keyring_json_bytes(const json_t *object, const char *name, void *ret, size_t len);
 bool keyring_json_uint(const json_t *object, const char *name, uint64_t max, uint64_t *ret);
 json_t *keyring_json_from_bytes(const void *bytes, size_t len);
-/* Fills k from a file's text. -EBADMSG, -EPROTONOSUPPORT, -ENOMEM; then k is good for keyring_free only. */
-MUST_USE int keyring_json_parse(
-	struct keyring *k, const struct keyring_owner *owner, const void *text, size_t len, struct err *e);
+/* Fills k from a file's text. -EBADMSG, -EPROTONOSUPPORT, -ENOMEM; then k is good for keyring_free
+ * only. */
+MUST_USE int keyring_json_parse(struct keyring *k, const struct keyring_owner *owner,
+	const void *text, size_t len, struct err *e);
 /* Appends the text with this generation; wraps and MAC are made anew. */
 MUST_USE int keyring_json_dump(const struct keyring *k, uint64_t generation, struct buf *b);
 /* Opens every wrapped key with k->trk, then checks the MAC. -EBADMSG, -ENOMEM, -EIO. */
@@ -80,7 +83,8 @@ MUST_USE int keyring_slot_reseal(const struct keyring *k, json_t *slots, const s
 bool keyring_slot_any_known(const json_t *slots);
 
 /* keyring_epoch.c */
-/* New TRK and MDK, sealed to the slots of the list (taken on success), which becomes the keyring's. */
+/* New TRK and MDK, sealed to the slots of the list (taken on success), which becomes the keyring's.
+ */
 MUST_USE int keyring_epoch_renew(struct keyring *k, json_t *slots);
 
 #endif

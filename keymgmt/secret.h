@@ -1,9 +1,9 @@
 /*
- * Memory for keys and passphrases: locked, left out of core dumps, wiped when freed. A fork's copy is not
- * locked: what goes into the background takes its keys afterwards. All functions are thread-safe as long as
- * no thread changes or frees a secret that another one uses.
- * Secrets live in nothing else; a pointer from secret_bytes() is used within one expression or
- * call and never copied to a stack or heap outside secret.c and crypto.c.
+ * Memory for keys and passphrases: locked, left out of core dumps, wiped when freed. A fork's copy
+ * is not locked: what goes into the background takes its keys afterwards. All functions are
+ * thread-safe as long as no thread changes or frees a secret that another one uses. Secrets live in
+ * nothing else; a pointer from secret_bytes() is used within one expression or call and never
+ * copied to a stack or heap outside secret.c and crypto.c.
  */
 #ifndef KEYMGMT_SECRET_H
 #define KEYMGMT_SECRET_H
@@ -38,12 +38,14 @@ const uint8_t *secret_peek(const struct secret *s);
 size_t secret_len(const struct secret *s);
 /* Shortens to len <= secret_len(s); what is cut is wiped. */
 void secret_truncate(struct secret *s, size_t len);
-/* Never the same for two secrets or two contents, within a process: what caches of expanded keys go by. */
+/* Never the same for two secrets or two contents, within a process: what caches of expanded keys go
+ * by. */
 uint64_t secret_id(const struct secret *s);
 /* Constant-time. */
 bool secret_equal(const struct secret *a, const struct secret *b);
 
-/* No core dumps, not dumpable or traceable, and as root all memory locked as it is touched. 0 or -errno. */
+/* No core dumps, not dumpable or traceable, and as root all memory locked as it is touched. 0 or
+ * -errno. */
 int secret_harden_process(void);
 
 #endif

@@ -1,7 +1,7 @@
 /*
- * What opens a keyring: a passphrase or a key file. A slot is an X25519 key pair whose secret key is sealed by what the
- * person offers; the tenant root key (TRK) is sealed to its public key, so that a new one can be given to it in the
- * person's absence (docs/format.md, "Slots").
+ * What opens a keyring: a passphrase or a key file. A slot is an X25519 key pair whose secret key
+ * is sealed by what the person offers; the tenant root key (TRK) is sealed to its public key, so
+ * that a new one can be given to it in the person's absence (docs/format.md, "Slots").
  */
 #ifndef KEYMGMT_SLOT_H
 #define KEYMGMT_SLOT_H
@@ -11,7 +11,8 @@
 
 enum slot_kind { SLOT_PASSPHRASE, SLOT_KEYFILE };
 
-/* What a person offers. `secret` is borrowed. A key file's whole content counts (32 bytes .. 64 KiB). */
+/* What a person offers. `secret` is borrowed. A key file's whole content counts (32 bytes .. 64
+ * KiB). */
 struct slot_key {
 	enum slot_kind kind;
 	const struct secret *secret;
@@ -20,7 +21,8 @@ struct slot_key {
 /* Argon2id cost of a new passphrase slot. iterations 0: calibrate to milliseconds. */
 struct slot_cost {
 	unsigned milliseconds; /* default 1000 */
-	uint64_t memory_kib;   /* default 262144, or a quarter of the machine's memory if that is less */
+	uint64_t memory_kib; /* default 262144, or a quarter of the machine's memory if that is less
+			      */
 	uint64_t iterations;
 };
 
@@ -33,7 +35,8 @@ struct slot_cost {
 #define SLOT_TRK_LEN (2 * KEY_LEN + CRYPTO_SEALED_BOX_EXTRA)
 #define SLOT_OWNER_LEN (2 * CRYPTO_ID_LEN)
 
-/* One slot as it is stored. owner, below: store uuid || tenant uuid; everything is bound to it and to id. */
+/* One slot as it is stored. owner, below: store uuid || tenant uuid; everything is bound to it and
+ * to id. */
 struct slot {
 	enum slot_kind kind;
 	uint8_t id[CRYPTO_ID_LEN];
@@ -47,8 +50,9 @@ struct slot {
 bool slot_cost_ok(const struct crypto_pwhash *p);
 
 /*
- * A new slot for key, with TRK sealed to it. cost NULL or zeros: the defaults. 0; -EINVAL a passphrase without a byte, a
- * key file that is too short or long, a cost beyond the limits; -ENOMEM; -EIO.
+ * A new slot for key, with TRK sealed to it. cost NULL or zeros: the defaults. 0; -EINVAL a
+ * passphrase without a byte, a key file that is too short or long, a cost beyond the limits;
+ * -ENOMEM; -EIO.
  */
 MUST_USE int slot_create(enum crypto_suite suite, const uint8_t owner[static SLOT_OWNER_LEN],
 	const struct slot_key *key, const struct slot_cost *cost, const struct secret *trk,
@@ -60,8 +64,8 @@ MUST_USE int slot_seal_trk(const uint8_t owner[static SLOT_OWNER_LEN],
 	const struct secret *trk, uint8_t ret[static SLOT_TRK_LEN]);
 
 /*
- * TRK of the slot. -EKEYREJECTED another passphrase or key file, or another kind of key; -EBADMSG the key fits but the slot is
- * damaged or of another place; -ENOMEM; -EIO.
+ * TRK of the slot. -EKEYREJECTED another passphrase or key file, or another kind of key; -EBADMSG
+ * the key fits but the slot is damaged or of another place; -ENOMEM; -EIO.
  */
 MUST_USE int slot_open(enum crypto_suite suite, const uint8_t owner[static SLOT_OWNER_LEN],
 	const struct slot *slot, const struct slot_key *key, struct secret **ret_trk);

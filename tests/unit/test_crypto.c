@@ -529,6 +529,9 @@ static void a_fork_draws_other_nonces(void **state)
 	assert_false(bytes_all_zero(longer + 280, 20));
 }
 
+static char wrong_content[] = "content";
+static char wrong_name[] = "name";
+
 static void *seal_and_open(void *key)
 {
 	uint8_t nonce[12], plain[512], sealed[512], tag[16], name[40];
@@ -541,11 +544,11 @@ static void *seal_and_open(void *key)
 			crypto_open(CRYPTO_AES256_GCM, key, nonce, nonce, NULL, 0, sealed, 512,
 				sealed, tag) != 0 ||
 			memcmp(plain, sealed, 512) != 0)
-			return "content";
+			return wrong_content;
 		if (crypto_siv_seal(siv, nonce, 12, plain, 20, name) != 0 ||
 			crypto_siv_open(siv, nonce, 12, name, 36, sealed) != 0 ||
 			memcmp(plain, sealed, 20) != 0)
-			return "name";
+			return wrong_name;
 	}
 	return NULL;
 }

@@ -509,6 +509,8 @@ static void escrow_copies_are_registered(void **state)
 	keyring_free(load_open(f, "eva's"));
 }
 
+static char wrong_missing[] = "missing";
+
 static void *read_getters(void *keyring)
 {
 	const struct keyring *k = keyring;
@@ -518,7 +520,7 @@ static void *read_getters(void *keyring)
 		AUTO_SECRET *auditor = keyring_auditor_secret(k, public_key);
 		if (!policy || !auditor || !keyring_kek(k, keyring_kek_epoch(k)) ||
 			!keyring_nmk(k, keyring_nmk_epoch(k)) || keyring_slots(k) != 2)
-			return "missing";
+			return wrong_missing;
 	}
 	return NULL;
 }

@@ -14,7 +14,8 @@
 MUST_USE int wrap_seal(enum crypto_suite suite, const struct secret *wrapping_key, const void *ad,
 	size_t ad_len, const uint8_t nonce_suffix[static 12], const struct secret *key,
 	uint8_t ret_wrap[static WRAP_LEN]);
-/* -EKEYREJECTED when the key-check value says that it is another wrapping key, -EBADMSG when damaged. */
+/* -EKEYREJECTED when the key-check value says that it is another wrapping key, -EBADMSG when
+ * damaged. */
 MUST_USE int wrap_open(enum crypto_suite suite, const struct secret *wrapping_key, const void *ad,
 	size_t ad_len, const uint8_t nonce_suffix[static 12], const uint8_t wrap[static WRAP_LEN],
 	struct secret **ret_key);

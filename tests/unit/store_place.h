@@ -12,7 +12,7 @@
 
 struct store_place {
 	char path[64]; /* of the tenant's folder; its tree is in root/ */
-	int tenant_fd;
+	int tenant_fd, trash_fd;
 	struct fail_lower fail;
 	struct keyring *keys;
 	struct store store;

@@ -1,16 +1,17 @@
-/* Extended attributes: user.* sealed in name and value; POSIX ACLs kept as they are; others -EOPNOTSUPP. */
+/* Extended attributes: user.* sealed in name and value; POSIX ACLs kept as they are; others
+ * -EOPNOTSUPP. */
 #ifndef STORE_XATTR_H
 #define STORE_XATTR_H
 
 #include "fs/store/dir.h"
 #include "fs/store/file.h"
 
-/* Exactly one of f (regular file) and d (the directory itself) is given. Sizes as getxattr(2): size 0 asks for
- * the length, too small is -ERANGE; -ENODATA; -EBADMSG after an alarm. */
+/* Exactly one of f (regular file) and d (the directory itself) is given. Sizes as getxattr(2): size
+ * 0 asks for the length, too small is -ERANGE; -ENODATA; -EBADMSG after an alarm. */
 MUST_USE ssize_t xattr_get(struct file *f, struct dir *d, const char *name, void *ret, size_t size);
 MUST_USE ssize_t xattr_list(struct file *f, struct dir *d, char *ret, size_t size);
-MUST_USE int xattr_set(struct file *f, struct dir *d, const char *name, const void *value, size_t size,
-	int flags);
+MUST_USE int xattr_set(
+	struct file *f, struct dir *d, const char *name, const void *value, size_t size, int flags);
 MUST_USE int xattr_remove(struct file *f, struct dir *d, const char *name);
 
 #endif

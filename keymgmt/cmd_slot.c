@@ -13,6 +13,16 @@ static int log_slot(struct cmd *c, const char *what, int error)
 	return cmd_common_log(c, message, error);
 }
 
+/* What was announced did not happen. The sentence is that of the first trouble. */
+static int failed(struct cmd *c, const char *what, int error)
+{
+	err_default(&c->err, error, "%s %s: %s", what, c->operand, strerror(-error));
+	const struct err first = c->err;
+	(void)!log_slot(c, what, error);
+	c->err = first;
+	return error;
+}
+
 static int check_name(struct cmd *c)
 {
 	static const char plain[] =
@@ -41,10 +51,8 @@ int cmd_slot_run_add(struct cmd *c)
 	if (r < 0)
 		return r;
 	r = keyring_store(c->keyring, c->keys_fd, &c->err);
-	if (r < 0) {
-		(void)!log_slot(c, "slot add", r);
-		return err_default(&c->err, r, "cannot store the keyring: %s", strerror(-r));
-	}
+	if (r < 0)
+		return failed(c, "slot add", r);
 	cmd_common_say(c, "Slot %s opens tenant %s now.", c->operand, c->layout.owner.tenant);
 	return 0;
 }
@@ -60,14 +68,9 @@ int cmd_slot_run_remove(struct cmd *c)
 	r = log_slot(c, "slot remove", 0);
 	if (r == 0)
 		r = keyring_slot_remove(c->keyring, c->operand, &c->err);
-	if (r == -ENOENT)
-		return err_default(&c->err, r, "there is no slot %s: see 'tenantkey slot list'",
-			c->operand);
-	if (r == -EPERM)
-		return err_default(&c->err, r,
-			"%s is the last slot that can be opened: add another one first", c->operand);
-	if (r == 0)
-		r = keyring_store(c->keyring, c->keys_fd, &c->err);
+	if (r < 0)
+		return failed(c, "slot remove", r);
+	r = keyring_store(c->keyring, c->keys_fd, &c->err);
 	if (r == 0)
 		r = cmd_rewrap_finish(c, NULL);
 	if (r < 0)

@@ -121,8 +121,8 @@ static void put_uuid(struct buf *b, const char *name, const uint8_t u[static 16]
 	buf_put8(b, '"');
 }
 
-/* "uid:1000" or its keyed hash. */
-static void put_id(struct buf *b, const char *name, uint32_t id, const struct audit_ocsf_options *o)
+/* The number, or the keyed hash of "uid:1000", "session:7". */
+static void put_id(struct buf *b, const char *name, const char *of, uint32_t id, const struct audit_ocsf_options *o)
 {
 	char text[32];
 	uint8_t mac[16];
@@ -131,7 +131,7 @@ static void put_id(struct buf *b, const char *name, uint32_t id, const struct au
 		put_text(b, name, text);
 		return;
 	}
-	snprintf(text, sizeof(text), "uid:%" PRIu32, id);
+	snprintf(text, sizeof(text), "%s:%" PRIu32, of, id);
 	crypto_mac(o->pseudonym_key, text, strlen(text), mac, sizeof(mac));
 	crypto_b64(mac, sizeof(mac), text);
 	put_text(b, name, text);
@@ -195,14 +195,14 @@ static void put_actor(struct buf *b, const struct audit_event *event, const stru
 	open_object(b, "actor");
 	if (event->caller.uid != (uid_t)-1) {
 		open_object(b, "user");
-		put_id(b, "uid", event->caller.uid, o);
+		put_id(b, "uid", "uid", event->caller.uid, o);
 		if (!o->pseudonym_key && o->user_name)
 			put_text(b, "name", o->user_name(o->context, event->caller.uid));
 		close_object(b);
 	}
 	if (event->session != (uint32_t)-1) {
 		open_object(b, "session");
-		put_id(b, "uid", event->session, o);
+		put_id(b, "uid", "session", event->session, o);
 		close_object(b);
 	}
 	if (event->caller.pid || event->exe) {
@@ -260,7 +260,7 @@ static void put_unmapped(struct buf *b, const struct audit_entry *entry, const s
 	if (event->caller.gid != (gid_t)-1)
 		put_number(b, "gid", event->caller.gid);
 	if (event->login_uid != (uid_t)-1)
-		put_id(b, "login_uid", event->login_uid, o);
+		put_id(b, "login_uid", "uid", event->login_uid, o);
 	if (event->kind == AUDIT_CLOSE) {
 		put_number(b, "bytes_read", event->bytes_read);
 		put_number(b, "bytes_written", event->bytes_written);

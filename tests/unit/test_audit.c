@@ -1,0 +1,610 @@
+/*
+ * Writing the audit trail: what stops it for good, a full disk, stops between any two calls, the secrets it
+ * leaves behind.
+ */
+#include "tests/unit/audit_fixture.h"
+#include "tests/unit/fail_lower.h"
+
+#include "fs/gate/audit_next.h"
+
+#include <pthread.h>
+#include <time.h>
+
+static void sequences(void **state)
+{
+	(void)state;
+	struct log_fixture f = log_new(1);
+	struct audit *a;
+	assert_int_equal(log_open(&f, NULL, 0, &a), 0);
+	assert_int_equal(audit_sequence(a), 0);
+	for (unsigned i = 1; i <= 3; i++) {
+		assert_int_equal(log_put(a, false), 0);
+		assert_int_equal(audit_sequence(a), i);
+	}
+	assert_int_equal(audit_heartbeat(a), 0);
+	assert_int_equal(audit_sequence(a), 4);
+	assert_false(audit_broken(a));
+	audit_close(a);
+	assert_int_equal(log_open(&f, NULL, 0, &a), 0);
+	assert_int_equal(audit_sequence(a), 5); /* the end record */
+	audit_close(a);
+	audit_close(NULL);
+	assert_int_equal(log_verify(&f), AUDIT_INTACT);
+	log_free(&f);
+}
+
+static void created_once(void **state)
+{
+	(void)state;
+	struct log_fixture f = log_new(1);
+	struct err e = {0};
+	uint8_t before[KEY_LEN], after[KEY_LEN];
+	keyring_audit_root(f.keys, before);
+	assert_int_equal(audit_create(lower_posix(), f.fd, f.keys, &e), -EEXIST);
+	keyring_audit_root(f.keys, after);
+	assert_memory_equal(before, after, KEY_LEN);
+	log_free(&f);
+}
+
+/* What somebody does to the open segment. */
+static void act_unlink(struct log_fixture *f, const char *name)
+{
+	unlinkat(f->dir, name, 0);
+}
+
+static void act_rename(struct log_fixture *f, const char *name)
+{
+	renameat(f->dir, name, f->dir, "gone");
+}
+
+static void act_replace(struct log_fixture *f, const char *name)
+{
+	AUTO_BUF b = log_load(f, name);
+	unlinkat(f->dir, name, 0);
+	log_store(f, name, b.data, b.len);
+}
+
+static void act_link(struct log_fixture *f, const char *name)
+{
+	linkat(f->dir, name, f->dir, "second", 0);
+}
+
+static void act_cut(struct log_fixture *f, const char *name)
+{
+	AUTO_CLOSE fd = openat(f->dir, name, O_WRONLY);
+	assert_int_equal(ftruncate(fd, 5000), 0);
+}
+
+static void act_extend(struct log_fixture *f, const char *name)
+{
+	AUTO_CLOSE fd = openat(f->dir, name, O_WRONLY | O_APPEND);
+	assert_int_equal(io_write_full(fd, "x", 1), 0);
+}
+
+static void act_folder(struct log_fixture *f, const char *name)
+{
+	(void)name;
+	renameat(f->fd, "audit", f->fd, "elsewhere");
+	mkdirat(f->fd, "audit", 0700);
+	nanosleep(&(struct timespec){.tv_nsec = 150000000}, NULL);
+}
+
+static void tampered_while_open(void **state)
+{
+	(void)state;
+	static void (*const acts[])(struct log_fixture *, const char *) = {
+		act_unlink, act_rename, act_replace, act_link, act_cut, act_extend, act_folder};
+	for (size_t i = 0; i < sizeof(acts) / sizeof(acts[0]); i++) {
+		struct log_fixture f = log_new(1);
+		struct audit *a;
+		assert_int_equal(log_open(&f, NULL, 0, &a), 0);
+		for (int n = 0; n < 8; n++)
+			assert_int_equal(log_put(a, false), 0);
+		acts[i](&f, "00000001.seg");
+		assert_int_equal(log_put(a, false), -EIO);
+		assert_true(audit_broken(a));
+		unlinkat(f.dir, "second", 0);
+		if (acts[i] == act_rename)
+			renameat(f.dir, "gone", f.dir, "00000001.seg");
+		assert_int_equal(log_put(a, true), -EIO); /* for good, though it is in order again */
+		assert_int_equal(audit_heartbeat(a), -EIO);
+		audit_close(a);
+		if (acts[i] == act_folder) {
+			unlinkat(f.fd, "audit", AT_REMOVEDIR);
+			renameat(f.fd, "elsewhere", f.fd, "audit");
+		}
+		log_free(&f);
+	}
+}
+
+/* A cut of the open segment that its writer noticed, and one after a crash: the next header tells. */
+static void tampered_while_closed(void **state)
+{
+	(void)state;
+	struct log_fixture f = log_new(1);
+	log_session(&f, 5, 0);
+	AUTO_BUF b = log_load(&f, "00000001.seg");
+	log_store(&f, "00000001.seg", b.data, b.len - 100);
+	log_session(&f, 1, 0);
+	log_store(&f, "00000001.seg", b.data, b.len); /* what was there, put back too late */
+	assert_int_equal(log_verify(&f), AUDIT_BROKEN);
+	assert_int_equal(f.verdict.segment, 1);
+	unlinkat(f.dir, "00000002.seg", 0);
+	log_session(&f, 1, 0);
+	assert_int_equal(log_verify(&f), AUDIT_BROKEN);
+	log_free(&f);
+}
+
+/* A disk that is full for everything but what the reserve gives back. */
+struct full_disk {
+	struct lower base;
+	struct lower_ops ops;
+	struct lower *under;
+	bool full, part; /* part: half of what is written still fits */
+	int64_t free;    /* bytes that may be written to segments when full */
+	bool no_reserve; /* giving the reserve back frees nothing */
+};
+
+static ssize_t full_pwritev(struct lower *l, int fd, const struct iovec *iov, int n, uint64_t offset)
+{
+	struct full_disk *d = (struct full_disk *)l;
+	struct iovec half = iov[0];
+	assert_int_equal(n, 1);
+	if (!d->full || d->free >= (int64_t)iov[0].iov_len) {
+		if (d->full)
+			d->free -= (int64_t)iov[0].iov_len;
+		return d->under->ops->pwritev(d->under, fd, iov, n, offset);
+	}
+	if (!d->part || half.iov_len < 2)
+		return -ENOSPC;
+	half.iov_len /= 2;
+	d->part = false;
+	ssize_t written = d->under->ops->pwritev(d->under, fd, &half, 1, offset);
+	return written;
+}
+
+static int full_ftruncate(struct lower *l, int fd, uint64_t size)
+{
+	struct full_disk *d = (struct full_disk *)l;
+	struct stat st;
+	if (d->full && size == 0 && fstat(fd, &st) == 0 && st.st_size == 1 << 20 && !d->no_reserve)
+		d->free += 1 << 20;
+	return d->under->ops->ftruncate(d->under, fd, size);
+}
+
+static int full_fallocate(struct lower *l, int fd, int mode, uint64_t offset, uint64_t len)
+{
+	struct full_disk *d = (struct full_disk *)l;
+	if (d->full)
+		return (mode & FALLOC_FL_KEEP_SIZE) && d->free >= (int64_t)len ? 0 : -ENOSPC;
+	return d->under->ops->fallocate(d->under, fd, mode, offset, len);
+}
+
+static void full_init(struct full_disk *d)
+{
+	*d = (struct full_disk){.under = lower_posix()};
+	d->ops = *lower_posix()->ops;
+	d->ops.pwritev = full_pwritev;
+	d->ops.ftruncate = full_ftruncate;
+	d->ops.fallocate = full_fallocate;
+	d->base.ops = &d->ops;
+}
+
+static void disk_full(void **state)
+{
+	(void)state;
+	for (int part = 0; part < 2; part++) {
+		struct log_fixture f = log_new(1);
+		struct full_disk d;
+		struct audit *a;
+		struct stat before, after;
+		full_init(&d);
+		assert_int_equal(log_open(&f, &d.base, 0, &a), 0);
+		assert_int_equal(log_put(a, false), 0);
+		fstatat(f.dir, "00000001.seg", &before, 0);
+		d.full = true;
+		d.part = part;
+		assert_int_equal(log_put(a, false), -ENOSPC);
+		fstatat(f.dir, "00000001.seg", &after, 0);
+		assert_int_equal(before.st_size, after.st_size); /* nothing half-written */
+		assert_false(audit_broken(a));
+		assert_int_equal(audit_sequence(a), 1);
+		d.part = part;
+		assert_int_equal(log_put(a, true), 0); /* from the reserve */
+		fstatat(f.dir, "reserve", &after, 0);
+		assert_int_equal(after.st_size, 0);
+		assert_int_equal(log_put(a, false), -ENOSPC); /* which is not for all */
+		assert_int_equal(log_put(a, true), 0);
+		d.full = false;
+		assert_int_equal(log_put(a, false), 0); /* there is room, and a reserve, again */
+		fstatat(f.dir, "reserve", &after, 0);
+		assert_int_equal(after.st_size, 1 << 20);
+		assert_int_equal(audit_sequence(a), 4);
+		audit_close(a);
+		assert_int_equal(log_verify(&f), AUDIT_INTACT);
+		log_free(&f);
+	}
+}
+
+/* Even the reserve's blocks were taken by others: an error, not a broken log. */
+static void reserve_lost(void **state)
+{
+	(void)state;
+	struct log_fixture f = log_new(1);
+	struct full_disk d;
+	struct audit *a;
+	full_init(&d);
+	assert_int_equal(log_open(&f, &d.base, 0, &a), 0);
+	d.full = d.no_reserve = true;
+	assert_int_equal(log_put(a, true), -ENOSPC);
+	assert_int_equal(log_put(a, true), -ENOSPC);
+	d.full = false;
+	assert_int_equal(log_put(a, false), 0);
+	audit_close(a);
+	assert_int_equal(log_verify(&f), AUDIT_INTACT);
+	log_free(&f);
+}
+
+/* A full disk can be mounted, and a segment that is due waits for room. */
+static void full_at_open(void **state)
+{
+	(void)state;
+	struct log_fixture f = log_new(1);
+	struct full_disk d;
+	struct audit *a;
+	log_session(&f, 1, 0);
+	full_init(&d);
+	d.full = true;
+	assert_int_equal(log_open(&f, &d.base, 5000, &a), 0);
+	assert_int_equal(log_put(a, false), -ENOSPC);
+	for (int i = 0; i < 20; i++)
+		assert_int_equal(log_put(a, true), 0);
+	d.free = 0;
+	d.full = false;
+	for (int i = 0; i < 20; i++)
+		assert_int_equal(log_put(a, false), 0);
+	audit_close(a);
+	assert_int_equal(log_verify(&f), AUDIT_INTACT);
+	log_free(&f);
+}
+
+static void write_errors(void **state)
+{
+	(void)state;
+	struct log_fixture f = log_new(1);
+	struct fail_lower fail;
+	struct audit *a;
+	fail_lower_init(&fail, lower_posix());
+	assert_int_equal(log_open(&f, &fail.base, 0, &a), 0);
+	fail_lower_arm(&fail, FAIL_LOWER_PWRITEV, 1, -EIO, true);
+	assert_int_equal(log_put(a, false), -EIO);
+	assert_int_equal(log_put(a, false), -EIO);
+	audit_close(a);
+	assert_int_equal(log_open(&f, &fail.base, 0, &a), 0);
+	fail_lower_arm(&fail, FAIL_LOWER_FSYNC, 1, -EIO, true);
+	assert_int_equal(audit_heartbeat(a), -EIO);
+	assert_true(audit_broken(a));
+	audit_close(a);
+	assert_int_equal(log_verify(&f), AUDIT_UNCLEAN);
+	log_free(&f);
+}
+
+enum stage { OPEN, ROTATE, CLOSE, STAGES };
+
+/* One life of a log in which everything from the n-th call of a stage on fails. True when that came. */
+static bool live_and_die(struct log_fixture *f, enum stage stage, unsigned n, bool once)
+{
+	struct fail_lower fail;
+	struct audit *a;
+	fail_lower_init(&fail, lower_posix());
+	if (stage == OPEN)
+		fail_lower_arm(&fail, FAIL_LOWER_ANY, n, -EIO, once);
+	if (log_open(f, &fail.base, 5000, &a) < 0)
+		return true;
+	if (stage == ROTATE)
+		fail_lower_arm(&fail, FAIL_LOWER_ANY, n, -EIO, once);
+	bool hit = false;
+	for (int i = 0; i < 7 && !hit; i++)
+		hit = log_put(a, false) < 0;
+	hit = hit || (stage != CLOSE && fail_lower_hit(&fail));
+	if (stage == CLOSE)
+		fail_lower_arm(&fail, FAIL_LOWER_ANY, n, -EIO, once);
+	if (stage != CLOSE && hit && !once)
+		fail_lower_arm(&fail, FAIL_LOWER_ANY, 1, -EIO, false);
+	audit_close(a);
+	return hit || fail_lower_hit(&fail);
+}
+
+/* No stop loses the log: it opens again, goes on, and shows an unclean end at worst. */
+static void stops_anywhere(void **state)
+{
+	(void)state;
+	for (int once = 0; once < 2; once++)
+		for (enum stage stage = OPEN; stage < STAGES; stage++) {
+			bool hit = true;
+			unsigned n = 1, limit = stage == OPEN ? 200 : 100;
+			for (; hit && n < limit; n++) {
+				struct log_fixture f = log_new(1);
+				log_session(&f, 2, 0);
+				hit = live_and_die(&f, stage, n, once);
+				assert_true(log_verify(&f) != AUDIT_BROKEN);
+				log_session(&f, 1, 0);
+				if (log_verify(&f) == AUDIT_BROKEN)
+					print_error("stage %d call %u: %s\n", stage, n, f.verdict.text);
+				assert_true(f.verdict.state != AUDIT_BROKEN);
+				assert_true(hit || f.verdict.state == AUDIT_INTACT);
+				log_free(&f);
+			}
+			assert_true(n > 5 && n < limit);
+		}
+}
+
+/* audit_create that fails leaves the keyring as it was. */
+static void create_fails(void **state)
+{
+	(void)state;
+	for (unsigned n = 1;; n++) {
+		struct log_fixture f = log_new(1);
+		struct fail_lower fail;
+		struct err e = {0};
+		uint8_t before[KEY_LEN], after[KEY_LEN];
+		empty_folder(f.dir);
+		unlinkat(f.fd, "audit", AT_REMOVEDIR);
+		keyring_audit_root(f.keys, before);
+		fail_lower_init(&fail, lower_posix());
+		fail_lower_arm(&fail, FAIL_LOWER_ANY, n, -EDQUOT, true);
+		int r = audit_create(&fail.base, f.fd, f.keys, &e);
+		bool hit = fail_lower_hit(&fail);
+		keyring_audit_root(f.keys, after);
+		assert_int_equal(memcmp(before, after, KEY_LEN) == 0, r < 0);
+		assert_int_equal(r < 0, e.text[0] != 0);
+		close(f.dir);
+		f.dir = openat(f.fd, "audit", O_RDONLY | O_DIRECTORY);
+		if (f.dir < 0) {
+			mkdirat(f.fd, "audit", 0700);
+			f.dir = openat(f.fd, "audit", O_RDONLY | O_DIRECTORY);
+		}
+		log_free(&f);
+		if (!hit) {
+			assert_int_equal(r, 0);
+			break;
+		}
+	}
+}
+
+struct thread_work {
+	struct audit *a;
+	int failures;
+};
+
+static void *put_many(void *context)
+{
+	struct thread_work *w = context;
+	for (int i = 0; i < 200; i++)
+		w->failures += log_put(w->a, false) < 0;
+	return NULL;
+}
+
+/* Group commit: all are durable, with far fewer flushes than records. */
+static void durable_together(void **state)
+{
+	(void)state;
+	enum { THREADS = 8 };
+	struct log_fixture f = log_new(1);
+	struct fail_lower fail;
+	struct err e = {0};
+	struct audit *a;
+	struct thread_work work[THREADS];
+	pthread_t threads[THREADS];
+	const struct audit_options o = {.durable = true, .segment_bytes = 100000};
+	fail_lower_init(&fail, lower_posix());
+	assert_int_equal(audit_open(&fail.base, f.fd, f.keys, &o, &a, &e), 0);
+	unsigned before = fail.total[FAIL_LOWER_FSYNC];
+	assert_int_equal(log_put(a, false), 0);
+	assert_int_equal(fail.total[FAIL_LOWER_FSYNC], before + 1);
+	for (int i = 0; i < THREADS; i++) {
+		work[i] = (struct thread_work){.a = a};
+		assert_int_equal(pthread_create(&threads[i], NULL, put_many, &work[i]), 0);
+	}
+	for (int i = 0; i < THREADS; i++) {
+		pthread_join(threads[i], NULL);
+		assert_int_equal(work[i].failures, 0);
+	}
+	assert_true(fail.total[FAIL_LOWER_FSYNC] <= before + THREADS * 200 + 100);
+	audit_close(a);
+	assert_int_equal(log_verify(&f), AUDIT_INTACT);
+	assert_true(f.verdict.records > THREADS * 200);
+	log_free(&f);
+}
+
+/* Once a record is sealed, the key that sealed it is in no part of the chain. */
+static void keys_forgotten(void **state)
+{
+	(void)state;
+	struct audit_header h = {.number = 1, .first_sequence = 1};
+	struct audit_chain c;
+	uint8_t header[AUDIT_HEADER_LEN] = {0}, room[AUDIT_HEAD_LEN + 64 + AUDIT_FRAME_EXTRA] = {0};
+	uint8_t *frame = room + AUDIT_HEAD_LEN;
+	AUTO_SECRET *first = secret_random(KEY_LEN);
+	assert_int_equal(audit_segment_chain_init(&c, &h, header, secret_copy(first)), 0);
+	AUTO_SECRET *before = secret_copy(c.key);
+	for (int i = 0; i < 5; i++) {
+		const struct secret *cells[] = {c.key, c.spare};
+		AUTO_SECRET *next = crypto_derive(before, "audit-record", "", 0, KEY_LEN);
+		memset(frame + AUDIT_FRAME_LEN, 'a', 64);
+		assert_int_equal(audit_segment_seal(&c, frame, 64, false), 0);
+		audit_segment_advance(&c, frame, 64 + AUDIT_FRAME_EXTRA);
+		for (int k = 0; k < 2; k++)
+			assert_false(secret_equal(cells[k], before));
+		static const uint8_t zeros[KEY_LEN];
+		assert_memory_equal(secret_peek(c.spare), zeros, KEY_LEN);
+		assert_true(secret_equal(c.key, next)); /* the documented step */
+		secret_free(before);
+		before = secret_copy(c.key);
+	}
+	audit_segment_chain_done(&c);
+}
+
+/* The record before cannot be opened with what a running writer still has. */
+static void only_forwards(void **state)
+{
+	(void)state;
+	struct audit_header h = {.number = 1, .first_sequence = 1};
+	struct audit_chain c;
+	uint8_t header[AUDIT_HEADER_LEN] = {0}, room[AUDIT_HEAD_LEN + 64 + AUDIT_FRAME_EXTRA] = {0}, out[64];
+	uint8_t *frame = room + AUDIT_HEAD_LEN;
+	size_t len;
+	bool end;
+	assert_int_equal(audit_segment_chain_init(&c, &h, header, secret_random(KEY_LEN)), 0);
+	assert_int_equal(audit_segment_seal(&c, frame, 64, false), 0);
+	assert_int_equal(audit_segment_frame(&c, frame, 64 + AUDIT_FRAME_EXTRA, &len, &end), AUDIT_FRAME_WHOLE);
+	assert_int_equal(audit_segment_open(&c, frame, len, out), 0);
+	audit_segment_advance(&c, frame, len);
+	assert_int_equal(audit_segment_frame(&c, frame, len, &len, &end), AUDIT_FRAME_BAD);
+	assert_int_equal(audit_segment_open(&c, frame, 64 + AUDIT_FRAME_EXTRA, out), -EBADMSG);
+	/* a try that failed is never sealed under the same nonce again */
+	uint8_t first[64 + AUDIT_FRAME_EXTRA];
+	memset(frame + AUDIT_FRAME_LEN, 0, 64);
+	assert_int_equal(audit_segment_seal(&c, frame, 64, false), 0);
+	memcpy(first, frame, sizeof(first));
+	c.attempt++;
+	memset(frame + AUDIT_FRAME_LEN, 0, 64);
+	assert_int_equal(audit_segment_seal(&c, frame, 64, false), 0);
+	assert_memory_not_equal(first + AUDIT_FRAME_LEN, frame + AUDIT_FRAME_LEN, 64);
+	audit_segment_chain_done(&c);
+}
+
+/* audit/next holds one key at rest, and never one that has signed. */
+static void next_holds_one(void **state)
+{
+	(void)state;
+	struct log_fixture f = log_new(1);
+	struct err e = {0};
+	uint32_t expected = 1;
+	for (int i = 0; i < 4; i++) {
+		AUTO(audit_next_auto) struct audit_next next = {.stale = -1};
+		assert_int_equal(audit_next_load(lower_posix(), f.dir, f.keys, &next, &e), 0);
+		assert_int_equal(next.number, expected++);
+		assert_int_equal(next.stale, -1);
+		AUTO_BUF before = log_load(&f, "next");
+		log_session(&f, 1, 0);
+		AUTO_BUF after = log_load(&f, "next");
+		/* the slot that was used is random now, and the key of before opens nowhere */
+		assert_memory_not_equal(before.data + 4096 * next.slot, after.data + 4096 * next.slot, 168);
+	}
+	AUTO_BUF old = log_load(&f, "next");
+	log_session(&f, 1, 0);
+	log_store(&f, "next", old.data, old.len); /* an old copy put back */
+	struct audit *a;
+	assert_int_equal(log_open(&f, NULL, 0, &a), -EBADMSG);
+	assert_int_equal(log_verify(&f), AUDIT_BROKEN);
+	log_free(&f);
+}
+
+static void hidden_in_the_log(void **state)
+{
+	(void)state;
+	struct log_fixture f = log_new(1);
+	struct audit *a;
+	log_session(&f, 3, 0);
+	assert_int_equal(log_open(&f, NULL, 0, &a), 0);
+	assert_int_equal(log_put(a, false), 0);
+	for (uint32_t n = 1; n <= 2; n++) {
+		char name[AUDIT_SEGMENT_NAME_LEN];
+		audit_segment_name(n, name);
+		AUTO_BUF b = log_load(&f, name);
+		assert_null(memmem(b.data, b.len, "payroll", 7));
+		assert_null(memmem(b.data, b.len, "kind", 4));
+	}
+	audit_close(a);
+	log_free(&f);
+}
+
+static int look_at_path(void *context, const struct audit_entry *entry)
+{
+	if (!entry->end)
+		snprintf(context, 64, "%s", entry->event.path ? entry->event.path : "none");
+	return 0;
+}
+
+static void path_options(void **state)
+{
+	(void)state;
+	static const char *const starts[] = {"/payroll/a.txt", "/", "none"};
+	for (int paths = AUDIT_PATH_CLEAR; paths <= AUDIT_PATH_NONE; paths++) {
+		struct log_fixture f = log_new(1);
+		struct err e = {0};
+		struct audit *a;
+		char path[64] = "";
+		struct audit_options o = {.paths = paths};
+		assert_int_equal(audit_open(lower_posix(), f.fd, f.keys, &o, &a, &e), 0);
+		assert_int_equal(log_put(a, false), 0);
+		audit_close(a);
+		assert_int_equal(audit_read(&f.reader, look_at_path, path, &f.verdict, &e), 0);
+		assert_int_equal(strncmp(path, starts[paths], strlen(starts[paths])), 0);
+		assert_int_equal(strstr(path, "payroll") != NULL, paths == AUDIT_PATH_CLEAR);
+		log_free(&f);
+	}
+}
+
+/* A rotation of the keys takes audit/next with it; without that the new keys cannot open the log. */
+static void rewrapped(void **state)
+{
+	(void)state;
+	struct log_fixture f = log_new(1);
+	struct err e = {0};
+	log_session(&f, 1, 0);
+	for (unsigned n = 1;; n++) {
+		struct fail_lower fail;
+		fail_lower_init(&fail, lower_posix());
+		assert_int_equal(keyring_rotate_begin(f.keys), 0);
+		fail_lower_arm(&fail, FAIL_LOWER_ANY, n, -EIO, false);
+		int r = audit_rewrap(&fail.base, f.fd, f.keys, &e);
+		if (r < 0)
+			assert_int_equal(audit_rewrap(lower_posix(), f.fd, f.keys, &e), 0);
+		keyring_retire_done(f.keys);
+		log_session(&f, 1, 0);
+		assert_int_equal(log_verify(&f), AUDIT_INTACT);
+		assert_int_equal(audit_rewrap(lower_posix(), f.fd, f.keys, &e), 0); /* nothing to do */
+		if (!fail_lower_hit(&fail))
+			break;
+	}
+	assert_int_equal(keyring_rotate_begin(f.keys), 0);
+	log_session(&f, 1, 0); /* in between both keys open it */
+	keyring_retire_done(f.keys);
+	log_session(&f, 1, 0);
+	assert_int_equal(keyring_rotate_begin(f.keys), 0);
+	keyring_retire_done(f.keys);
+	struct audit *a;
+	e = (struct err){0};
+	assert_int_equal(log_open(&f, NULL, 0, &a), -EBADMSG);
+	log_free(&f);
+}
+
+static void missing(void **state)
+{
+	(void)state;
+	struct log_fixture f = log_new(1);
+	struct err e = {0};
+	struct audit *a;
+	const struct audit_options o = {0};
+	unlinkat(f.dir, "next", 0);
+	assert_int_equal(audit_open(lower_posix(), f.fd, f.keys, &o, &a, &e), -ENOENT);
+	assert_true(e.text[0]);
+	log_free(&f);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(sequences), cmocka_unit_test(created_once), cmocka_unit_test(tampered_while_open),
+		cmocka_unit_test(tampered_while_closed), cmocka_unit_test(disk_full), cmocka_unit_test(reserve_lost),
+		cmocka_unit_test(full_at_open), cmocka_unit_test(write_errors), cmocka_unit_test(stops_anywhere),
+		cmocka_unit_test(create_fails), cmocka_unit_test(durable_together), cmocka_unit_test(keys_forgotten),
+		cmocka_unit_test(only_forwards), cmocka_unit_test(next_holds_one), cmocka_unit_test(hidden_in_the_log),
+		cmocka_unit_test(path_options), cmocka_unit_test(rewrapped), cmocka_unit_test(missing),
+	};
+	if (crypto_init() < 0)
+		return 1;
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -338,6 +338,95 @@ static void the_modification_time_is_the_users(void **state)
 	file_put(f);
 }
 
+/* What the moment before a lower file gets shorter is to show. */
+static struct {
+	struct store_place *p;
+	uint8_t old[300][16];
+	unsigned seen, found, flushes;
+} before_cut;
+
+static void look(void)
+{
+	uint8_t now[16];
+	AUTO_CLOSE fd = lower_fd(before_cut.p, "z", O_RDONLY);
+	before_cut.seen++;
+	before_cut.flushes = before_cut.p->fail.total[FAIL_LOWER_FSYNC];
+	for (unsigned i = 0; i < 300; i++) {
+		ssize_t n = pread(fd, now, 16, (off_t)i * PAGE);
+		before_cut.found += n == 16 && !memcmp(now, before_cut.old[i], 16);
+	}
+}
+
+/* Overwritten, and that made durable, while the space is still ours; what stays is left alone. */
+static void what_is_cut_is_overwritten_first(void **state)
+{
+	static const struct {
+		uint64_t size;
+		unsigned stay; /* pages of 300 that are the same: data, and tag pages of groups that
+				  stay whole */
+	} cases[] = {{0, 0}, {1, 0}, {10 * PAGE, 10}, {64 * PAGE, 64}, {64 * PAGE + 5, 64},
+		{200 * PAGE + 9, 202}};
+	struct store_place *p = *state;
+	uint8_t *bytes = malloc(290 * PAGE);
+	pattern(bytes, 290 * PAGE, 0, 1);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		struct file *f = create(p, "z");
+		write_all(f, bytes, 290 * PAGE, 0);
+		assert_int_equal(file_commit(f), 0);
+		memset(&before_cut, 0, sizeof(before_cut));
+		before_cut.p = p;
+		AUTO_CLOSE fd = lower_fd(p, "z", O_RDONLY);
+		for (unsigned k = 0; k < 300; k++)
+			assert_true(pread(fd, before_cut.old[k], 16,
+					    k ? (off_t)k * PAGE : 64 * PAGE + 77) >= 0);
+		unsigned flushes = p->fail.total[FAIL_LOWER_FSYNC];
+		p->fail.instead = look;
+		fail_lower_arm(&p->fail, FAIL_LOWER_FTRUNCATE, 1, 0, true);
+		assert_int_equal(file_truncate(f, cases[i].size), 0);
+		p->fail.instead = NULL;
+		fail_lower_arm(&p->fail, FAIL_LOWER_ANY, 0, 0, false);
+		assert_int_equal(before_cut.seen, 1);
+		assert_int_equal(before_cut.found, cases[i].stay);
+		assert_int_equal(before_cut.flushes - flushes, 2);
+		expect(f, bytes, cases[i].size, 0);
+		file_put(f);
+		struct name n = sealed(p, "z");
+		assert_int_equal(unlinkat(p->root->fd, n.lower, 0), 0);
+	}
+	free(bytes);
+}
+
+static void another_tenants_file_is_named_as_such(void **state)
+{
+	struct store_place *p = *state;
+	struct file *f = create(p, "n");
+	write_all(f, "x", 1, 0);
+	file_put(f);
+	p->store.tenant_uuid[3] ^= 1;
+	struct name n = sealed(p, "n");
+	assert_int_equal(file_open(p->root, n.lower, &f), -EBADMSG);
+	assert_string_equal(p->detail, "the file belongs to another tenant");
+}
+
+/* Links to an empty file are made without anybody's counting them: its first header must not shut
+ * one of them out. */
+static void links_of_an_empty_file(void **state)
+{
+	struct store_place *p = *state;
+	struct dir *other;
+	struct name n = sealed(p, "l");
+	file_put(create(p, "l"));
+	assert_int_equal(mkdirat(p->root->fd, "other", 0700), 0);
+	assert_int_equal(dir_open(p->root, "other", &other), 0);
+	assert_int_equal(linkat(p->root->fd, n.lower, other->fd, "l", 0), 0);
+	struct file *f = reopen(p, "l");
+	write_all(f, "x", 1, 0);
+	file_put(f);
+	assert_int_equal(file_open(other, "l", &f), 0);
+	file_put(f);
+	dir_put(other);
+}
+
 /* What an attacker does to the lower file of 2 MiB and 100 bytes, and what it is then. */
 enum { FLIP, ZERO, CUT, SWAP, BLANK_ALL };
 struct damage {
@@ -754,6 +843,9 @@ int main(void)
 		TEST(islands),
 		TEST(emptying_draws_a_new_key),
 		TEST(the_modification_time_is_the_users),
+		TEST(what_is_cut_is_overwritten_first),
+		TEST(another_tenants_file_is_named_as_such),
+		TEST(links_of_an_empty_file),
 		TEST(damage_is_refused),
 		TEST(old_blocks_of_a_small_file_are_noticed),
 		TEST(a_punched_presence_page_is_noticed),

@@ -26,6 +26,9 @@ refused() {
 	check_same "$name: nothing changed" "$before" "$(state)"
 }
 json() { /usr/bin/python3 -c 'import json,sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"; }
+killed_after() { # MILLISECONDS VERB [OPTION...]
+	{ timeout -s KILL "$(printf '%d.%03d' $(($1 / 1000)) $(($1 % 1000)))" tenantkey "${@:2}" >/dev/null 2>&1; } 2>/dev/null
+}
 unfinished() { tenantkey info "$T" --keys "$K" --json | json rotation_unfinished; }
 
 # Words of the command line.
@@ -49,7 +52,7 @@ check_status "a tenant in no store" 4 "store" make_tenant acme
 check "init" make_store
 check_same "the store is private" 700 "$(stat -c %a "$STORE")"
 check_status "init again" 5 "already" make_store
-check "create" make_tenant acme --owner "$(id -un)" --slot first
+check "create" make_tenant acme --journal-size 1M --owner "$(id -un)" --slot first
 keyring=$(echo "$K"/*/acme.json)
 check_same "key directory and keyring are private" "700 700 600" \
 	"$(stat -c %a "$K" "$(dirname "$keyring")" "$keyring" | xargs)"
@@ -60,7 +63,8 @@ check_same "the tree belongs to its owner alone" "700 $(id -u)" "$(stat -c '%a %
 refused "create again" 5 "already" make_tenant acme
 refused "an owner who is nobody" 4 "nobody-here" make_tenant beta --owner nobody-here
 refused "a tenant name that cannot be" 2 "name" tenantkey create "$STORE#../x" --keys "$K"
-text=$(make_tenant beta --suite xchacha20-poly1305 --journal-size 1M) || not_ok "create beta"
+text=$(tenantkey create "$STORE#beta" --keys "$K" --passphrase-file "$(passphrase beta)" "${cheap[@]}" \
+	--suite xchacha20-poly1305 --journal-size 1M) || not_ok "create beta"
 check "create says where the keyring is" grep -qF "$(dirname "$keyring")/beta.json" <<<"$text"
 check "create recommends an escrow copy" grep -q "escrow export" <<<"$text"
 check_same "a smaller journal" $((1 << 20)) "$(stat -c %s "$STORE/t/beta/journal")"
@@ -237,8 +241,7 @@ check "the tool goes on working" "$tool" "$STORE" acme "$K" "$pass" check $files
 
 broken="" seen=""
 for i in $(seq 1 14); do
-	timeout -s KILL "$(/usr/bin/python3 -c "print($took * $i / 12 / 1000)")" \
-		tenantkey rotate "$T" --keys "$K" --passphrase-file "$pass" >/dev/null 2>&1
+	killed_after "$((took * i / 12))" rotate "$T" --keys "$K" --passphrase-file "$pass"
 	seen+="$(unfinished) "
 	"$tool" "$STORE" acme "$K" "$pass" check $files || broken+=" $i:unreadable"
 	if [ "$(unfinished)" = True ]; then
@@ -273,7 +276,8 @@ cp -a "$victim" "$S/victim"
 dd if=/dev/zero of="$victim" bs=2048 count=1 conv=notrunc status=none
 check_status "a damaged file stops the end of a rotation" 7 "$(basename "$victim")" tk rotate "$T"
 check_same "its old epoch is kept" True "$(unfinished)"
-check "slots can be changed all the same" tk slot remove "$T" spare
+check "a slot can be added all the same" tk slot add "$T" spare2 --new-key-file "$S/key"
+check_status "what draws new keys must wait" 5 "rotate" tk slot remove "$T" spare
 cat "$S/victim" >"$victim"
 touch -r "$S/victim" "$victim"
 check "restored, the rotation is finished" tk rotate "$T"
@@ -294,7 +298,7 @@ if [ "$(id -u)" = 0 ]; then
 		--passphrase-file "$S/user/pass"
 	check_same "which keeps its mode" 0 \
 		"$(stat -c %a "$S/user/store/t/own/root/$(u "$tool" "$S/user/store" own "$S/user/keys" "$S/user/pass" ids 1)")"
-	check "and its content" "$tool" "$S/user/store" own "$S/user/keys" "$S/user/pass" check 4
+	check "and its content" u "$tool" "$S/user/store" own "$S/user/keys" "$S/user/pass" check 4
 	check_status "a tenant for somebody else" 3 "root" u tenantkey create "$S/user/store#x" \
 		--keys "$S/user/keys" --passphrase-file "$S/user/pass" --owner root
 fi
@@ -307,8 +311,8 @@ took=$((($(date +%s%N) - begin) / 1000000))
 broken=""
 for i in $(seq 1 10); do
 	rm -rf "$STORE/t/delta" "$(dirname "$keyring")/delta.json"
-	timeout -s KILL "$(/usr/bin/python3 -c "print($took * $i / 10 / 1000)")" tenantkey create "$STORE#delta" \
-		--keys "$K" --passphrase-file "$pass" --journal-size 4M "${cheap[@]}" >/dev/null 2>&1
+	killed_after "$((took * i / 10))" create "$STORE#delta" --keys "$K" --passphrase-file "$pass" --journal-size 4M \
+		"${cheap[@]}"
 	if [ ! -e "$STORE/t/delta" ]; then
 		create_delta >/dev/null 2>"$S/err" || broken+=" $i:$(cat "$S/err")"
 	fi

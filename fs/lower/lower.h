@@ -1,9 +1,10 @@
 /*
- * The only system calls on the backing tree and the log, behind a table that tests replace: lower_posix.c is the
- * real one; the simulated and the failing disk of the tests are others. Every call returns >= 0 or -errno;
- * EINTR never comes out. Every open adds O_CLOEXEC and O_NOFOLLOW. Names are single components relative to
- * a directory descriptor; "" in fstatat, fchownat, utimensat and readlinkat means the descriptor itself. An O_PATH
- * descriptor will do for every call but preadv, pwritev, ftruncate, fallocate, getdents, fiemap and lock. Thread-safe.
+ * The only system calls on the backing tree and the log, behind a table that tests replace:
+ * lower_posix.c is the real one; the simulated and the failing disk of the tests are others. Every
+ * call returns >= 0 or -errno; EINTR never comes out. Every open adds O_CLOEXEC and O_NOFOLLOW.
+ * Names are single components relative to a directory descriptor; "" in fstatat, fchownat,
+ * utimensat and readlinkat means the descriptor itself. An O_PATH descriptor will do for every call
+ * but preadv, pwritev, ftruncate, fallocate, getdents, fiemap and lock. Thread-safe.
  */
 #ifndef LOWER_LOWER_H
 #define LOWER_LOWER_H
@@ -36,7 +37,8 @@ struct lower_ops {
 		const struct lower_cred *cred);
 	int (*close)(struct lower *l, int fd);
 	ssize_t (*preadv)(struct lower *l, int fd, const struct iovec *iov, int n, uint64_t offset);
-	ssize_t (*pwritev)(struct lower *l, int fd, const struct iovec *iov, int n, uint64_t offset);
+	ssize_t (*pwritev)(
+		struct lower *l, int fd, const struct iovec *iov, int n, uint64_t offset);
 	int (*fsync)(struct lower *l, int fd, bool data_only);
 	int (*ftruncate)(struct lower *l, int fd, uint64_t size);
 	int (*fallocate)(struct lower *l, int fd, int mode, uint64_t offset, uint64_t len);
@@ -65,13 +67,15 @@ struct lower_ops {
 	int (*fsetxattr)(struct lower *l, int fd, const char *name, const void *value, size_t size,
 		int flags);
 	int (*fremovexattr)(struct lower *l, int fd, const char *name);
-	/* getdents64 records (struct linux_dirent64), from the descriptor's position; lseek to a d_off. */
+	/* getdents64 records (struct linux_dirent64), from the descriptor's position; lseek to a
+	 * d_off. */
 	ssize_t (*getdents)(struct lower *l, int fd, void *ret, size_t size);
 	int (*seekdir)(struct lower *l, int fd, int64_t offset);
 	/* A second descriptor for what an O_PATH one names, with these open(2) flags. */
 	int (*reopen)(struct lower *l, int fd, int flags);
 	int (*fstatvfs)(struct lower *l, int fd, struct statvfs *ret);
-	/* Up to n extents at and behind `offset`; the count. -EOPNOTSUPP where the filesystem has none. */
+	/* Up to n extents at and behind `offset`; the count. -EOPNOTSUPP where the filesystem has
+	 * none. */
 	int (*fiemap)(struct lower *l, int fd, uint64_t offset, struct lower_extent *ret, int n);
 	/* statfs f_type (EXT4_SUPER_MAGIC, ...) */
 	int64_t (*fs_type)(struct lower *l, int fd);
@@ -87,9 +91,10 @@ struct lower {
 /* The real one; static, nothing to free. */
 struct lower *lower_posix(void);
 /*
- * Call once, before threads start: modes are taken as given (umask 0 for the whole process), and as root the
- * capabilities stay when a call takes on another's filesystem ids (SECBIT_NO_SETUID_FIXUP). Anybody else: only the umask.
- * -EPERM without CAP_SETPCAP: then creating for others is checked as if they did it themselves.
+ * Call once, before threads start: modes are taken as given (umask 0 for the whole process), and as
+ * root the capabilities stay when a call takes on another's filesystem ids
+ * (SECBIT_NO_SETUID_FIXUP). Anybody else: only the umask. -EPERM without CAP_SETPCAP: then creating
+ * for others is checked as if they did it themselves.
  */
 MUST_USE int lower_posix_prepare(void);
 

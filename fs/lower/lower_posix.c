@@ -1,6 +1,7 @@
 /*
- * The real lower: system calls on a local filesystem. An O_PATH descriptor serves where the kernel wants an
- * ordinary one: those calls go through /proc/self/fd, whose links name the very object, not a path.
+ * The real lower: system calls on a local filesystem. An O_PATH descriptor serves where the kernel
+ * wants an ordinary one: those calls go through /proc/self/fd, whose links name the very object,
+ * not a path.
  */
 #include "fs/lower/lower.h"
 
@@ -42,8 +43,8 @@ static int at_flags(const char *name)
 }
 
 /*
- * Filesystem ids of this thread alone; glibc's wrappers of their family would change every thread. setfsuid(2)
- * does not report failure, so ask again with an id that cannot be set.
+ * Filesystem ids of this thread alone; glibc's wrappers of their family would change every thread.
+ * setfsuid(2) does not report failure, so ask again with an id that cannot be set.
  */
 struct saved_cred {
 	uid_t uid;
@@ -55,7 +56,8 @@ static int set_fs_ids(uid_t uid, gid_t gid)
 {
 	syscall(SYS_setfsgid, gid);
 	syscall(SYS_setfsuid, uid);
-	bool done = (gid_t)syscall(SYS_setfsgid, -1) == gid && (uid_t)syscall(SYS_setfsuid, -1) == uid;
+	bool done =
+		(gid_t)syscall(SYS_setfsgid, -1) == gid && (uid_t)syscall(SYS_setfsuid, -1) == uid;
 	return done ? 0 : -EPERM;
 }
 
@@ -139,8 +141,7 @@ static int posix_ftruncate(struct lower *l, int fd, uint64_t size)
 	return (int)RETRY(ftruncate(fd, (off_t)size));
 }
 
-static int posix_fallocate_range(
-	struct lower *l, int fd, int mode, uint64_t offset, uint64_t len)
+static int posix_fallocate_range(struct lower *l, int fd, int mode, uint64_t offset, uint64_t len)
 {
 	(void)l;
 	return (int)RETRY(fallocate(fd, mode, (off_t)offset, (off_t)len));
@@ -158,8 +159,8 @@ static int posix_fstatat(struct lower *l, int dirfd, const char *name, struct st
 	return (int)RETRY(fstatat(dirfd, name, ret, at_flags(name)));
 }
 
-static int posix_mkdirat(struct lower *l, int dirfd, const char *name, mode_t mode,
-	const struct lower_cred *cred)
+static int posix_mkdirat(
+	struct lower *l, int dirfd, const char *name, mode_t mode, const struct lower_cred *cred)
 {
 	(void)l;
 	AUTO_CRED saved = {0};
@@ -198,8 +199,7 @@ static ssize_t posix_readlinkat(
 	return RETRY(readlinkat(dirfd, name, ret, size));
 }
 
-static int posix_linkat(
-	struct lower *l, int olddir, const char *old, int newdir, const char *new)
+static int posix_linkat(struct lower *l, int olddir, const char *old, int newdir, const char *new)
 {
 	(void)l;
 	return (int)RETRY(linkat(olddir, old, newdir, new, 0));
@@ -218,8 +218,8 @@ static int posix_unlinkat(struct lower *l, int dirfd, const char *name, int flag
 	return (int)RETRY(unlinkat(dirfd, name, flags));
 }
 
-static int posix_renameat(struct lower *l, int olddir, const char *old, int newdir,
-	const char *new, unsigned flags)
+static int posix_renameat(
+	struct lower *l, int olddir, const char *old, int newdir, const char *new, unsigned flags)
 {
 	(void)l;
 	return (int)RETRY(renameat2(olddir, old, newdir, new, flags));
@@ -261,8 +261,7 @@ static int posix_futimens(struct lower *l, int fd, const struct timespec ts[2])
 	return r == -EBADF ? (int)RETRY(utimensat(AT_FDCWD, proc_fd(fd, path), ts, 0)) : r;
 }
 
-static ssize_t posix_fgetxattr(
-	struct lower *l, int fd, const char *name, void *ret, size_t size)
+static ssize_t posix_fgetxattr(struct lower *l, int fd, const char *name, void *ret, size_t size)
 {
 	(void)l;
 	char path[PROC_FD_LEN];
@@ -316,8 +315,7 @@ static int posix_fstatvfs(struct lower *l, int fd, struct statvfs *ret)
 
 #define FIEMAP_BATCH 64
 
-static int posix_fiemap(
-	struct lower *l, int fd, uint64_t offset, struct lower_extent *ret, int n)
+static int posix_fiemap(struct lower *l, int fd, uint64_t offset, struct lower_extent *ret, int n)
 {
 	(void)l;
 	union {

@@ -1,6 +1,6 @@
 /*
- * A directory's record (docs/format.md, "Directories"). `.dir` of X is guarded by the lock of the directory X lies in:
- * mkdir, rename, rmdir and the repair in dir_open all hold that one.
+ * A directory's record (docs/format.md, "Directories"). `.dir` of X is guarded by the lock of the
+ * directory X lies in: mkdir, rename, rmdir and the repair in dir_open all hold that one.
  */
 #include "fs/store/dir.h"
 
@@ -56,7 +56,8 @@ static bool parse(const char *text, size_t text_len, struct record *ret)
 	return true;
 }
 
-/* What ties a directory to its place. parent_id NULL: the root. -EBADMSG without that epoch's key. */
+/* What ties a directory to its place. parent_id NULL: the root. -EBADMSG without that epoch's key.
+ */
 static int bind_to(const struct store *s, uint16_t epoch, const uint8_t id[static DIR_ID_LEN],
 	const struct dir *parent, const char *lower, uint8_t ret[static BINDING_LEN])
 {
@@ -77,8 +78,8 @@ static int bind_to(const struct store *s, uint16_t epoch, const uint8_t id[stati
 }
 
 /*
- * An ordinary user's mount must reach into that user's own directories whatever their mode says: the owner's bits are
- * lent for the time of one call. As root nothing is needed.
+ * An ordinary user's mount must reach into that user's own directories whatever their mode says:
+ * the owner's bits are lent for the time of one call. As root nothing is needed.
  */
 struct reach {
 	struct lower *l;
@@ -126,8 +127,9 @@ static ssize_t read_text(const struct store *s, int fd, char ret[static DIR_RECO
 }
 
 /*
- * 1 when nothing but what tenantfs put there itself is in it, 0 otherwise. With `remove` the orphans go, the record
- * stays. Entries removed while a directory is read may hide others: repeat until a pass removes none.
+ * 1 when nothing but what tenantfs put there itself is in it, 0 otherwise. With `remove` the
+ * orphans go, the record stays. Entries removed while a directory is read may hide others: repeat
+ * until a pass removes none.
  */
 static int only_internal(const struct store *s, int dir_fd, bool remove)
 {
@@ -139,7 +141,8 @@ static int only_internal(const struct store *s, int dir_fd, bool remove)
 	ssize_t n;
 	while ((n = l->ops->getdents(l, list.fd, bytes, sizeof(bytes))) > 0) {
 		for (ssize_t at = 0; at < n;) {
-			const struct dirent64 *e = (const struct dirent64 *)(const void *)(bytes + at);
+			const struct dirent64 *e =
+				(const struct dirent64 *)(const void *)(bytes + at);
 			at += e->d_reclen;
 			if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."))
 				continue;
@@ -205,8 +208,8 @@ int dir_rebind(struct dir *d, const struct dir *parent, const char *lower,
 	memcpy(record.id, d->id, DIR_ID_LEN);
 	int r = bind_to(d->store, d->epoch, d->id, parent, lower, record.binding[0]);
 	if (r == 0 && second_parent)
-		r = bind_to(d->store, d->epoch, d->id, second_parent, second_lower,
-			record.binding[1]);
+		r = bind_to(
+			d->store, d->epoch, d->id, second_parent, second_lower, record.binding[1]);
 	if (r < 0)
 		return r;
 	pack(&record, text);
@@ -242,8 +245,9 @@ int dir_restore(struct dir *d, const char *record)
 {
 	AUTO_REACH reach = {0};
 	int r = reach_enter(d->store, d->fd, &reach);
-	return r < 0 ? r : d->store->lower->ops->symlinkat(
-				   d->store->lower, record, d->fd, RECORD, NULL);
+	return r < 0 ? r
+		     : d->store->lower->ops->symlinkat(
+			       d->store->lower, record, d->fd, RECORD, NULL);
 }
 
 static int dir_new(const struct store *s, int fd, const struct record *record, struct dir **ret)
@@ -298,7 +302,7 @@ static int open_once(const struct store *s, const struct dir *parent, const char
 	struct stat st;
 	char text[DIR_RECORD_MAX];
 	AUTO_LOWER_HELD at = {l, l->ops->openat(l, parent ? parent->fd : s->root_fd,
-				       parent ? lower : ".", O_PATH | O_DIRECTORY, 0, NULL)};
+					 parent ? lower : ".", O_PATH | O_DIRECTORY, 0, NULL)};
 	if (at.fd < 0)
 		return at.fd;
 	int r = l->ops->fstat(l, at.fd, &st);
@@ -307,7 +311,7 @@ static int open_once(const struct store *s, const struct dir *parent, const char
 	*ret_ino = st.st_ino;
 	ssize_t len = read_text(s, at.fd, text);
 	if (len < 0)
-		return len == -ENOENT	 ? OPEN_NO_RECORD
+		return len == -ENOENT    ? OPEN_NO_RECORD
 		       : len == -EBADMSG ? OPEN_BAD_RECORD
 					 : (int)len;
 	if (!parse(text, (size_t)len, &record))
@@ -322,12 +326,13 @@ static int open_once(const struct store *s, const struct dir *parent, const char
 	return found;
 }
 
-/* A mkdir that was cut short: only an empty directory may get a record. 0, or OPEN_NO_RECORD, or -errno. */
+/* A mkdir that was cut short: only an empty directory may get a record. 0, or OPEN_NO_RECORD, or
+ * -errno. */
 static int finish_mkdir(const struct dir *parent, const char *lower)
 {
 	const struct store *s = parent->store;
-	AUTO_LOWER_HELD at = {s->lower, s->lower->ops->openat(s->lower, parent->fd, lower,
-					      O_PATH | O_DIRECTORY, 0, NULL)};
+	AUTO_LOWER_HELD at = {s->lower,
+		s->lower->ops->openat(s->lower, parent->fd, lower, O_PATH | O_DIRECTORY, 0, NULL)};
 	AUTO_REACH reach = {0};
 	if (at.fd < 0)
 		return at.fd;
@@ -341,8 +346,8 @@ static int finish_mkdir(const struct dir *parent, const char *lower)
 }
 
 /*
- * With the parent's lock, so that no mkdir, rename or rmdir of ours is half done: what is wrong now is wrong. A record that
- * a crash left with two bindings gets back to the one that holds.
+ * With the parent's lock, so that no mkdir, rename or rmdir of ours is half done: what is wrong now
+ * is wrong. A record that a crash left with two bindings gets back to the one that holds.
  */
 static int open_locked(struct dir *parent, const char *lower, struct dir **ret, uint64_t *ret_ino)
 {
@@ -354,7 +359,8 @@ static int open_locked(struct dir *parent, const char *lower, struct dir **ret, 
 		found = open_once(parent->store, parent, lower, ret, ret_ino);
 	}
 	if (found == OPEN_TWO_BINDINGS) {
-		/* On a read-only lower filesystem it stays with two, which is no worse than after the crash. */
+		/* On a read-only lower filesystem it stays with two, which is no worse than after
+		 * the crash. */
 		int r = dir_rebind(*ret, parent, lower, NULL, NULL);
 		(void)r;
 		found = OPEN_GOOD;

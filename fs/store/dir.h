@@ -11,10 +11,10 @@ struct dir {
 	const struct store *store; /* borrowed */
 	int fd;                    /* O_PATH | O_DIRECTORY, owned */
 	uint8_t id[DIR_ID_LEN];
-	uint16_t epoch;            /* of the name master key */
-	struct secret *name_key;   /* 64 bytes, AES-256-SIV */
-	pthread_mutex_t lock;      /* additions, removals and the emptiness check of this directory */
-	unsigned refs;             /* atomic */
+	uint16_t epoch;          /* of the name master key */
+	struct secret *name_key; /* 64 bytes, AES-256-SIV */
+	pthread_mutex_t lock;    /* additions, removals and the emptiness check of this directory */
+	unsigned refs;           /* atomic */
 };
 
 /* Text of a record with two bindings, and its zero byte (docs/format.md, "Directories"). */
@@ -23,8 +23,9 @@ struct dir {
 /* The tenant's root directory. -EBADMSG (after an alarm) when its record does not verify. */
 MUST_USE int dir_open_root(const struct store *s, struct dir **ret);
 /*
- * The directory `lower` of parent: reads `.dir`, checks that one of its bindings is to this parent and
- * name. An empty one without `.dir` (mkdir cut short) is initialised. -ENOENT, -ENOTDIR, -EBADMSG after an alarm.
+ * The directory `lower` of parent: reads `.dir`, checks that one of its bindings is to this parent
+ * and name. An empty one without `.dir` (mkdir cut short) is initialised. -ENOENT, -ENOTDIR,
+ * -EBADMSG after an alarm.
  */
 MUST_USE int dir_open(struct dir *parent, const char *lower, struct dir **ret);
 struct dir *dir_get(struct dir *d);
@@ -34,19 +35,21 @@ static inline void dir_auto(struct dir **d)
 	dir_put(*d);
 }
 /*
- * Writes a fresh `.dir` into the empty lower directory fd: for mkdir, and for the root (parent NULL, lower "").
- * -EEXIST when it has one. The parent's lock is held.
+ * Writes a fresh `.dir` into the empty lower directory fd: for mkdir, and for the root (parent
+ * NULL, lower ""). -EEXIST when it has one. The parent's lock is held.
  */
 MUST_USE int dir_init(const struct store *s, int fd, const struct dir *parent, const char *lower);
 /*
- * Replaces the record of d by one bound to (parent, lower) and, when second_parent is given, to that too. Times
- * stay. The lock of the directory d lies in is held. On failure the old record stands.
+ * Replaces the record of d by one bound to (parent, lower) and, when second_parent is given, to
+ * that too. Times stay. The lock of the directory d lies in is held. On failure the old record
+ * stands.
  */
 MUST_USE int dir_rebind(struct dir *d, const struct dir *parent, const char *lower,
 	const struct dir *second_parent, const char *second_lower);
 /*
- * Makes d ready to be removed: orphan sidecars and then the record go; ret_record is its text. -ENOTEMPTY when anything
- * else is in it. d->lock and that of its parent are held. On failure the record is as before.
+ * Makes d ready to be removed: orphan sidecars and then the record go; ret_record is its text.
+ * -ENOTEMPTY when anything else is in it. d->lock and that of its parent are held. On failure the
+ * record is as before.
  */
 MUST_USE int dir_clear(struct dir *d, char ret_record[static DIR_RECORD_MAX]);
 /* d stays after all: the record that dir_clear took away. 0, or -errno of the lower call. */

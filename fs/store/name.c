@@ -65,7 +65,8 @@ static ssize_t read_sidecar(const struct dir *d, const char *lower, uint8_t ret[
 	if (n < 0)
 		return n;
 	ssize_t len = crypto_unb64(text, (size_t)n, ret, SEALED_MAX);
-	/* A name that would have fit must not come in by this door: it would stand twice in the directory. */
+	/* A name that would have fit must not come in by this door: it would stand twice in the
+	 * directory. */
 	if (len < 0 || crypto_b64_len((size_t)len) <= LOWER_MAX)
 		return -EBADMSG;
 	hash_name(ret, (size_t)len, again);

@@ -11,14 +11,15 @@ struct trash;
 
 /* An integrity event: something on the disk is not what this tenant wrote. */
 struct store_alarm {
-	const char *what;       /* "block", "header", "name", "directory", "link target", "xattr", ... */
+	const char *what; /* "block", "header", "name", "directory", "link target", "xattr", ... */
 	const char *detail;     /* one clause, no plaintext names */
 	const uint8_t *file_id; /* 16 bytes of the file or directory, or NULL */
 	uint64_t lower_ino;     /* 0 when unknown */
 	uint64_t block;         /* block number, UINT64_MAX when none */
 };
 
-/* Set up by whoever opens the tenant; then read-only, shared by all threads. Pointers are borrowed. */
+/* Set up by whoever opens the tenant; then read-only, shared by all threads. Pointers are borrowed.
+ */
 struct store {
 	struct lower *lower;
 	const struct keyring *keys;
@@ -35,10 +36,11 @@ struct store {
 };
 
 /*
- * Opens tenant_fd/root and fills s; trash and the alarm are the caller's to set, before threads start. 0 or -errno of the
- * lower openat, then s is untouched. store_done closes what it opened.
+ * Opens tenant_fd/root and fills s; trash and the alarm are the caller's to set, before threads
+ * start. 0 or -errno of the lower openat, then s is untouched. store_done closes what it opened.
  */
-MUST_USE int store_init(struct store *s, struct lower *l, const struct keyring *keys, int tenant_fd);
+MUST_USE int store_init(
+	struct store *s, struct lower *l, const struct keyring *keys, int tenant_fd);
 void store_done(struct store *s);
 /* Reports an alarm and returns -EBADMSG. */
 int store_alarm(const struct store *s, const struct store_alarm *alarm);

@@ -48,10 +48,9 @@ int tree_alarm(const struct dir *d, const char *what, const char *detail, int r)
 {
 	if (r != -EBADMSG)
 		return r;
-	return store_alarm(d->store, &(struct store_alarm){.what = what,
-					     .detail = detail,
-					     .file_id = d->id,
-					     .block = UINT64_MAX});
+	return store_alarm(d->store,
+		&(struct store_alarm){
+			.what = what, .detail = detail, .file_id = d->id, .block = UINT64_MAX});
 }
 
 int tree_view(struct dir *d, const char *lower, const struct stat *st, struct stat *ret)
@@ -62,7 +61,8 @@ int tree_view(struct dir *d, const char *lower, const struct stat *st, struct st
 		view.st_size = (off_t)tree_target_length(d, lower, st);
 	} else if (S_ISREG(st->st_mode)) {
 		if (block_map_size((uint64_t)st->st_size, &size) < 0) {
-			/* The length is a hint, and a kill can leave one that no size has: ask the header. */
+			/* The length is a hint, and a kill can leave one that no size has: ask the
+			 * header. */
 			AUTO(file_auto) struct file *f = NULL;
 			int r = file_open(d, lower, &f);
 			return r < 0 ? r : file_stat(f, ret);
@@ -110,7 +110,8 @@ int tree_mkdir(struct dir *d, const struct name *n, mode_t mode, const struct lo
 	struct lower *l = d->store->lower;
 	pthread_mutex_lock(&d->lock);
 	int r = name_prepare(d, n);
-	/* The owner's bits from the start, to write the record in it; group and others as default ACLs make them. */
+	/* The owner's bits from the start, to write the record in it; group and others as default
+	 * ACLs make them. */
 	if (r == 0)
 		r = l->ops->mkdirat(l, d->fd, n->lower, (mode & 07777) | 0700, cred);
 	if (r == 0) {
@@ -124,7 +125,8 @@ int tree_mkdir(struct dir *d, const struct name *n, mode_t mode, const struct lo
 	return r;
 }
 
-static int same_inode(struct lower *l, const struct dir *d, const char *lower, const struct dir *known)
+static int same_inode(
+	struct lower *l, const struct dir *d, const char *lower, const struct dir *known)
 {
 	struct stat a, b;
 	int r = l->ops->fstatat(l, d->fd, lower, &a);
@@ -156,8 +158,8 @@ int tree_rmdir(struct dir *d, const char *lower, struct dir *victim)
 	return tree_alarm(victim, "directory", "its record is no link", r);
 }
 
-static int make_other(struct dir *d, const struct name *n, mode_t mode, dev_t dev, const char *target,
-	const struct lower_cred *cred, struct stat *ret)
+static int make_other(struct dir *d, const struct name *n, mode_t mode, dev_t dev,
+	const char *target, const struct lower_cred *cred, struct stat *ret)
 {
 	struct lower *l = d->store->lower;
 	struct stat st;
@@ -198,7 +200,8 @@ ssize_t tree_readlink(struct dir *d, const char *lower, char *ret, size_t size)
 	return (ssize_t)size;
 }
 
-/* Locks held. What a second name needs besides the lower link: a home, or a tail, or a name's sidecar. */
+/* Locks held. What a second name needs besides the lower link: a home, or a tail, or a name's
+ * sidecar. */
 static int link_locked(struct dir *from, const char *lower, const struct stat *st, struct file *f,
 	struct dir *to, const struct name *n)
 {
@@ -210,7 +213,8 @@ static int link_locked(struct dir *from, const char *lower, const struct stat *s
 	if (r < 0)
 		return r;
 	if (f) {
-		/* Homes are counted in the header: an empty file gets one now, or its second name would be foreign later. */
+		/* Homes are counted in the header: an empty file gets one now, or its second name
+		 * would be foreign later. */
 		const struct secret *key;
 		r = file_xattr_key(f, &key);
 		if (r == 0)
@@ -293,7 +297,8 @@ static int unlink_locked(struct dir *d, const char *lower, const struct stat *st
 	return 0;
 }
 
-/* 1 when the file turned out to have another name, and `several` was not asked for: nothing has happened then. */
+/* 1 when the file turned out to have another name, and `several` was not asked for: nothing has
+ * happened then. */
 static int unlink_once(struct dir *d, const char *lower, struct file *f, bool several,
 	char ret_trashed[static TRASH_NAME_LEN])
 {
@@ -314,8 +319,9 @@ static int unlink_once(struct dir *d, const char *lower, struct file *f, bool se
 }
 
 /*
- * With two names a file could lose both at once, each removal taking the other name for the one that stays: such
- * removals go one at a time. With one name its directory's lock is enough, since tree_link takes that too.
+ * With two names a file could lose both at once, each removal taking the other name for the one
+ * that stays: such removals go one at a time. With one name its directory's lock is enough, since
+ * tree_link takes that too.
  */
 int tree_unlink(struct dir *d, const char *lower, struct file *f)
 {
@@ -323,7 +329,8 @@ int tree_unlink(struct dir *d, const char *lower, struct file *f)
 	char trashed[TRASH_NAME_LEN] = "";
 	int r = unlink_once(d, lower, f, false, trashed);
 	if (r == 1) {
-		/* One that does not open may still be removed: its homes are nobody's concern any more. */
+		/* One that does not open may still be removed: its homes are nobody's concern any
+		 * more. */
 		if (!f && file_open(d, lower, &opened) == 0)
 			f = opened;
 		r = unlink_once(d, lower, f, true, trashed);

@@ -1,7 +1,8 @@
 /*
- * Everything that changes or reads names: one call an operation. `lower` names an existing entry, struct name one to be
- * made. struct stat out is what an application sees (plaintext size and blocks, link count without trash links).
- * All: -EBADMSG after an alarm when the disk lies; otherwise the errno of the lower call.
+ * Everything that changes or reads names: one call an operation. `lower` names an existing entry,
+ * struct name one to be made. struct stat out is what an application sees (plaintext size and
+ * blocks, link count without trash links). All: -EBADMSG after an alarm when the disk lies;
+ * otherwise the errno of the lower call.
  */
 #ifndef STORE_TREE_H
 #define STORE_TREE_H
@@ -10,13 +11,14 @@
 #include "fs/store/file.h"
 #include "fs/store/name.h"
 
-/* stat without opening: plaintext size from the lower length (docs/format.md, "Size"), a link's target length. */
+/* stat without opening: plaintext size from the lower length (docs/format.md, "Size"), a link's
+ * target length. */
 MUST_USE int tree_stat(struct dir *d, const char *lower, struct stat *ret);
 /* Turns a lower stat into what an application sees; for a symlink it needs d and lower. */
 MUST_USE int tree_view(struct dir *d, const char *lower, const struct stat *st, struct stat *ret);
 
-MUST_USE int tree_mkdir(struct dir *d, const struct name *n, mode_t mode, const struct lower_cred *cred,
-	struct stat *ret);
+MUST_USE int tree_mkdir(struct dir *d, const struct name *n, mode_t mode,
+	const struct lower_cred *cred, struct stat *ret);
 /* victim: the opened directory `lower`. -ENOTEMPTY; on any failure its record is as before. */
 MUST_USE int tree_rmdir(struct dir *d, const char *lower, struct dir *victim);
 MUST_USE int tree_symlink(struct dir *d, const struct name *n, const char *target,
@@ -29,14 +31,16 @@ MUST_USE int tree_mknod(struct dir *d, const struct name *n, mode_t mode, dev_t 
 MUST_USE int tree_link(struct dir *from, const char *lower, struct file *f, struct dir *to,
 	const struct name *n, struct stat *ret);
 /*
- * f: the open file when somebody holds it open, or when it has more than one link; else NULL. The last link of a
- * regular file with content moves to the trash; it is erased at once, or after the last file_put when f was given.
+ * f: the open file when somebody holds it open, or when it has more than one link; else NULL. The
+ * last link of a regular file with content moves to the trash; it is erased at once, or after the
+ * last file_put when f was given.
  */
 MUST_USE int tree_unlink(struct dir *d, const char *lower, struct file *f);
 /*
- * rename(2). f: open file of a regular file that moves between directories (its homes), else NULL; moved: the
- * opened directory when a directory moves, else NULL. victim_f as f of tree_unlink, victim_dir as victim of
- * tree_rmdir, for what stands under the new name (NULL when nothing does). flags: RENAME_NOREPLACE, RENAME_EXCHANGE.
+ * rename(2). f: open file of a regular file that moves between directories (its homes), else NULL;
+ * moved: the opened directory when a directory moves, else NULL. victim_f as f of tree_unlink,
+ * victim_dir as victim of tree_rmdir, for what stands under the new name (NULL when nothing does).
+ * flags: RENAME_NOREPLACE, RENAME_EXCHANGE.
  */
 struct tree_rename {
 	struct dir *from, *to;
@@ -62,7 +66,8 @@ struct tree_entry {
 struct tree_cursor; /* one opendir; one thread at a time */
 MUST_USE int tree_cursor_open(struct dir *d, struct tree_cursor **ret);
 void tree_cursor_close(struct tree_cursor *c);
-/* 1 and an entry, 0 at the end. offset 0 starts; names that do not open are left out after one alarm. "." and
+/* 1 and an entry, 0 at the end. offset 0 starts; names that do not open are left out after one
+ * alarm. "." and
  * ".." come with their own names as `plain`. */
 MUST_USE int tree_cursor_next(struct tree_cursor *c, int64_t offset, struct tree_entry *ret);
 

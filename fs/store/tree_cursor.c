@@ -80,14 +80,16 @@ static int move_to(struct tree_cursor *c, int64_t offset)
 	return 0;
 }
 
-/* 1 and the name; 0: leave it out, *ret_bad when it is there and still no name of this directory. */
+/* 1 and the name; 0: leave it out, *ret_bad when it is there and still no name of this directory.
+ */
 static int open_name(const struct dir *d, const char *lower, char *ret_plain, bool *ret_bad)
 {
 	struct lower *l = d->store->lower;
 	int r = -EBADMSG;
 	if (strlen(lower) > 255)
 		return 0;
-	/* A removal takes the entry first and then its sidecar: look again whether the entry is there. */
+	/* A removal takes the entry first and then its sidecar: look again whether the entry is
+	 * there. */
 	for (int attempt = 0; attempt < 2; attempt++) {
 		struct stat st;
 		r = name_open(d, lower, ret_plain);

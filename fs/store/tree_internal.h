@@ -6,8 +6,8 @@
  * tree_rename.c  rename
  * tree_cursor.c  reading a directory
  *
- * Locks: store->rename_lock, then those of directories by ascending address, then those of a file. trash_erase and
- * alarms come after all are released.
+ * Locks: store->rename_lock, then those of directories by ascending address, then those of a file.
+ * trash_erase and alarms come after all are released.
  */
 #ifndef STORE_TREE_INTERNAL_H
 #define STORE_TREE_INTERNAL_H
@@ -15,7 +15,8 @@
 #include "fs/erase/trash.h"
 #include "fs/store/tree.h"
 
-/* Up to four directories, NULL and doubles allowed, locked in the one order that cannot deadlock. */
+/* Up to four directories, NULL and doubles allowed, locked in the one order that cannot deadlock.
+ */
 struct tree_locks {
 	struct dir *dirs[4];
 };
@@ -31,7 +32,8 @@ int tree_alarm(const struct dir *d, const char *what, const char *detail, int r)
 /* Whether removing the entry st frees content that must be overwritten; f as in tree_unlink. */
 bool tree_frees_content(const struct stat *st, const struct file *f);
 
-/* Where the rest of a link's target lies: common part of its sidecars' names, "" when there is no rest. */
+/* Where the rest of a link's target lies: common part of its sidecars' names, "" when there is no
+ * rest. */
 struct tree_tail {
 	char base[24];
 };
@@ -40,18 +42,21 @@ struct tree_tail {
  * Makes the link d/lower with its continuation; d->lock held. -ENAMETOOLONG over 4,095
  * bytes, -ENOENT for an empty one, -errno of the lower calls; then nothing of it stays.
  */
-MUST_USE int tree_target_make(struct dir *d, const char *lower, const char *target,
-	const struct lower_cred *cred);
-/* The target, without a zero byte; its whole length. -EBADMSG without alarm. ret: TREE_TARGET_MAX bytes. */
+MUST_USE int tree_target_make(
+	struct dir *d, const char *lower, const char *target, const struct lower_cred *cred);
+/* The target, without a zero byte; its whole length. -EBADMSG without alarm. ret: TREE_TARGET_MAX
+ * bytes. */
 #define TREE_TARGET_MAX 4095
 MUST_USE ssize_t tree_target_read(
 	const struct dir *d, const char *lower, char ret[static TREE_TARGET_MAX]);
-/* Length of the target from the lengths alone; 0 for what is too short to be one. st: of the link. */
+/* Length of the target from the lengths alone; 0 for what is too short to be one. st: of the link.
+ */
 uint64_t tree_target_length(const struct dir *d, const char *lower, const struct stat *st);
 /* The tail of a link; none when the entry cannot be read. st: of the entry, of any type. */
 void tree_target_tail(
 	const struct dir *d, const char *lower, const struct stat *st, struct tree_tail *ret);
-/* The same tail in another directory. 1 made, 0 nothing to do or there already, -errno and nothing made. */
+/* The same tail in another directory. 1 made, 0 nothing to do or there already, -errno and nothing
+ * made. */
 MUST_USE int tree_target_copy(
 	const struct dir *from, const struct dir *to, const struct tree_tail *tail);
 void tree_target_forget(const struct dir *d, const struct tree_tail *tail);

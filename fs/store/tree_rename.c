@@ -1,7 +1,7 @@
 /*
- * rename(2). Each step is either undone when a later one fails, or leaves what a crash may leave: an additional home, a
- * directory bound to both places, a sidecar or trash link too many. What stands under the new name is linked into the
- * trash before it loses that name.
+ * rename(2). Each step is either undone when a later one fails, or leaves what a crash may leave:
+ * an additional home, a directory bound to both places, a sidecar or trash link too many. What
+ * stands under the new name is linked into the trash before it loses that name.
  *
  *   prepare   sidecars, tails, homes, victim's trash link or cleared record, both bindings
  *   rename    the one step that applications see
@@ -18,15 +18,15 @@ struct move {
 	const struct store *s;
 	bool exchange, exists, across; /* across: two directories */
 	struct stat src, dst;
-	struct file *src_file, *dst_file; /* borrowed: whose homes change */
+	struct file *src_file, *dst_file;     /* borrowed: whose homes change */
 	struct file *src_opened, *dst_opened; /* owned */
 	struct tree_tail src_tail, dst_tail;
 	/* Done so far. */
 	bool src_copied, dst_copied, src_home, dst_home, cleared, linked, src_bound, dst_bound;
-	char record[DIR_RECORD_MAX]; /* cleared: of the victim */
+	char record[DIR_RECORD_MAX];  /* cleared: of the victim */
 	char trashed[TRASH_NAME_LEN]; /* linked */
-	bool erase;      /* trashed is to be erased by us */
-	bool bad_record; /* the victim's */
+	bool erase;                   /* trashed is to be erased by us */
+	bool bad_record;              /* the victim's */
 };
 
 static const char *new_lower(const struct move *m)
@@ -54,15 +54,17 @@ static int look(struct move *m)
 	bool src_dir = S_ISDIR(m->src.st_mode), dst_dir = m->exists && S_ISDIR(m->dst.st_mode);
 	if (m->exists && !m->exchange && src_dir != dst_dir)
 		return dst_dir ? -EISDIR : -ENOTDIR;
-	/* The caller looked before the locks were ours; the lower tree may have been changed behind us, too. */
+	/* The caller looked before the locks were ours; the lower tree may have been changed behind
+	 * us, too. */
 	if (src_dir != !!r->moved || dst_dir != !!r->victim_dir)
 		return -ESTALE;
 	return 0;
 }
 
-/* Regular files whose homes change are opened before the locks: nobody opens files under a directory's lock. */
-static int open_for_homes(struct dir *d, const char *lower, struct file *given, struct file **ret_opened,
-	struct file **ret)
+/* Regular files whose homes change are opened before the locks: nobody opens files under a
+ * directory's lock. */
+static int open_for_homes(struct dir *d, const char *lower, struct file *given,
+	struct file **ret_opened, struct file **ret)
 {
 	struct lower *l = d->store->lower;
 	struct stat st;
@@ -96,8 +98,8 @@ static int open_files(struct move *m)
 		return open_for_homes(
 			r->to, new_lower(m), r->victim_file, &m->dst_opened, &m->dst_file);
 	/* A victim that does not open may still be replaced. */
-	if (!(r->flags & RENAME_EXCHANGE) && S_ISREG(st.st_mode) && st.st_nlink > 1 && !m->dst_file &&
-		file_open(r->to, new_lower(m), &m->dst_opened) == 0)
+	if (!(r->flags & RENAME_EXCHANGE) && S_ISREG(st.st_mode) && st.st_nlink > 1 &&
+		!m->dst_file && file_open(r->to, new_lower(m), &m->dst_opened) == 0)
 		m->dst_file = m->dst_opened;
 	return 0;
 }
@@ -133,7 +135,8 @@ static int prepare_homes(struct move *m)
 	int e = 0;
 	if (!m->across)
 		return 0;
-	/* Content that came to be since it was looked at would lie in a directory that is none of its homes. */
+	/* Content that came to be since it was looked at would lie in a directory that is none of
+	 * its homes. */
 	if (content_unopened(&m->src, m->src_file) ||
 		(m->exchange && content_unopened(&m->dst, m->dst_file)))
 		return -ESTALE;
@@ -218,7 +221,8 @@ static void finish_victim(struct move *m)
 		m->erase = m->linked;
 }
 
-/* The rename has happened and is reported as done: from here on failures leave only what is superfluous. */
+/* The rename has happened and is reported as done: from here on failures leave only what is
+ * superfluous. */
 static void finish(struct move *m)
 {
 	const struct tree_rename *r = m->r;
@@ -242,7 +246,8 @@ static void finish(struct move *m)
 	name_forget(r->from, r->old_lower);
 }
 
-/* 1 when a victim turned out to have another name and the rename lock is not held: nothing has happened then. */
+/* 1 when a victim turned out to have another name and the rename lock is not held: nothing has
+ * happened then. */
 static int rename_locked(struct move *m, bool global)
 {
 	const struct tree_rename *r = m->r;
@@ -263,7 +268,8 @@ static int rename_locked(struct move *m, bool global)
 	if (e == 0)
 		e = prepare_bindings(m);
 	if (e == 0)
-		e = l->ops->renameat(l, r->from->fd, r->old_lower, r->to->fd, new_lower(m), r->flags);
+		e = l->ops->renameat(
+			l, r->from->fd, r->old_lower, r->to->fd, new_lower(m), r->flags);
 	if (e < 0)
 		undo(m);
 	else
@@ -285,7 +291,8 @@ static int rename_once(struct move *m, bool global)
 	return e;
 }
 
-/* The rename lock: as in tree_unlink, and because two directory renames could make a ring of each other. */
+/* The rename lock: as in tree_unlink, and because two directory renames could make a ring of each
+ * other. */
 int tree_rename(const struct tree_rename *r)
 {
 	struct move m = {.r = r, .s = r->from->store};

@@ -1,4 +1,5 @@
-/* Link targets (docs/format.md, "Links"): sealed, and continued in sidecars where a lower filesystem wants short ones. */
+/* Link targets (docs/format.md, "Links"): sealed, and continued in sidecars where a lower
+ * filesystem wants short ones. */
 #include "fs/store/tree_internal.h"
 
 #include "keymgmt/base/bytes.h"
@@ -29,15 +30,16 @@ static void tail_name(const struct tree_tail *tail, int i, char ret[static 32])
 	snprintf(ret, 32, "%s.%d", tail->base, i);
 }
 
-/* The salt is random, so that no two links of a directory share a base, whatever their names become. */
+/* The salt is random, so that no two links of a directory share a base, whatever their names
+ * become. */
 static void tail_of_salt(const uint8_t salt[static SALT_LEN], struct tree_tail *ret)
 {
 	ret->base[0] = '~';
 	crypto_b64(salt, SALT_LEN, ret->base + 1);
 }
 
-static int seal(const struct store *s, const char *target, size_t len, char ret_text[static TEXT_MAX],
-	struct tree_tail *ret_tail)
+static int seal(const struct store *s, const char *target, size_t len,
+	char ret_text[static TEXT_MAX], struct tree_tail *ret_tail)
 {
 	uint8_t sealed[SEALED_MAX];
 	uint16_t epoch = keyring_nmk_epoch(s->keys);
@@ -54,7 +56,8 @@ static int seal(const struct store *s, const char *target, size_t len, char ret_
 	return 0;
 }
 
-/* What link number i of a text holds: 0 is the entry, i + 1 the sidecar `.i`. False behind the last one. */
+/* What link number i of a text holds: 0 is the entry, i + 1 the sidecar `.i`. False behind the last
+ * one. */
 static bool chunk_at(const char *text, size_t text_len, int i, char ret[static CHUNK + 2])
 {
 	size_t from = (size_t)i * CHUNK;
@@ -108,8 +111,10 @@ void tree_target_tail(
 	(void)tail_of_text(chunk, n, ret);
 }
 
-/* The whole text. first: what the entry holds. -EBADMSG when a part is missing or there are too many. */
-static ssize_t join(const struct dir *d, const char *first, ssize_t first_len, char ret[static TEXT_MAX])
+/* The whole text. first: what the entry holds. -EBADMSG when a part is missing or there are too
+ * many. */
+static ssize_t join(
+	const struct dir *d, const char *first, ssize_t first_len, char ret[static TEXT_MAX])
 {
 	struct lower *l = d->store->lower;
 	struct tree_tail tail;
@@ -148,14 +153,14 @@ static ssize_t open_text(
 	AUTO_SECRET *key = target_key(s, bytes_get16(sealed));
 	if (!key)
 		return -ENOMEM;
-	int r = crypto_siv_open(key, sealed + EPOCH_LEN, SALT_LEN, sealed + HEAD_LEN,
-		(size_t)len - HEAD_LEN, ret);
+	int r = crypto_siv_open(
+		key, sealed + EPOCH_LEN, SALT_LEN, sealed + HEAD_LEN, (size_t)len - HEAD_LEN, ret);
 	return r < 0 ? r : len - SEALED_EXTRA;
 }
 
 /*
- * Without a lock: another link may be renamed over this one between two of the calls, and take the sidecars of this one
- * with it. Then the entry has another text, and is read again.
+ * Without a lock: another link may be renamed over this one between two of the calls, and take the
+ * sidecars of this one with it. Then the entry has another text, and is read again.
  */
 ssize_t tree_target_read(const struct dir *d, const char *lower, char ret[static TREE_TARGET_MAX])
 {
@@ -217,7 +222,8 @@ int tree_target_copy(const struct dir *from, const struct dir *to, const struct 
 			chunk[n] = '\0';
 			r = l->ops->symlinkat(l, chunk, to->fd, name, NULL);
 		}
-		/* From another name of the same link, or from a crash: the content follows from the salt. */
+		/* From another name of the same link, or from a crash: the content follows from the
+		 * salt. */
 		if (r == -EEXIST)
 			continue;
 		if (r < 0) {
@@ -236,7 +242,8 @@ void tree_target_forget(const struct dir *d, const struct tree_tail *tail)
 	char name[32];
 	if (!tail->base[0])
 		return;
-	/* From the last one on, so that a crash leaves no gap behind which others would be overlooked. */
+	/* From the last one on, so that a crash leaves no gap behind which others would be
+	 * overlooked. */
 	for (int i = TAILS - 1; i >= 0; i--) {
 		tail_name(tail, i, name);
 		(void)l->ops->unlinkat(l, d->fd, name, 0);

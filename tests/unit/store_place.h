@@ -1,4 +1,5 @@
-/* A tenant's tree on the real disk for tests of the store: scratch folder, keys, a lower that can fail, alarms counted. */
+/* A tenant's tree on the real disk for tests of the store: scratch folder, keys, a lower that can
+ * fail, alarms counted. */
 #ifndef TEST_STORE_PLACE_H
 #define TEST_STORE_PLACE_H
 

@@ -1,4 +1,5 @@
-/* fs/store/dir: a directory opens only where it belongs; a mkdir cut short is finished; damage is an alarm. */
+/* fs/store/dir: a directory opens only where it belongs; a mkdir cut short is finished; damage is
+ * an alarm. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

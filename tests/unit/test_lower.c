@@ -1,4 +1,5 @@
-/* fs/lower: the real one. Links are not followed, O_PATH descriptors serve, errors are exact, ownership a call. */
+/* fs/lower: the real one. Links are not followed, O_PATH descriptors serve, errors are exact,
+ * ownership a call. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -164,7 +165,8 @@ static void a_directory_is_read_from_any_offset(void **state)
 	int seen = 0;
 	for (ssize_t n; (n = o->getdents(p->l, fd, bytes, sizeof(bytes))) > 0;) {
 		for (ssize_t at = 0; at < n; seen++) {
-			const struct dirent64 *e = (const struct dirent64 *)(const void *)(bytes + at);
+			const struct dirent64 *e =
+				(const struct dirent64 *)(const void *)(bytes + at);
 			if (seen == 2)
 				third = e->d_off;
 			if (seen == 3)
@@ -230,7 +232,8 @@ static void *make_as_owner(void *arg)
 	return NULL;
 }
 
-/* The folder belongs to root with mode 0700: without capabilities none of these ids could create in it. */
+/* The folder belongs to root with mode 0700: without capabilities none of these ids could create in
+ * it. */
 static void root_creates_for_others_thread_by_thread(void **state)
 {
 	struct place *p = *state;

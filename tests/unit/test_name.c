@@ -28,7 +28,8 @@ static void every_length_seals_and_opens(void **state)
 		fill(plain, len, 'n');
 		assert_int_equal(name_seal(p->root, plain, &n), 0);
 		assert_int_equal(n.is_long, len > 175);
-		assert_int_equal(strlen(n.lower), len > 175 ? 44 : (len + 16) * 4 / 3 + ((len + 16) % 3 != 0));
+		assert_int_equal(strlen(n.lower),
+			len > 175 ? 44 : (len + 16) * 4 / 3 + ((len + 16) % 3 != 0));
 		assert_int_equal(n.lower[0] == '~', n.is_long);
 		assert_null(strpbrk(n.lower, "./"));
 		if (n.is_long)
@@ -51,8 +52,9 @@ static void names_that_cannot_be_are_refused(void **state)
 	const struct {
 		const char *plain;
 		int code;
-	} rows[] = {{"", -EINVAL}, {".", -EINVAL}, {"..", -EINVAL}, {"a/b", -EINVAL}, {"/", -EINVAL},
-		{long_name, -ENAMETOOLONG}, {"...", 0}, {"\xff\n", 0}, {".dir", 0}, {"~x.n", 0}};
+	} rows[] = {{"", -EINVAL}, {".", -EINVAL}, {"..", -EINVAL}, {"a/b", -EINVAL},
+		{"/", -EINVAL}, {long_name, -ENAMETOOLONG}, {"...", 0}, {"\xff\n", 0}, {".dir", 0},
+		{"~x.n", 0}};
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		assert_int_equal(name_seal(p->root, rows[i].plain, &n), rows[i].code);
 }
@@ -73,8 +75,8 @@ static void a_foreign_or_altered_name_does_not_open(void **state)
 		altered[i] = '\0';
 		assert_int_equal(name_open(p->root, altered, plain), -EBADMSG);
 	}
-	static const char *const rows[] = {"", "a", "plain.txt", "~", "~abc", "AAAAAAAAAAAAAAAAAAAAAA",
-		"~aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"};
+	static const char *const rows[] = {"", "a", "plain.txt", "~", "~abc",
+		"AAAAAAAAAAAAAAAAAAAAAA", "~aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"};
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		assert_int_equal(name_open(p->root, rows[i], plain), -EBADMSG);
 	/* The same name in another directory is another name. */
@@ -151,9 +153,10 @@ static void what_is_internal(void **state)
 	static const struct {
 		const char *lower;
 		bool internal;
-	} rows[] = {{".dir", true}, {".dir.new", true}, {"~abc.n", true}, {"~abc.0", true}, {"~abc.5", true},
-		{"abc", false}, {"~abc", false}, {".", false}, {"..", false}, {"abc.n", false}, {"~abc.txt", false},
-		{"~abc.10", false}, {".dirx", false}, {"~abc.", false}, {"", false}};
+	} rows[] = {{".dir", true}, {".dir.new", true}, {"~abc.n", true}, {"~abc.0", true},
+		{"~abc.5", true}, {"abc", false}, {"~abc", false}, {".", false}, {"..", false},
+		{"abc.n", false}, {"~abc.txt", false}, {"~abc.10", false}, {".dirx", false},
+		{"~abc.", false}, {"", false}};
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		assert_int_equal(name_is_internal(rows[i].lower), rows[i].internal);
 }

@@ -1,4 +1,5 @@
-/* fs/store/tree: what applications see, what the lower tree holds, and what is left after a failure at any call. */
+/* fs/store/tree: what applications see, what the lower tree holds, and what is left after a failure
+ * at any call. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -78,8 +79,8 @@ static void assert_content(struct dir *d, const char *plain, const char *content
 	assert_memory_equal(got, content, (size_t)n);
 }
 
-static int rename_to(struct dir *from, const char *old, struct dir *to, const char *new, unsigned flags,
-	struct dir *moved, struct dir *victim)
+static int rename_to(struct dir *from, const char *old, struct dir *to, const char *new,
+	unsigned flags, struct dir *moved, struct dir *victim)
 {
 	struct name a = sealed(from, old), b = sealed(to, new);
 	const struct tree_rename r = {.from = from,
@@ -104,7 +105,8 @@ static unsigned lower_count(const struct dir *d, bool all)
 	AUTO_CLOSE fd = openat(d->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	_Alignas(struct dirent64) char bytes[8192];
 	unsigned count = 0;
-	for (ssize_t n; (n = lower_posix()->ops->getdents(lower_posix(), fd, bytes, sizeof(bytes))) > 0;)
+	for (ssize_t n;
+		(n = lower_posix()->ops->getdents(lower_posix(), fd, bytes, sizeof(bytes))) > 0;)
 		for (ssize_t at = 0; at < n;) {
 			const struct dirent64 *e = (const void *)(bytes + at);
 			at += e->d_reclen;
@@ -183,7 +185,8 @@ static void a_directory_with_content_stays(void **state)
 		bool hit = fail_lower_hit(&p->fail);
 		disarm(p);
 		if (r == 0) {
-			/* the record of the root, and the sidecar when removing that was what failed */
+			/* the record of the root, and the sidecar when removing that was what
+			 * failed */
 			assert_int_equal(lower_count(p->root, true), 1 + hit);
 			break;
 		}
@@ -200,7 +203,8 @@ static void a_directory_with_content_stays(void **state)
 static void targets_of_every_length_come_back(void **state)
 {
 	struct store_place *p = *state;
-	static const size_t lengths[] = {1, 2, 3, 59, 715, 716, 717, 1000, 1465, 1466, 1467, 4000, 4094, 4095};
+	static const size_t lengths[] = {
+		1, 2, 3, 59, 715, 716, 717, 1000, 1465, 1466, 1467, 4000, 4094, 4095};
 	char target[4097], got[4096], plain[256];
 	for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
 		struct stat st;
@@ -287,7 +291,8 @@ static void special_files_and_hard_links(void **state)
 	static const char *const names[] = {"full", "empty"};
 	for (int i = 0; i < 2; i++) {
 		make_file(p->root, names[i], i ? "" : "content");
-		struct name a = sealed(p->root, names[i]), b = sealed(d, long_name('b')), c = sealed(d, "c");
+		struct name a = sealed(p->root, names[i]), b = sealed(d, long_name('b')),
+			    c = sealed(d, "c");
 		assert_int_equal(tree_link(p->root, a.lower, NULL, d, &b, &st), 0);
 		assert_int_equal(tree_link(d, b.lower, NULL, d, &c, &st), 0);
 		assert_int_equal(st.st_nlink, 3);
@@ -405,7 +410,8 @@ static void renames_of_files(void **state)
 	/* long names, and back */
 	assert_int_equal(rename_to(d, "b", p->root, long_name('l'), 0, NULL, NULL), 0);
 	assert_content(p->root, long_name('l'), "bbb");
-	assert_int_equal(rename_to(p->root, long_name('l'), p->root, long_name('m'), 0, NULL, NULL), 0);
+	assert_int_equal(
+		rename_to(p->root, long_name('l'), p->root, long_name('m'), 0, NULL, NULL), 0);
 	assert_int_equal(rename_to(p->root, long_name('m'), d, "b", 0, NULL, NULL), 0);
 	assert_content(d, "b", "bbb");
 	assert_int_equal(lower_count(p->root, true), 2); /* .dir, d */
@@ -423,8 +429,12 @@ static void renames_of_files(void **state)
 	/* over a file that somebody has open */
 	struct file *f;
 	assert_int_equal(file_open(d, c.lower, &f), 0);
-	const struct tree_rename over = {
-		.from = d, .to = d, .old_lower = b.lower, .new_name = &c, .victim_exists = true, .victim_file = f};
+	const struct tree_rename over = {.from = d,
+		.to = d,
+		.old_lower = b.lower,
+		.new_name = &c,
+		.victim_exists = true,
+		.victim_file = f};
 	assert_int_equal(tree_rename(&over), 0);
 	assert_int_equal(file_read(f, got, sizeof(got), 0), 3);
 	assert_memory_equal(got, "bbb", 3);
@@ -515,6 +525,32 @@ static void renames_of_directories(void **state)
 	dir_put(a), dir_put(b), dir_put(c), dir_put(in);
 }
 
+/* As nobody this fails without the owner's bits being lent; as root it shows that they are given
+ * back. */
+static void a_mode_without_rights_does_not_stop_its_owner(void **state)
+{
+	struct store_place *p = *state;
+	static const mode_t modes[] = {0, 0400, 0500, 0555, 0700};
+	p->store.as_root = false;
+	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+		struct name old = sealed(p->root, "old"), new = sealed(p->root, "new");
+		struct dir *d, *again;
+		struct stat st;
+		assert_int_equal(tree_mkdir(p->root, &old, modes[i], NULL, &st), 0);
+		assert_int_equal(dir_open(p->root, old.lower, &d), 0);
+		assert_int_equal(rename_to(p->root, "old", p->root, "new", 0, d, NULL), 0);
+		assert_int_equal(tree_stat(p->root, new.lower, &st), 0);
+		assert_int_equal(st.st_mode & 07777, modes[i]);
+		assert_int_equal(dir_open(p->root, new.lower, &again), 0);
+		assert_int_equal(tree_stat(p->root, new.lower, &st), 0);
+		assert_int_equal(st.st_mode & 07777, modes[i]);
+		assert_int_equal(tree_rmdir(p->root, new.lower, again), 0);
+		dir_put(again);
+		dir_put(d);
+	}
+	assert_int_equal(p->alarms, 0);
+}
+
 /* Places where the directory `id` opens, of old and new: exactly one must be it. */
 static int places_of(struct store_place *p, const uint8_t id[static DIR_ID_LEN], struct dir *from,
 	const char *old, struct dir *to, const char *new)
@@ -537,8 +573,8 @@ static int places_of(struct store_place *p, const uint8_t id[static DIR_ID_LEN],
 }
 
 /*
- * The lower fails from the n-th call on, undoing included: what a crash there leaves. Or only at the n-th: then the
- * state is that before or that after.
+ * The lower fails from the n-th call on, undoing included: what a crash there leaves. Or only at
+ * the n-th: then the state is that before or that after.
  */
 static void a_crash_in_a_directory_rename_loses_nothing(void **state)
 {
@@ -567,7 +603,9 @@ static void a_crash_in_a_directory_rename_loses_nothing(void **state)
 				assert_int_equal(dir_open(b, new.lower, &at), 0);
 			struct name f = sealed(at, "f");
 			assert_int_equal(tree_unlink(at, f.lower, NULL), 0);
-			assert_int_equal(done ? tree_rmdir(b, new.lower, at) : tree_rmdir(a, old.lower, at), 0);
+			assert_int_equal(
+				done ? tree_rmdir(b, new.lower, at) : tree_rmdir(a, old.lower, at),
+				0);
 			dir_put(at);
 			if (!done) {
 				assert_int_equal(dir_open(b, new.lower, &at), 0);
@@ -815,6 +853,7 @@ int main(int argc, char **argv)
 		CASE(renames_of_files),
 		CASE(renames_of_links_take_their_tails_along),
 		CASE(renames_of_directories),
+		CASE(a_mode_without_rights_does_not_stop_its_owner),
 		CASE(a_crash_in_a_directory_rename_loses_nothing),
 		CASE(a_crash_in_a_file_rename_loses_nothing),
 		CASE(what_cannot_be_made_leaves_nothing),

@@ -268,19 +268,17 @@ static const gid_t *give_groups(void *context, size_t *ret_count)
 
 static int parse_acts(struct cmd *c, const char *text, unsigned *ret)
 {
-	static const char *const words[] = {"list", "read", "write", "create", "delete", "manage", "any"};
-	while (*text) {
-		size_t len = strcspn(text, ","), i = 0;
-		while (i < 7 && (strlen(words[i]) != len || strncmp(words[i], text, len)))
-			i++;
-		if (i == 7)
-			break;
-		*ret |= i == 6 ? ACT_ANY : 1u << i;
-		text += len + (text[len] == ',');
-		if (!*text)
-			return 0;
-	}
-	return err_set(&c->err, -EINVAL, "'%s' is no action: list, read, write, create, delete, manage or any", text);
+	const char *at = text;
+	do {
+		struct policy_word word = {at, strcspn(at, ",")};
+		unsigned act = policy_words_act(word);
+		if (!act)
+			return err_set(&c->err, -EINVAL, "'%s' is no action: list, read, write, create, delete, manage "
+				"or any, comma-separated", text);
+		*ret |= act;
+		at += word.len;
+	} while (*at++);
+	return 0;
 }
 
 static int parse_at(struct cmd *c, const char *text, int64_t *ret)

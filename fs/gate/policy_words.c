@@ -1,4 +1,5 @@
 #include "fs/gate/policy_words.h"
+#include "fs/op.h"
 
 #include <string.h>
 
@@ -104,8 +105,9 @@ bool policy_words_text(struct policy_words *w, bool stars, bool quoted_only, str
 	while (w->at < w->end && (quoted ? w->text[w->at] != '"' : !policy_words_blank_or_end(w))) {
 		char c = w->text[w->at++];
 		if (c == '"') {
+			size_t at = w->at - 1;
 			policy_words_skip(w);
-			return wrong_at(w->at, "a quote within a bare word; write it as \\\"", ret_at, ret_wrong);
+			return wrong_at(at, "a quote within a bare word; write it as \\\"", ret_at, ret_wrong);
 		}
 		if (c == '\\') {
 			c = policy_words_peek(w);
@@ -206,6 +208,19 @@ const char *policy_words_moment(struct policy_words *w, bool end, size_t *ret_at
 bool policy_words_is(struct policy_word word, const char *text)
 {
 	return word.len == strlen(text) && !memcmp(word.at, text, word.len);
+}
+
+unsigned policy_words_act(struct policy_word word)
+{
+	static const struct {
+		const char *word;
+		unsigned act;
+	} words[] = {{"list", ACT_LIST}, {"read", ACT_READ}, {"write", ACT_WRITE}, {"create", ACT_CREATE},
+		{"delete", ACT_DELETE}, {"manage", ACT_MANAGE}, {"any", ACT_ANY}};
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		if (policy_words_is(word, words[i].word))
+			return words[i].act;
+	return 0;
 }
 
 static bool any_of(struct policy_word word, const char *const *list, size_t count)

@@ -1,4 +1,4 @@
-/* Reading a policy text word by word: for policy_parse.c, and programs that take a moment on their command line. No function reads beyond the current line. */
+/* Reading a policy text word by word: for the parser, and programs that take a moment on their command line. No function reads beyond the current line. */
 #ifndef GATE_POLICY_WORDS_H
 #define GATE_POLICY_WORDS_H
 
@@ -54,6 +54,8 @@ bool policy_words_text(struct policy_words *w, bool stars, bool quoted_only, str
 const char *policy_words_moment(struct policy_words *w, bool end, size_t *ret_at, int64_t *ret);
 
 bool policy_words_is(struct policy_word word, const char *text);
+/* The action that a word names (enum act, ACT_ANY), or 0. */
+unsigned policy_words_act(struct policy_word word);
 /* A word of the grammar that this version does not know yet. */
 bool policy_words_later(struct policy_word word);
 /* A word that cannot be a name. */

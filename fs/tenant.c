@@ -12,6 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define LOCK_WAIT_MS 20000
+#define LOCK_PAUSE_MS 50
 #define ERASE_WAIT_MS 10000 /* at unmount; what is left is in the trash for the next mount */
 
 static void on_alarm(void *context, const struct store_alarm *a)
@@ -156,13 +158,30 @@ static int open_store(struct tenant *t, struct err *e)
 	return r < 0 ? err_set(e, r, "Cannot resume erasing what the trash holds: %s.", strerror(-r)) : 0;
 }
 
+/*
+ * An unmount returns before the daemon has finished erasing and closed its log: whoever has the tenant but does not
+ * answer is on its way in or out, and is waited for.
+ */
+static int take_lock(struct tenant *t, struct err *e)
+{
+	for (int waited = 0;; waited += LOCK_PAUSE_MS) {
+		const struct timespec pause = {.tv_nsec = LOCK_PAUSE_MS * 1000000L};
+		AUTO_BUF answer = {0};
+		int r = layout_lock(&t->layout, "mounted", t->options->mountpoint, e);
+		if (r != -EBUSY || waited >= LOCK_WAIT_MS ||
+			control_call(t->layout.tenant_fd, "status", "", 0, &answer, NULL) != -ENOTCONN)
+			return r;
+		nanosleep(&pause, NULL);
+	}
+}
+
 int tenant_open(struct tenant *t, const struct options *o, struct err *e)
 {
 	*t = (struct tenant){.options = o, .layout = LAYOUT_NONE, .keys_fd = -1, .trash_fd = -1,
 		.since = time(NULL)};
 	int r = layout_open(o->store, o->tenant, &t->layout, e);
 	if (r == 0)
-		r = layout_lock(&t->layout, "mounted", o->mountpoint, e);
+		r = take_lock(t, e);
 	if (r == 0)
 		r = open_keys(t, e);
 	sandbox_block_signals(&t->signals);

@@ -9,6 +9,8 @@
 
 static void free_buffer(void *bytes)
 {
+	if (!bytes)
+		return;
 	/* It held plaintext. */
 	crypto_wipe(bytes, FRONT_BUFFER);
 	free(bytes);

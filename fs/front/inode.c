@@ -83,19 +83,27 @@ static void free_inode(struct inode *i)
 	free(i);
 }
 
+static void free_left(struct inode *i)
+{
+	if (i->file)
+		file_put(i->file);
+	free_inode(i);
+}
+
 void inode_table_done(struct inode_table *t)
 {
+	while (t->detached) {
+		struct inode *i = t->detached;
+		t->detached = i->detached_next;
+		free_left(i);
+	}
 	for (size_t b = 0; t->buckets && b < t->bucket_count; b++)
 		while (t->buckets[b]) {
 			struct inode *i = t->buckets[b];
 			t->buckets[b] = i->hash_next;
-			if (i->file)
-				file_put(i->file);
-			free_inode(i);
+			free_left(i);
 		}
 	free(t->buckets);
-	if (t->root && !t->root->hashed)
-		free_inode(t->root);
 	t->buckets = NULL;
 	t->root = NULL;
 	for (size_t n = 0; n < INODE_STRIPES; n++)
@@ -191,13 +199,32 @@ static bool unused(const struct inode_table *t, const struct inode *i)
 	return i->refs == 0 && i->lookups == 0 && i != t->root;
 }
 
-static void retired_remove(struct inode_table *t, const struct inode *i)
+/* Still alive, but no lookup finds it. */
+static void detach(struct inode_table *t, struct inode *i)
 {
-	for (struct inode **at = &t->retired; *at; at = &(*at)->retired_next)
-		if (*at == i) {
-			*at = i->retired_next;
-			return;
-		}
+	if (!i->hashed)
+		return;
+	hash_out(t, i);
+	i->detached_prev = NULL;
+	i->detached_next = t->detached;
+	if (t->detached)
+		t->detached->detached_prev = i;
+	t->detached = i;
+}
+
+/* Out of the table or of the detached ones, to be freed. */
+static void take_out(struct inode_table *t, struct inode *i)
+{
+	if (i->hashed) {
+		hash_out(t, i);
+		return;
+	}
+	if (i->detached_prev)
+		i->detached_prev->detached_next = i->detached_next;
+	else
+		t->detached = i->detached_next;
+	if (i->detached_next)
+		i->detached_next->detached_prev = i->detached_prev;
 }
 
 /* Frees i when nobody needs it, and then the parents that only its names kept. Lock held. */
@@ -206,7 +233,7 @@ static void release_if_unused(struct inode_table *t, struct inode *i)
 	struct inode *pending = NULL; /* linked by hash_next: they are in no chain any more */
 	if (!unused(t, i))
 		return;
-	hash_out(t, i);
+	take_out(t, i);
 	pending = i;
 	while (pending) {
 		i = pending;
@@ -218,12 +245,11 @@ static void release_if_unused(struct inode_table *t, struct inode *i)
 			free(n);
 			parent->refs--;
 			if (unused(t, parent)) {
-				hash_out(t, parent);
+				take_out(t, parent);
 				parent->hash_next = pending;
 				pending = parent;
 			}
 		}
-		retired_remove(t, i);
 		lru_remove(t, i);
 		free_inode(i);
 	}
@@ -284,7 +310,7 @@ struct inode *inode_found(struct inode_table *t, struct inode *parent, const cha
 	struct inode *i = lookup(t, ino);
 	if (i && i->type != (mode & S_IFMT)) {
 		/* The number was used again behind our back: the old inode is not found any more. */
-		hash_out(t, i);
+		detach(t, i);
 		i = NULL;
 	}
 	bool fresh = !i;
@@ -357,7 +383,7 @@ void inode_name_removed(struct inode_table *t, struct inode *i, struct inode *pa
 	else if (n)
 		drop_name(t, i, n);
 	if (last)
-		hash_out(t, i);
+		detach(t, i);
 	pthread_mutex_unlock(&t->lock);
 }
 
@@ -379,9 +405,7 @@ void inode_retire(struct inode_table *t, struct inode *i)
 {
 	pthread_mutex_lock(&t->lock);
 	if (!i->retired) {
-		hash_out(t, i);
-		i->retired_next = t->retired;
-		t->retired = i;
+		detach(t, i);
 		__atomic_store_n(&i->retired, true, __ATOMIC_RELEASE);
 	}
 	pthread_mutex_unlock(&t->lock);

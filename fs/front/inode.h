@@ -41,7 +41,7 @@ struct inode {
 	struct inode *lru_prev, *lru_next;
 	struct file *file;       /* guarded by the stripe; set while file_users > 0 */
 	unsigned file_users;     /* guarded by the stripe */
-	struct inode *retired_next;
+	struct inode *detached_prev, *detached_next; /* in table->detached: alive, but found by no lookup */
 };
 
 struct inode_table {
@@ -50,7 +50,7 @@ struct inode_table {
 	struct inode **buckets;
 	size_t bucket_count, count;
 	struct inode *root;
-	struct inode *retired;        /* retired ones whose file may still be open */
+	struct inode *detached;       /* retired, or without a name, and still referenced */
 	struct inode lru;             /* head of the list of open directories, most recent first */
 	unsigned open_dirs;
 	uint64_t stamp;               /* raised when a directory's rename may have changed states */

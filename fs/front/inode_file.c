@@ -21,8 +21,8 @@ static struct file *file_of_retired(struct inode_table *t, const struct inode *i
 {
 	struct file *f = NULL;
 	pthread_mutex_lock(&t->lock);
-	for (struct inode *r = t->retired; r && !f; r = r->retired_next)
-		if (r->ino == i->ino && r->file)
+	for (struct inode *r = t->detached; r && !f; r = r->detached_next)
+		if (r->retired && r->ino == i->ino && r->file)
 			f = file_get(r->file);
 	pthread_mutex_unlock(&t->lock);
 	return f;

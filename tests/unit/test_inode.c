@@ -1,0 +1,279 @@
+/* fs/front/inode.c, inode_file.c, handle.c: names, references, reopening, one open file, states. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "fs/front/handle.h"
+#include "fs/front/inode.h"
+#include "tests/unit/store_place.h"
+
+#include <errno.h>
+
+struct table_place {
+	void *store; /* struct store_place */
+	struct inode_table t;
+};
+
+static int setup(void **state)
+{
+	struct table_place *p = calloc(1, sizeof(*p));
+	if (!p || store_place_make(&p->store) < 0)
+		return -1;
+	struct store_place *s = p->store;
+	if (inode_table_init(&p->t, &s->store) < 0)
+		return -1;
+	*state = p;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct table_place *p = *state;
+	inode_table_done(&p->t);
+	store_place_remove(&p->store);
+	free(p);
+	return 0;
+}
+
+/* Makes and finds a directory or file, as mkdir and create do; a kernel reference and ours. */
+static struct inode *make(struct table_place *p, struct inode *parent, const char *plain, bool directory)
+{
+	struct dir *d;
+	struct name n;
+	struct stat st;
+	assert_int_equal(inode_dir(&p->t, parent, &d), 0);
+	assert_int_equal(name_seal(d, plain, &n), 0);
+	if (directory) {
+		assert_int_equal(tree_mkdir(d, &n, 0755, NULL, &st), 0);
+	} else {
+		struct file *f;
+		assert_int_equal(file_create(d, &n, 0644, NULL, &f, &st), 0);
+		file_put(f);
+	}
+	dir_put(d);
+	return inode_found(&p->t, parent, plain, n.lower, st.st_ino, st.st_mode, 1);
+}
+
+static void drop(struct table_place *p, struct inode *i)
+{
+	inode_put(&p->t, i);
+	inode_forget(&p->t, i, 1);
+}
+
+static void paths_follow_names(void **state)
+{
+	struct table_place *p = *state;
+	char path[64];
+	struct inode *a = make(p, p->t.root, "a", true), *b = make(p, a, "b", true), *f = make(p, b, "f", false);
+	inode_path(&p->t, f, NULL, path, sizeof(path));
+	assert_string_equal(path, "/a/b/f");
+	inode_path(&p->t, b, "new", path, sizeof(path));
+	assert_string_equal(path, "/a/b/new");
+	inode_path(&p->t, p->t.root, NULL, path, sizeof(path));
+	assert_string_equal(path, "/");
+	inode_path(&p->t, f, NULL, path, 5);
+	assert_string_equal(path, "/b/f"); /* cut in front */
+	/* A parent that the kernel forgot lives as long as its child's name. */
+	drop(p, b);
+	drop(p, a);
+	inode_path(&p->t, f, NULL, path, sizeof(path));
+	assert_string_equal(path, "/a/b/f");
+	size_t before = p->t.count;
+	drop(p, f);
+	assert_int_equal(p->t.count, before - 3);
+	assert_int_equal(p->t.count, 1);
+}
+
+static void a_number_has_one_inode(void **state)
+{
+	struct table_place *p = *state;
+	struct inode *f = make(p, p->t.root, "f", false);
+	struct inode *same = inode_found(&p->t, p->t.root, "f", f->names->text + f->names->plain_size, f->ino,
+		S_IFREG, 1);
+	assert_ptr_equal(f, same);
+	struct inode *found = inode_find(&p->t, f->ino);
+	assert_ptr_equal(f, found);
+	inode_put(&p->t, found);
+	drop(p, same);
+	/* The number was used again for something else. */
+	struct inode *other = inode_found(&p->t, p->t.root, "g", "lower", f->ino, S_IFIFO, 1);
+	assert_ptr_not_equal(other, f);
+	drop(p, other);
+	drop(p, f);
+}
+
+static void a_removed_name_still_tells_where_it_was(void **state)
+{
+	struct table_place *p = *state;
+	char path[64], lower[256];
+	struct inode *parent;
+	struct inode *f = make(p, p->t.root, "f", false);
+	char old[256];
+	snprintf(old, sizeof(old), "%s", f->names->text + f->names->plain_size);
+	inode_name_removed(&p->t, f, p->t.root, old, true);
+	inode_path(&p->t, f, NULL, path, sizeof(path));
+	assert_string_equal(path, "/f");
+	assert_int_equal(inode_where(&p->t, f, &parent, lower), -ESTALE);
+	assert_null(inode_find(&p->t, f->ino));
+	drop(p, f);
+	assert_int_equal(p->t.count, 1);
+}
+
+static void names_move(void **state)
+{
+	struct table_place *p = *state;
+	char path[64];
+	struct inode *a = make(p, p->t.root, "a", true), *f = make(p, p->t.root, "f", false);
+	char old[256];
+	snprintf(old, sizeof(old), "%s", f->names->text + f->names->plain_size);
+	inode_renamed(&p->t, f, p->t.root, old, a, "g", "LOWER");
+	inode_path(&p->t, f, NULL, path, sizeof(path));
+	assert_string_equal(path, "/a/g");
+	assert_null(f->names->next);
+	/* A hard link: two names, and the first may go. */
+	struct inode *again = inode_found(&p->t, p->t.root, "h", "LINK", f->ino, S_IFREG, 1);
+	assert_ptr_equal(again, f);
+	inode_name_removed(&p->t, f, a, "LOWER", false);
+	inode_path(&p->t, f, NULL, path, sizeof(path));
+	assert_string_equal(path, "/h");
+	drop(p, again);
+	drop(p, f);
+	drop(p, a);
+	assert_int_equal(p->t.count, 1);
+}
+
+static void directories_are_opened_again_along_their_parents(void **state)
+{
+	struct table_place *p = *state;
+	struct inode *chain[20];
+	struct inode *at = p->t.root;
+	for (int k = 0; k < 20; k++)
+		at = chain[k] = make(p, at, "deep", true);
+	/* As if all had been pushed out by others. */
+	for (int k = 0; k < 20; k++)
+		if (chain[k]->dir) {
+			dir_put(chain[k]->dir);
+			chain[k]->dir = NULL;
+			chain[k]->lru_prev->lru_next = chain[k]->lru_next;
+			chain[k]->lru_next->lru_prev = chain[k]->lru_prev;
+			chain[k]->lru_prev = chain[k]->lru_next = NULL;
+			p->t.open_dirs--;
+		}
+	struct dir *d;
+	assert_int_equal(inode_dir(&p->t, chain[19], &d), 0);
+	assert_int_equal(p->t.open_dirs, 20);
+	dir_put(d);
+	/* Somebody else's directory stands under the name now: not what the kernel means. */
+	assert_int_equal(inode_dir(&p->t, chain[0], &d), 0);
+	dir_put(d);
+	for (int k = 19; k >= 0; k--)
+		drop(p, chain[k]);
+	assert_int_equal(p->t.count, 1);
+	assert_int_equal(p->t.open_dirs, 0);
+}
+
+static void one_open_file_for_all(void **state)
+{
+	struct table_place *p = *state;
+	struct file *one, *two, *three;
+	struct inode *f = make(p, p->t.root, "f", false);
+	assert_int_equal(inode_file(&p->t, f, &one), 0);
+	assert_int_equal(file_write(one, "hello", 5, 0), 5);
+	assert_int_equal(inode_file(&p->t, f, &two), 0);
+	assert_ptr_equal(one, two);
+	/* Retired: a lookup makes a new inode of the same number, and it shares the file. */
+	inode_retire(&p->t, f);
+	assert_null(inode_find(&p->t, f->ino));
+	struct inode *again = inode_found(&p->t, p->t.root, "f", f->names->text + f->names->plain_size, f->ino,
+		S_IFREG, 1);
+	assert_ptr_not_equal(again, f);
+	assert_int_equal(inode_file(&p->t, again, &three), 0);
+	assert_ptr_equal(one, three);
+	char bytes[8];
+	assert_int_equal(file_read(three, bytes, sizeof(bytes), 0), 5);
+	inode_file_done(&p->t, f, one);
+	inode_file_done(&p->t, f, two);
+	drop(p, f);
+	assert_null(p->t.detached);
+	inode_file_done(&p->t, again, three);
+	drop(p, again);
+	struct inode *d = make(p, p->t.root, "d", true);
+	assert_int_equal(inode_file(&p->t, d, &one), -EISDIR);
+	drop(p, d);
+}
+
+static void states_follow_renames_and_policies(void **state)
+{
+	static const char text[] = "tenant acme\npermit all: anyone to any on /open/**\n";
+	struct table_place *p = *state;
+	struct policy_mistakes m = {0};
+	struct policy *policy;
+	assert_int_equal(policy_compile(text, strlen(text), "acme", policy_names_system(), &m, &policy), 0);
+	policy_mistakes_done(&m);
+	struct inode *a = make(p, p->t.root, "open", true), *f = make(p, a, "f", false);
+	policy_state s;
+	struct policy_verdict v;
+	const struct policy_subject who = {.uid = 7, .gid = 7};
+	assert_int_equal(inode_states(&p->t, f, NULL, policy, 1, &s, 1), 1);
+	policy_decide(policy, &who, s, ACT_READ, 0, &v);
+	assert_true(v.allowed);
+	char old[256];
+	snprintf(old, sizeof(old), "%s", a->names->text + a->names->plain_size);
+	inode_renamed(&p->t, a, p->t.root, old, p->t.root, "shut", "OTHER");
+	assert_int_equal(inode_states(&p->t, f, NULL, policy, 1, &s, 1), 1);
+	policy_decide(policy, &who, s, ACT_READ, 0, &v);
+	assert_false(v.allowed);
+	/* Two names, two states: both count. */
+	struct inode *link = inode_found(&p->t, p->t.root, "f2", "L2", f->ino, S_IFREG, 1);
+	policy_state two[4];
+	assert_int_equal(inode_states(&p->t, f, NULL, policy, 1, two, 4), 2);
+	drop(p, link);
+	drop(p, f);
+	drop(p, a);
+	policy_put(policy);
+}
+
+static void count_handle(void *context, struct handle *h)
+{
+	(void)h;
+	++*(int *)context;
+}
+
+static void handles_are_listed(void **state)
+{
+	struct handle_list l;
+	int n = 0;
+	(void)state;
+	handle_list_init(&l);
+	struct handle *a = handle_new(), *b = handle_new();
+	handle_add(&l, a);
+	handle_add(&l, b);
+	handle_each(&l, count_handle, &n);
+	assert_int_equal(n, 2);
+	handle_remove(&l, a);
+	assert_int_equal(l.count, 1);
+	handle_remove(&l, b);
+	handle_free(a);
+	handle_free(b);
+	handle_free(NULL);
+	handle_list_done(&l);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(paths_follow_names, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_number_has_one_inode, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_removed_name_still_tells_where_it_was, setup, teardown),
+		cmocka_unit_test_setup_teardown(names_move, setup, teardown),
+		cmocka_unit_test_setup_teardown(directories_are_opened_again_along_their_parents, setup, teardown),
+		cmocka_unit_test_setup_teardown(one_open_file_for_all, setup, teardown),
+		cmocka_unit_test_setup_teardown(states_follow_renames_and_policies, setup, teardown),
+		cmocka_unit_test(handles_are_listed),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

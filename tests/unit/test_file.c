@@ -668,6 +668,36 @@ static void rewrap_leaves_no_old_wrap(void **state)
 	assert_int_equal(p->alarms, 0);
 }
 
+static void one_rewrap_does_both_slots(void **state)
+{
+	struct store_place *p = *state;
+	struct file *f = create(p, "w");
+	write_all(f, "x", 1, 0);
+	file_put(f);
+	AUTO_CLOSE fd = lower_fd(p, "w", O_RDWR);
+	assert_int_equal(keyring_rotate_begin(p->keys), 0);
+	assert_int_equal(file_rewrap(&p->store, fd), 0);
+	assert_int_equal(file_rewrap(&p->store, fd), 1);
+	uint8_t page[PAGE];
+	assert_int_equal(pread(fd, page, PAGE, 0), PAGE);
+	assert_memory_equal(page, page + 1024, 1024);
+}
+
+/* Dirty tag pages that are cut off no longer count as dirty. */
+static void cut_before_commit(void **state)
+{
+	struct store_place *p = *state;
+	struct file *f = create(p, "y");
+	for (unsigned round = 0; round < 4; round++) {
+		for (unsigned i = 0; i < 150; i++)
+			write_all(f, "island", 6, i * 777777ull);
+		expect(f, (const uint8_t *)"island", 6, 100 * 777777ull);
+		assert_int_equal(file_truncate(f, round % 2 * 6), 0);
+	}
+	file_put(f);
+	assert_int_equal(lower_length(p, "y"), block_map_length(6));
+}
+
 static void a_destroyed_epoch_opens_nothing(void **state)
 {
 	struct store_place *p = *state;
@@ -852,6 +882,8 @@ int main(void)
 		TEST(a_file_opens_only_where_it_lives),
 		TEST(a_read_only_mode_does_not_lock_us_out),
 		TEST(rewrap_leaves_no_old_wrap),
+		TEST(one_rewrap_does_both_slots),
+		TEST(cut_before_commit),
 		TEST(a_destroyed_epoch_opens_nothing),
 		TEST(a_commit_survives_the_process),
 		TEST(every_lower_call_may_fail),

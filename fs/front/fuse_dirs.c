@@ -3,6 +3,7 @@
 
 #include "keymgmt/base/err.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <string.h>
 
@@ -128,7 +129,8 @@ static int add_next(struct listing *g, int64_t *offset)
 	int r = tree_cursor_next(g->handle->cursor, *offset, &entry);
 	if (r <= 0)
 		return r;
-	const struct gate_object o = {g->handle->inode, entry.plain};
+	const struct gate_object o = {
+		g->handle->inode, entry.plain, entry.type != DT_DIR && entry.type != DT_UNKNOWN};
 	if (is_dots(entry.plain) || gate_allows(g->front->gate, &g->subject, &o, ACT_LIST))
 		r = g->plus ? add_plus(g, &entry) : add_plain(g, &entry);
 	if (r > 0)

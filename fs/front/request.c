@@ -23,9 +23,11 @@ void request_start(struct request *q, fuse_req_t fuse, enum op op, fuse_ino_t in
 	q->gate = (struct gate_request){
 		.op = op,
 		.caller = {c->uid, c->gid, c->pid},
-		.object = {request_inode(q->front, ino), child},
+		.object = {request_inode(q->front, ino), child, false},
 		.log_allowed = true,
 	};
+	if (!child)
+		q->gate.object.file = !S_ISDIR(request_inode(q->front, ino)->type);
 }
 
 int request_enter(struct request *q, unsigned acts)
@@ -46,7 +48,7 @@ void request_answer(struct request *q, int outcome)
 
 double request_cache(struct front *f, const struct inode *i, const char *child)
 {
-	const struct gate_object o = {i, child};
+	const struct gate_object o = {i, child, false};
 	return f->one_user || gate_uniform(f->gate, &o) ? REQUEST_CACHE_SECONDS : 0;
 }
 

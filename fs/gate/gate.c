@@ -62,7 +62,7 @@ static void decide(struct gate *g, struct subject *s, const struct gate_object *
 	size_t n = g->front.states(g->front.context, o, g->policy, g->generation, states);
 	*ret = (struct policy_verdict){.error = -ENOENT, .failed = "path"};
 	for (size_t i = 0; i < n; i++) {
-		policy_decide(g->policy, &who, states[i], acts, now, ret);
+		policy_decide(g->policy, &who, states[i], o->file ? acts | POLICY_FILE : acts, now, ret);
 		if (!ret->allowed)
 			return;
 	}

@@ -16,6 +16,7 @@ struct gate;
 struct gate_object {
 	const void *node;
 	const char *child;
+	bool file; /* known not to be a directory: a permit below does not make it visible */
 };
 struct gate_front {
 	/* The states of all known names of the object under policy p; the count (0: it has no name any more). Called with the

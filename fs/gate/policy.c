@@ -229,6 +229,8 @@ struct outcome {
 static struct outcome judge(
 	policy_state at, unsigned acts, unsigned permit, unsigned forbid, bool below)
 {
+	below = below && !(acts & POLICY_FILE);
+	acts &= ACT_ANY;
 	unsigned fine = permit & ~forbid;
 	bool own = fine & ACT_LIST;
 	bool way = !own && (at == 1 || (below && !(forbid & ACT_LIST)));
@@ -241,7 +243,7 @@ static struct outcome judge(
 static const char *nearest_miss(
 	const struct policy *p, const struct policy_set *set, const struct tally *t, unsigned acts)
 {
-	unsigned missing = acts & ~t->permit;
+	unsigned missing = acts & ACT_ANY & ~t->permit;
 	if (acts & t->forbid)
 		return "forbidden";
 	if (missing & t->late)
@@ -276,7 +278,7 @@ static void fill(const struct policy *p, const struct policy_set *set, const str
 static bool decide_by_ids(struct policy *p, const struct policy_subject *who, policy_state at,
 	const struct policy_set *set, unsigned acts, int64_t now, struct tally *t, struct outcome *ret)
 {
-	unsigned wanted = acts | ACT_LIST;
+	unsigned wanted = (acts & ACT_ANY) | ACT_LIST;
 	struct policy_identity *temporary AUTO(cleanup_free) = NULL;
 	const struct policy_identity *id =
 		policy_subject_get(p, who->uid, who->gid, false, NULL, 0, &temporary);
@@ -306,7 +308,7 @@ static bool decide_by_groups(struct policy *p, const struct policy_subject *who,
 		policy_subject_get(p, who->uid, who->gid, true, groups, n, &temporary);
 	if (!id)
 		return false;
-	count(p, set, id, acts | ACT_LIST, acts, now, t);
+	count(p, set, id, (acts & ACT_ANY) | ACT_LIST, acts, now, t);
 	*ret = judge(at, acts, t->permit, t->forbid, t->below);
 	return true;
 }

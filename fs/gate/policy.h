@@ -63,7 +63,7 @@ struct policy_subject {
 #define POLICY_RULES_MAX 4
 struct policy_verdict {
 	bool allowed;
-	bool traverse;                        /* allowed only as the way to something permitted below: for directories alone */
+	bool traverse;                        /* allowed, but `list` only as the way to something permitted below */
 	int error;                            /* -ENOENT without list, else -EACCES; 0 when allowed */
 	const char *rules[POLICY_RULES_MAX];  /* names of deciding rules, borrowed from the policy; NULL-filled */
 	const char *because;                  /* of the first permit, or NULL */
@@ -71,9 +71,10 @@ struct policy_verdict {
 };
 
 /*
- * acts: all must be permitted (bits of enum act); `list` is implied by read. now: seconds since the epoch. A caller for whom
- * `traverse` is set gets -ENOENT where the object is not a directory.
+ * acts: all must be permitted (bits of enum act); `list` is implied by read, and for directories by any permit below.
+ * With POLICY_FILE among acts the object is known not to be a directory. now: seconds since the epoch.
  */
+#define POLICY_FILE 256u
 void policy_decide(struct policy *p, const struct policy_subject *who, policy_state at, unsigned acts,
 	int64_t now, struct policy_verdict *ret);
 /* As policy_decide, and writes every rule considered with what matched and what did not, as text lines. */

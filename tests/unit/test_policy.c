@@ -171,7 +171,8 @@ static struct ref_verdict ref_decide(const struct ref_policy *r, uid_t uid, gid_
 	const char *path, unsigned acts, int64_t now)
 {
 	unsigned permit = 0, forbid = 0;
-	bool below = false, root = !strcmp(path, "/");
+	bool below = false, root = !strcmp(path, "/"), file = acts & POLICY_FILE;
+	acts &= ACT_ANY;
 	for (unsigned i = 0; i < r->nrules; i++) {
 		const struct ref_rule *x = &r->rules[i];
 		if (!ref_holds(r, &x->who, uid, gid, g) || (x->from != 99 && now < NOW + x->from * (int64_t)DAY) ||
@@ -188,7 +189,7 @@ static struct ref_verdict ref_decide(const struct ref_policy *r, uid_t uid, gid_
 		}
 	}
 	unsigned fine = permit & ~forbid;
-	bool way = !(fine & ACT_LIST) && (root || (below && !(forbid & ACT_LIST)));
+	bool way = !(fine & ACT_LIST) && (root || (below && !file && !(forbid & ACT_LIST)));
 	if (way)
 		fine |= ACT_LIST;
 	struct ref_verdict v = {.allowed = !(acts & ~fine)};
@@ -325,6 +326,9 @@ static void compare(const struct ref_policy *r, struct policy *p, struct policy 
 	uid_t uid = 1000 + draw(5);
 	gid_t gid = 2000 + draw(6);
 	unsigned acts = draw(3) ? 1u << draw(6) : draw(64);
+	if (!draw(4))
+		acts |= POLICY_FILE;
+	unsigned given = acts;
 	int64_t now = NOW + ((int64_t)draw(7) - 3) * DAY + (draw(2) ? 0 : draw(DAY));
 	struct policy_subject who = {uid, gid, give_groups, &g};
 	struct policy_verdict v, w, f, u;
@@ -339,15 +343,16 @@ static void compare(const struct ref_policy *r, struct policy *p, struct policy 
 	policy_decide(shuffled, &who, walk(shuffled, path), acts, now, &w);
 	assert_true(w.allowed == v.allowed && w.error == v.error && w.traverse == v.traverse);
 	policy_decide(forbidden, &who, walk(forbidden, path), acts, now, &f);
+	acts &= ACT_ANY;
 	assert_int_equal(f.allowed, !(acts & ~(unsigned)ACT_LIST) && (!acts || !strcmp(path, "/")));
 	g.unknown = true;
-	policy_decide(p, &who, walk(p, path), acts, now, &u);
+	policy_decide(p, &who, walk(p, path), given, now, &u);
 	assert_true(!u.allowed || x.allowed);
 	/* where all are alike, they are alike */
 	if (policy_uniform_here(p, walk(p, path))) {
 		struct groups none = {0};
 		struct policy_subject other = {1, 1, give_groups, &none};
-		policy_decide(p, &other, walk(p, path), acts, now + 100 * DAY, &w);
+		policy_decide(p, &other, walk(p, path), given, now + 100 * DAY, &w);
 		assert_true(w.allowed == v.allowed && w.error == v.error && w.traverse == v.traverse);
 	}
 	if (policy_uniform(p, walk(p, path)))
@@ -405,6 +410,9 @@ static void verdicts(void **state)
 		{payroll, 1001, 1, "/pay/a", ACT_MANAGE, NOW, true, false, 0, "boss", NULL},
 		{payroll, 1002, 2001, "/pay/a", ACT_READ, NOW, false, false, -ENOENT, "no", "forbidden"},
 		{payroll, 1003, 1, "/x", ACT_LIST, NOW, true, true, 0, NULL, NULL},
+		{payroll, 1003, 1, "/x", ACT_LIST | POLICY_FILE, NOW, false, false, -ENOENT, NULL, "user"},
+		{payroll, 1003, 1, "/x", ACT_READ | POLICY_FILE, NOW, false, false, -ENOENT, NULL, "user"},
+		{payroll, 1003, 1, "/x/y/z", ACT_CREATE | POLICY_FILE, NOW, true, false, 0, "deep", NULL},
 		{payroll, 1003, 1, "/x", ACT_READ, NOW, false, false, -EACCES, NULL, "user"},
 		{payroll, 1003, 1, "/x/y/z", ACT_LIST, NOW, true, true, 0, NULL, NULL},
 		{payroll, 1003, 1, "/x/y/z", ACT_CREATE, NOW, true, false, 0, "deep", NULL},

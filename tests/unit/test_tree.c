@@ -332,7 +332,7 @@ static void a_cursor_sees_each_name_once_and_seeks(void **state)
 			dots++;
 			continue;
 		}
-		int i = atoi(e.plain);
+		long i = strtol(e.plain, NULL, 10);
 		assert_false(seen[i]);
 		seen[i] = true;
 		assert_int_equal(e.type, DT_REG);

@@ -9,6 +9,12 @@
 #include <stdio.h>
 #include <string.h>
 
+int file_fault_set(struct file_fault *ft, const char *what, const char *detail, uint64_t block)
+{
+	*ft = (struct file_fault){what, detail, block};
+	return -EBADMSG;
+}
+
 int file_new(const struct store *s, struct file **ret)
 {
 	struct file *f = calloc(1, sizeof(*f));

@@ -9,12 +9,6 @@
  * is.
  */
 
-int file_fault_set(struct file_fault *ft, const char *what, const char *detail, uint64_t block)
-{
-	*ft = (struct file_fault){what, detail, block};
-	return -EBADMSG;
-}
-
 int file_io_scratch(struct file *f, size_t len)
 {
 	if (f->scratch_len >= len)

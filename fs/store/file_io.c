@@ -3,11 +3,8 @@
 #include <errno.h>
 #include <string.h>
 
-/*
- * Bytes [from, from + len) of the plaintext, counted from the beginning of block `first`. What a
- * block does not cover whole goes through a page of its own; the rest is sealed and opened where it
- * is.
- */
+/* What a request covers only in part goes through a page of its own; whole blocks are sealed and
+ * opened where they are. */
 
 int file_io_scratch(struct file *f, size_t len)
 {

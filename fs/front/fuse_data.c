@@ -184,13 +184,18 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t s
 		fuse_reply_err(req, EIO);
 		return;
 	}
-	ssize_t n = file_write(h->file, bytes, size, (uint64_t)offset);
-	if (n < 0) {
-		fuse_reply_err(req, -err_to_fuse((int)n));
-		return;
+	size_t done = 0;
+	ssize_t n = 0;
+	while (done < size && n >= 0) {
+		n = file_write(h->file, bytes + done, size - done, (uint64_t)offset + done);
+		done += n > 0 ? (size_t)n : 0;
 	}
-	__atomic_add_fetch(&h->bytes_written, (uint64_t)n, __ATOMIC_RELAXED);
-	fuse_reply_write(req, (size_t)n);
+	__atomic_add_fetch(&h->bytes_written, (uint64_t)done, __ATOMIC_RELAXED);
+	/* The kernel takes a short answer to its own writeback for success: half a page lost is an error. */
+	if (n < 0 && (fi->writepage || done == 0))
+		fuse_reply_err(req, -err_to_fuse((int)n));
+	else
+		fuse_reply_write(req, done);
 }
 
 static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)

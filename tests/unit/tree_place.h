@@ -3,6 +3,13 @@
 #ifndef TEST_TREE_PLACE_H
 #define TEST_TREE_PLACE_H
 
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
 #include "fs/erase/trash.h"
 #include "fs/store/tree.h"
 #include "tests/unit/store_place.h"

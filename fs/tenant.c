@@ -125,6 +125,15 @@ static int open_gate(struct tenant *t, struct err *e)
 	return record_mount(t, e);
 }
 
+static void warn_of_erasing(const struct tenant *t)
+{
+	struct trash_status erase;
+	trash_status(t->trash, &erase);
+	if (erase.assurance == TRASH_C)
+		log_say(LOG_LEVEL_WARNING, "What is deleted may stay on the disk, as ciphertext, until the keys are "
+			"rotated (assurance C): %s.", erase.why);
+}
+
 static int open_store(struct tenant *t, struct err *e)
 {
 	struct trash_options trash = t->options->trash;
@@ -136,6 +145,7 @@ static int open_store(struct tenant *t, struct err *e)
 	int r = trash_open(lower_posix(), t->trash_fd, &trash, &t->trash, e);
 	if (r < 0)
 		return r;
+	warn_of_erasing(t);
 	r = store_init(&t->store, lower_posix(), t->keyring, t->layout.tenant_fd);
 	if (r < 0)
 		return err_set(e, r, "Cannot open the tenant's tree: %s.", strerror(-r));

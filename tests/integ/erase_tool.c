@@ -1,5 +1,6 @@
 /*
- * Calls the eraser on plain directories, without a mount, and can end the process at its n-th system call on them.
+ * Calls the eraser on plain directories, without a mount, and can end the process at its n-th
+ * system call on them.
  *
  *     erase_tool [-c N] [-s] DIR VERB [NAME…]    DIR holds root/ and trash/
  *       unlink NAME…        moves root/NAME to the trash and erases it
@@ -9,8 +10,8 @@
  *     -c N   _exit(9) instead of the N-th call, counted over everything behind trash_open
  *     -s     erase=sync
  *
- * Prints a line "receipt FILE_ID BYTES METHOD ASSURANCE ERROR" each, at the end "calls N" and "status WAITING FAILED DONE
- * ASSURANCE WHY". The method's spaces become underscores.
+ * Prints a line "receipt FILE_ID BYTES METHOD ASSURANCE ERROR" each, at the end "calls N" and
+ * "status WAITING FAILED DONE ASSURANCE WHY". The method's spaces become underscores.
  */
 #include "fs/erase/trash.h"
 #include "keymgmt/crypto.h"
@@ -134,7 +135,8 @@ int main(int argc, char **argv)
 	lower.at = 0;
 	printf("calls %u\n", atomic_load(&lower.counted));
 	printf("status %llu %llu %llu %c %s\n", (unsigned long long)s.files,
-		(unsigned long long)s.failed_files, (unsigned long long)s.done_files, s.assurance, s.why);
+		(unsigned long long)s.failed_files, (unsigned long long)s.done_files, s.assurance,
+		s.why);
 	trash_close(t, 0);
 	if (r < 0)
 		fprintf(stderr, "%s\n", strerror(-r));

@@ -176,32 +176,58 @@ static struct policy_word bare(struct policy_words *w)
 	return (struct policy_word){w->text + start, w->at - start};
 }
 
-const char *policy_words_moment(struct policy_words *w, bool end, size_t *ret_at, int64_t *ret)
+static bool parse_day(struct policy_word d, int64_t *ret, const char **ret_wrong)
 {
-	int year, month, day, hour = 0, minute = 0, second = 0;
-	*ret_at = w->at;
-	struct policy_word d = bare(w);
+	int year, month, day;
+	*ret_wrong = "expected a date YYYY-MM-DD";
 	if (d.len != 10 || d.at[4] != '-' || d.at[7] != '-' || !digits(d.at, 4, &year) ||
 		!digits(d.at + 5, 2, &month) || !digits(d.at + 8, 2, &day))
-		return "expected a date YYYY-MM-DD";
+		return false;
+	*ret_wrong = "there is no such date";
 	if (year < 1 || month < 1 || month > 12 || day < 1 || day > days_in(year, month))
-		return "there is no such date";
-	int64_t moment = day_number(year, month, day) * 86400;
-	size_t behind = w->at;
-	if (!policy_words_more(w, false) || w->text[w->at] < '0' || w->text[w->at] > '9') {
-		w->at = behind;
-		*ret = moment + (end ? 86400 : 0);
-		return NULL;
-	}
-	*ret_at = w->at;
-	struct policy_word t = bare(w);
+		return false;
+	*ret = day_number(year, month, day) * 86400;
+	return true;
+}
+
+/* Adds the time of day. */
+static bool parse_time(struct policy_word t, int64_t *moment, const char **ret_wrong)
+{
+	int hour, minute, second = 0;
+	*ret_wrong = "expected a time HH:MM or HH:MM:SS (UTC)";
 	if ((t.len != 5 && t.len != 8) || t.at[2] != ':' || !digits(t.at, 2, &hour) ||
 		!digits(t.at + 3, 2, &minute) ||
 		(t.len == 8 && (t.at[5] != ':' || !digits(t.at + 6, 2, &second))))
-		return "expected a time HH:MM or HH:MM:SS (UTC)";
+		return false;
+	*ret_wrong = "there is no such time";
 	if (hour > 23 || minute > 59 || second > 59)
-		return "there is no such time";
-	*ret = moment + hour * 3600 + minute * 60 + second;
+		return false;
+	*moment += hour * 3600 + minute * 60 + second;
+	return true;
+}
+
+const char *policy_words_moment(struct policy_words *w, bool end, size_t *ret_at, int64_t *ret)
+{
+	const char *wrong;
+	int64_t moment;
+	*ret_at = w->at;
+	struct policy_word d = bare(w), t = {0};
+	if (d.len > 12 && d.at[10] == 'T' && d.at[d.len - 1] == 'Z') {
+		t = (struct policy_word){d.at + 11, d.len - 12};
+		d.len = 10;
+	}
+	if (!parse_day(d, &moment, &wrong))
+		return wrong;
+	size_t behind = w->at;
+	if (!t.at && policy_words_more(w, false) && w->text[w->at] >= '0' && w->text[w->at] <= '9') {
+		*ret_at = w->at;
+		t = bare(w);
+		behind = w->at;
+	}
+	w->at = behind;
+	if (t.at && !parse_time(t, &moment, &wrong))
+		return wrong;
+	*ret = moment + (end && !t.at ? 86400 : 0);
 	return NULL;
 }
 

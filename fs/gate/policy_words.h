@@ -48,7 +48,7 @@ bool policy_words_text(struct policy_words *w, bool stars, bool quoted_only, str
 	size_t *ret_at, const char **ret_wrong);
 
 /*
- * YYYY-MM-DD [HH:MM[:SS]], UTC; seconds since the epoch. end: a date without a time is the end of that day. NULL, or
+ * YYYY-MM-DD [HH:MM[:SS]] or YYYY-MM-DDTHH:MM[:SS]Z, UTC; seconds since the epoch. end: a date without a time is the end of that day. NULL, or
  * what is wrong, at *ret_at.
  */
 const char *policy_words_moment(struct policy_words *w, bool end, size_t *ret_at, int64_t *ret);

@@ -142,6 +142,10 @@ static const struct row rows[] = {
 	{"permit a: anyone to read on /a until 2023-02-29", 38, "no such date"},
 	{"permit a: anyone to read on /a until 2024-13-01", 38, "no such date"},
 	{"permit a: anyone to read on /a until 2024-01-01T10:00", 38, "YYYY-MM-DD"},
+	{"permit a: anyone to list on /a until 2024-01-01T10:00Z from 2024-01-01T09:00:07Z", 0, NULL},
+	{"permit a: anyone to read on /a until 2024-01-01T10:00:61Z", 38, "no such time"},
+	{"permit a: anyone to read on /a until 2024-01-01T1Z", 38, "HH:MM"},
+	{"permit a: anyone to read on /a until 2024-01-01T10:00+01:00", 38, "YYYY-MM-DD"},
 	{"permit a: anyone to read on /a from 2024-01-01 24:00", 48, "no such time"},
 	{"permit a: anyone to read on /a from 2024-01-01 1:00", 48, "HH:MM"},
 	{"permit a: anyone to read on /a from 2024-01-01 10:00 from 2024-01-02", 54, "\"from\" stands twice"},
@@ -346,7 +350,7 @@ static void moments(void **state)
 		bool end;
 		int64_t want;
 	} list[] = {{"1970-01-01", false, 0}, {"1970-01-01", true, 86400}, {"1969-12-31 23:59:59", true, -1},
-		{"2000-02-29 12:30", false, 951827400}, {"2100-03-01", false, 4107542400}, {"0001-01-01", false, -62135596800},
+		{"2000-02-29 12:30", false, 951827400}, {"2000-02-29T12:30:00Z", true, 951827400}, {"2100-03-01", false, 4107542400}, {"0001-01-01", false, -62135596800},
 		{"9999-12-31 23:59:59", true, 253402300799}};
 	for (size_t i = 0; i < sizeof(list) / sizeof(list[0]); i++) {
 		struct policy_words w;

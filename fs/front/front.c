@@ -67,13 +67,13 @@ static size_t states_of(void *context, const struct gate_object *o, struct polic
 	policy_state ret[GATE_NAMES_MAX])
 {
 	struct front *f = context;
-	return inode_states(&f->inodes, o->node, o->child, p, generation, ret, GATE_NAMES_MAX);
+	return inode_name_states(&f->inodes, o->node, o->child, p, generation, ret, GATE_NAMES_MAX);
 }
 
 static void path_of(void *context, const struct gate_object *o, char *ret, size_t size)
 {
 	struct front *f = context;
-	inode_path(&f->inodes, o->node, o->child, ret, size);
+	inode_name_path(&f->inodes, o->node, o->child, ret, size);
 }
 
 /* Known while it is open; a directory's always. */

@@ -104,10 +104,10 @@ void inode_file_created(struct inode_table *t, struct inode *i, struct file *f);
 struct file *inode_file_if_open(struct inode_table *t, struct inode *i);
 
 /* For the gate (struct gate_front): states of all known names of i, or of i's child. */
-size_t inode_states(struct inode_table *t, const struct inode *i, const char *child,
+size_t inode_name_states(struct inode_table *t, const struct inode *i, const char *child,
 	struct policy *p, uint64_t generation, policy_state *ret, size_t max);
 /* "/a/b" of the first name and, when given, the child; "(removed)" when it has none. Cut at size. */
-void inode_path(struct inode_table *t, const struct inode *i, const char *child, char *ret, size_t size);
+void inode_name_path(struct inode_table *t, const struct inode *i, const char *child, char *ret, size_t size);
 
 /* The k-th name: its parent with a reference and the plaintext, or NULL. */
 struct inode *inode_name_at(struct inode_table *t, const struct inode *i, unsigned k, char ret_plain[NAME_PLAIN_MAX + 1]);

@@ -69,18 +69,18 @@ static void paths_follow_names(void **state)
 	struct table_place *p = *state;
 	char path[64];
 	struct inode *a = make(p, p->t.root, "a", true), *b = make(p, a, "b", true), *f = make(p, b, "f", false);
-	inode_path(&p->t, f, NULL, path, sizeof(path));
+	inode_name_path(&p->t, f, NULL, path, sizeof(path));
 	assert_string_equal(path, "/a/b/f");
-	inode_path(&p->t, b, "new", path, sizeof(path));
+	inode_name_path(&p->t, b, "new", path, sizeof(path));
 	assert_string_equal(path, "/a/b/new");
-	inode_path(&p->t, p->t.root, NULL, path, sizeof(path));
+	inode_name_path(&p->t, p->t.root, NULL, path, sizeof(path));
 	assert_string_equal(path, "/");
-	inode_path(&p->t, f, NULL, path, 5);
+	inode_name_path(&p->t, f, NULL, path, 5);
 	assert_string_equal(path, "/b/f"); /* cut in front */
 	/* A parent that the kernel forgot lives as long as its child's name. */
 	drop(p, b);
 	drop(p, a);
-	inode_path(&p->t, f, NULL, path, sizeof(path));
+	inode_name_path(&p->t, f, NULL, path, sizeof(path));
 	assert_string_equal(path, "/a/b/f");
 	size_t before = p->t.count;
 	drop(p, f);
@@ -115,7 +115,7 @@ static void a_removed_name_still_tells_where_it_was(void **state)
 	char old[256];
 	snprintf(old, sizeof(old), "%s", f->names->text + f->names->plain_size);
 	inode_name_removed(&p->t, f, p->t.root, old, true);
-	inode_path(&p->t, f, NULL, path, sizeof(path));
+	inode_name_path(&p->t, f, NULL, path, sizeof(path));
 	assert_string_equal(path, "/f");
 	assert_int_equal(inode_where(&p->t, f, &parent, lower), -ESTALE);
 	assert_null(inode_find(&p->t, f->ino));
@@ -131,14 +131,14 @@ static void names_move(void **state)
 	char old[256];
 	snprintf(old, sizeof(old), "%s", f->names->text + f->names->plain_size);
 	inode_renamed(&p->t, f, p->t.root, old, a, "g", "LOWER");
-	inode_path(&p->t, f, NULL, path, sizeof(path));
+	inode_name_path(&p->t, f, NULL, path, sizeof(path));
 	assert_string_equal(path, "/a/g");
 	assert_null(f->names->next);
 	/* A hard link: two names, and the first may go. */
 	struct inode *again = inode_found(&p->t, p->t.root, "h", "LINK", f->ino, S_IFREG, 1);
 	assert_ptr_equal(again, f);
 	inode_name_removed(&p->t, f, a, "LOWER", false);
-	inode_path(&p->t, f, NULL, path, sizeof(path));
+	inode_name_path(&p->t, f, NULL, path, sizeof(path));
 	assert_string_equal(path, "/h");
 	drop(p, again);
 	drop(p, f);
@@ -218,19 +218,19 @@ static void states_follow_renames_and_policies(void **state)
 	policy_state s;
 	struct policy_verdict v;
 	const struct policy_subject who = {.uid = 7, .gid = 7};
-	assert_int_equal(inode_states(&p->t, f, NULL, policy, 1, &s, 1), 1);
+	assert_int_equal(inode_name_states(&p->t, f, NULL, policy, 1, &s, 1), 1);
 	policy_decide(policy, &who, s, ACT_READ, 0, &v);
 	assert_true(v.allowed);
 	char old[256];
 	snprintf(old, sizeof(old), "%s", a->names->text + a->names->plain_size);
 	inode_renamed(&p->t, a, p->t.root, old, p->t.root, "shut", "OTHER");
-	assert_int_equal(inode_states(&p->t, f, NULL, policy, 1, &s, 1), 1);
+	assert_int_equal(inode_name_states(&p->t, f, NULL, policy, 1, &s, 1), 1);
 	policy_decide(policy, &who, s, ACT_READ, 0, &v);
 	assert_false(v.allowed);
 	/* Two names, two states: both count. */
 	struct inode *link = inode_found(&p->t, p->t.root, "f2", "L2", f->ino, S_IFREG, 1);
 	policy_state two[4];
-	assert_int_equal(inode_states(&p->t, f, NULL, policy, 1, two, 4), 2);
+	assert_int_equal(inode_name_states(&p->t, f, NULL, policy, 1, two, 4), 2);
 	drop(p, link);
 	drop(p, f);
 	drop(p, a);

@@ -66,7 +66,7 @@ static void act_replace(struct log_fixture *f, const char *name)
 
 static void act_link(struct log_fixture *f, const char *name)
 {
-	linkat(f->dir, name, f->dir, "second", 0);
+	assert_int_equal(linkat(f->dir, name, f->dir, "second", 0), 0);
 }
 
 static void act_cut(struct log_fixture *f, const char *name)

@@ -47,7 +47,8 @@ int cmd_common_open(struct cmd *c, bool lock)
 	r = keyring_load(c->keys_fd, &c->layout.owner, &c->keyring, &c->err);
 	if (r == -ENOENT)
 		return err_default(&c->err, r,
-			"the key directory has no keyring of tenant %s: give the right one with --keys, or "
+			"the key directory has no keyring of tenant %s: give the right one with "
+			"--keys, or "
 			"put an escrow copy there",
 			tenant);
 	return r < 0 ? err_default(&c->err, r, "cannot read the keyring of tenant %s: %s", tenant,
@@ -76,11 +77,13 @@ int cmd_common_begin(struct cmd *c)
 		r = cmd_common_unlock(c);
 	if (r < 0 || !keyring_has_old_epochs(c->keyring))
 		return r;
-	cmd_common_say(c, "An earlier rotation or slot removal was interrupted: finishing it first.");
+	cmd_common_say(
+		c, "An earlier rotation or slot removal was interrupted: finishing it first.");
 	r = cmd_rewrap_finish(c, NULL);
 	if (r != -EBADMSG)
 		return r;
-	/* Damaged files keep the old epoch alive; that must not stop anybody from changing slots. */
+	/* Damaged files keep the old epoch alive; that must not stop anybody from changing slots.
+	 */
 	fprintf(stderr, "tenantkey: %s\n", c->err.text);
 	c->err = (struct err){0};
 	return 0;

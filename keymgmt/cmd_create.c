@@ -37,21 +37,40 @@ static int interrupted(struct cmd *c)
 		       : 0;
 }
 
+/* A number, with or without '#', for who has no account here. */
+static bool numeric_uid(const char *text, uid_t *ret)
+{
+	const char *digits = text[0] == '#' ? text + 1 : text;
+	char *end;
+	errno = 0;
+	unsigned long uid = strtoul(digits, &end, 10);
+	if (errno || digits[0] < '0' || digits[0] > '9' || *end || uid >= UINT32_MAX)
+		return false;
+	*ret = (uid_t)uid;
+	return true;
+}
+
 static int find_owner(struct cmd *c, const char *tenant, struct owner *ret)
 {
 	static const char plain[] =
 		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
 	char id[32];
+	uid_t uid = 0;
 	const struct passwd *pw = getpwnam(c->owner);
-	if (!pw)
+	bool named = pw && strspn(c->owner, plain) == strlen(c->owner) && strlen(c->owner) < 64;
+	if (pw)
+		uid = pw->pw_uid;
+	else if (!numeric_uid(c->owner, &uid))
 		return err_set(&c->err, -ENOENT, "there is no user '%s'", c->owner);
-	if (geteuid() != 0 && pw->pw_uid != geteuid())
+	else
+		pw = getpwuid(uid);
+	if (geteuid() != 0 && uid != geteuid())
 		return err_set(&c->err, -EPERM, "only root can give a tenant to another user");
-	snprintf(id, sizeof(id), "#%u", (unsigned)pw->pw_uid);
-	ret->cred = (struct lower_cred){pw->pw_uid, pw->pw_gid};
+	snprintf(id, sizeof(id), "#%u", (unsigned)uid);
+	ret->cred.uid = uid;
+	ret->cred.gid = pw ? pw->pw_gid : geteuid() == 0 ? (gid_t)uid : getegid();
 	snprintf(ret->policy, sizeof(ret->policy),
-		"tenant %s\npermit owner: user:%s to any on /**\n", tenant,
-		strspn(c->owner, plain) == strlen(c->owner) && strlen(c->owner) < 64 ? c->owner : id);
+		"tenant %s\npermit owner: user:%s to any on /**\n", tenant, named ? c->owner : id);
 	return 0;
 }
 
@@ -73,21 +92,24 @@ static int remove_keyring(int keys_fd, const char *tenant)
 	return r;
 }
 
-/* Goes only when it is the keyring of the half-made tenant that a crash left: any other one may be somebody's only key. */
+/* Goes only when it is the keyring of the half-made tenant that a crash left: any other one may be
+ * somebody's only key. */
 static int remove_leftover_keyring(struct cmd *c, const char *tenant)
 {
 	struct keyring_owner owner = c->layout.owner;
 	AUTO(keyring_auto) struct keyring *k = NULL;
 	int r = layout_create_leftover(&c->layout, tenant, owner.tenant_uuid);
 	if (r < 0)
-		return err_set(&c->err, r, "cannot read store %s: %s", c->layout.store_path, strerror(-r));
+		return err_set(
+			&c->err, r, "cannot read store %s: %s", c->layout.store_path, strerror(-r));
 	if (r == 0 || bytes_all_zero(owner.tenant_uuid, sizeof(owner.tenant_uuid)))
 		return 0;
 	snprintf(owner.tenant, sizeof(owner.tenant), "%s", tenant);
 	if (keyring_load(c->keys_fd, &owner, &k, NULL) < 0)
 		return 0;
 	r = remove_keyring(c->keys_fd, tenant);
-	return r < 0 ? err_set(&c->err, r, "cannot remove the keyring of an interrupted creation: %s",
+	return r < 0 ? err_set(&c->err, r,
+			       "cannot remove the keyring of an interrupted creation: %s",
 			       strerror(-r))
 		     : 0;
 }
@@ -99,7 +121,8 @@ static int refuse_foreign_keyring(struct cmd *c, const char *tenant)
 	keyring_name(tenant, name);
 	if (fstatat(c->keys_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
 		return err_set(&c->err, -EEXIST,
-			"the key directory holds a keyring of another tenant %s of this store: if its data is "
+			"the key directory holds a keyring of another tenant %s of this store: if "
+			"its data is "
 			"gone for good, move the keyring away",
 			tenant);
 	return errno == ENOENT ? 0
@@ -137,13 +160,15 @@ static int first_slot(struct cmd *c)
 	if (!source_given(&c->new_secret))
 		c->new_secret = c->secret;
 	else if (source_given(&c->secret))
-		return err_set(&c->err, -EINVAL, "give the passphrase or key file of the new tenant once");
+		return err_set(
+			&c->err, -EINVAL, "give the passphrase or key file of the new tenant once");
 	int r = cmd_common_new_key(c, &key, &secret);
 	if (r < 0)
 		return r;
 	r = keyring_create(&c->layout.owner, c->layout.suite, &c->keyring);
 	if (r == 0)
-		r = keyring_slot_add(c->keyring, c->slot ? c->slot : "main", &key, &c->cost, &c->err);
+		r = keyring_slot_add(
+			c->keyring, c->slot ? c->slot : "main", &key, &c->cost, &c->err);
 	return r < 0 ? err_default(&c->err, r, "cannot make keys: %s", strerror(-r)) : 0;
 }
 
@@ -192,8 +217,8 @@ static int finish(struct cmd *c, const struct owner *owner)
 {
 	int r = write_policy_and_keyring(c, owner);
 	if (r == 0)
-		r = cmd_common_log(c, c->owner ? "tenant created, policy 1 for its owner" : "tenant created",
-			0);
+		r = cmd_common_log(c,
+			c->owner ? "tenant created, policy 1 for its owner" : "tenant created", 0);
 	if (r == 0)
 		r = interrupted(c);
 	return r < 0 ? r : layout_create_commit(&c->layout, &c->err);
@@ -207,15 +232,19 @@ static void tell(struct cmd *c)
 	layout_uuid_text(c->layout.owner.store_uuid, uuid);
 	cmd_common_say(c, "Tenant %s is ready.", c->layout.owner.tenant);
 	cmd_common_say(c,
-		"Its keyring is %s/%s/%s.json: outside the store, so no backup of the store holds it.\n"
-		"Without it the data is lost. Keep a copy elsewhere: tenantkey escrow export '%s' FILE",
+		"Its keyring is %s/%s/%s.json: outside the store, so no backup of the store holds "
+		"it.\n"
+		"Without it the data is lost. Keep a copy elsewhere: tenantkey escrow export '%s' "
+		"FILE",
 		keys, uuid, c->layout.owner.tenant, c->argument);
 	if (c->owner)
-		cmd_common_say(c, "Policy 1 permits everything to user %s, and nothing to anybody else.",
+		cmd_common_say(c,
+			"Policy 1 permits everything to user %s, and nothing to anybody else.",
 			c->owner);
 	else
 		cmd_common_say(c,
-			"It has no policy yet, so everybody is denied: tenantctl policy apply '%s' FILE",
+			"It has no policy yet, so everybody is denied: tenantctl policy apply '%s' "
+			"FILE",
 			c->argument);
 }
 
@@ -238,12 +267,14 @@ int cmd_create_run(struct cmd *c)
 		r = finish(c, &owner);
 	}
 	if (r < 0) {
-		int undone = keyring_may_be ? remove_keyring(c->keys_fd, c->layout.owner.tenant) : 0;
+		int undone =
+			keyring_may_be ? remove_keyring(c->keys_fd, c->layout.owner.tenant) : 0;
 		if (undone == 0)
 			undone = layout_create_abort(&c->layout);
 		if (undone < 0)
-			fprintf(stderr, "tenantkey: what was half made could not be removed (%s): the next "
-					"'create' of this tenant will remove it\n",
+			fprintf(stderr,
+				"tenantkey: what was half made could not be removed (%s): the next "
+				"'create' of this tenant will remove it\n",
 				strerror(-undone));
 	} else {
 		tell(c);

@@ -7,7 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* FILE as folder descriptor and name. Keyrings in the store would be in all of its backups: refused. */
+/* FILE as folder descriptor and name. Keyrings in the store would be in all of its backups:
+ * refused. */
 static int open_target(struct cmd *c, char ret_name[static NAME_MAX + 1], int *ret_dir)
 {
 	char folder[PATH_MAX], resolved[PATH_MAX];
@@ -24,7 +25,8 @@ static int open_target(struct cmd *c, char ret_name[static NAME_MAX + 1], int *r
 	if (strncmp(resolved, c->layout.store_path, len) == 0 &&
 		(resolved[len] == '/' || resolved[len] == 0))
 		return err_set(&c->err, -EPERM,
-			"%s lies in the store, whose backups must not hold keys: give a file elsewhere",
+			"%s lies in the store, whose backups must not hold keys: give a file "
+			"elsewhere",
 			c->operand);
 	int fd = open(resolved, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
@@ -34,7 +36,8 @@ static int open_target(struct cmd *c, char ret_name[static NAME_MAX + 1], int *r
 	return 0;
 }
 
-/* In the register first: a copy that nobody knows of would be worse than an entry without a copy. */
+/* In the register first: a copy that nobody knows of would be worse than an entry without a copy.
+ */
 static int copy_keyring(struct cmd *c, int dir, const char *name, char ret_id[static 24])
 {
 	AUTO_BUF b = {0};
@@ -76,8 +79,10 @@ int cmd_escrow_run_export(struct cmd *c)
 	if (r < 0)
 		return r;
 	cmd_common_say(c,
-		"%s holds copy %s of the keyring, sealed by the same passphrases and key files. Keep it away from the "
-		"store.\nIt opens nothing after the next rotation, slot removal or passwd: export a new one "
+		"%s holds copy %s of the keyring, sealed by the same passphrases and key files. "
+		"Keep it away from the "
+		"store.\nIt opens nothing after the next rotation, slot removal or passwd: export "
+		"a new one "
 		"then.",
 		c->operand, id);
 	return 0;

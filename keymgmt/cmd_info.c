@@ -33,12 +33,16 @@ static void print_json(const struct cmd *c, const struct info *i, struct buf *b)
 	buf_json(b, c->layout.owner.tenant);
 	buf_str(b, ", \"store\": ");
 	buf_json(b, c->layout.store_path);
-	buf_printf(b, ", \"store_uuid\": \"%s\", \"tenant_uuid\": \"%s\", \"suite\": \"%s\", \"created\": ",
+	buf_printf(b,
+		", \"store_uuid\": \"%s\", \"tenant_uuid\": \"%s\", \"suite\": \"%s\", "
+		"\"created\": ",
 		i->store_uuid, i->tenant_uuid, layout_suite_name(c->layout.suite));
 	buf_json(b, c->layout.created);
 	buf_str(b, ", \"keyring\": ");
 	buf_json(b, i->keyring);
-	buf_printf(b, ", \"generation\": %llu, \"slots\": %zu, \"key_epoch\": %u, \"rotation_unfinished\": %s",
+	buf_printf(b,
+		", \"generation\": %llu, \"slots\": %zu, \"key_epoch\": %u, "
+		"\"rotation_unfinished\": %s",
 		(unsigned long long)keyring_generation(c->keyring), keyring_slots(c->keyring),
 		(unsigned)keyring_kek_epoch(c->keyring),
 		keyring_has_old_epochs(c->keyring) ? "true" : "false");

@@ -9,7 +9,8 @@ int cmd_init_run(struct cmd *c)
 {
 	if (strchr(c->argument, '#'))
 		return err_set(&c->err, -EINVAL,
-			"'%s' has a '#': init makes a store; make tenants in it with 'tenantkey create'",
+			"'%s' has a '#': init makes a store; make tenants in it with 'tenantkey "
+			"create'",
 			c->argument);
 	int r = layout_create_store(c->argument, &c->err);
 	if (r == 0)

@@ -53,21 +53,28 @@ static void print_help(const struct cmd_verb *verbs)
 	for (const struct cmd_verb *v = verbs; v->name; v++)
 		printf("  %-13s %-18s %s\n", v->name, v->operands, v->summary);
 	printf("\nEvery verb:\n"
-	       "  --keys DIR                    key directory (default: /var/lib/tenantfs/keys, for a user\n"
+	       "  --keys DIR                    key directory (default: /var/lib/tenantfs/keys, "
+	       "for a user\n"
 	       "                                ~/.local/share/tenantfs/keys)\n"
 	       "  -q, --quiet  --help  --version\n"
 	       "The secret that opens the keyring, otherwise asked for on the terminal:\n"
-	       "  --passphrase-file FILE  --passphrase-fd N  --passphrase-command COMMAND  --key-file FILE\n"
-	       "The secret of a new slot (create, slot add, passwd): the same with --new- in front, and\n"
-	       "  --iter-time MS  --pbkdf-memory KIB  --pbkdf-force-iterations N     cost of Argon2id\n"
+	       "  --passphrase-file FILE  --passphrase-fd N  --passphrase-command COMMAND  "
+	       "--key-file FILE\n"
+	       "The secret of a new slot (create, slot add, passwd): the same with --new- in "
+	       "front, and\n"
+	       "  --iter-time MS  --pbkdf-memory KIB  --pbkdf-force-iterations N     cost of "
+	       "Argon2id\n"
 	       "create:\n"
-	       "  --owner USER                  who owns the tenant's files; writes a first policy for USER alone\n"
+	       "  --owner USER                  who owns the tenant's files; writes a first policy "
+	       "for USER alone\n"
 	       "  --suite aes-256-gcm|xchacha20-poly1305\n"
 	       "  --journal-size SIZE           1M to 1G, default 16M\n"
 	       "  --slot NAME                   name of the first slot (default: main)\n"
 	       "passwd: --slot NAME    rotate: --no-progress    info, slot list: --json\n\n"
-	       "Exit status: 0 done; 1 a system call failed, or interrupted; 2 usage; 3 not permitted;\n"
-	       "  4 not found; 5 in use or exists already; 6 wrong passphrase or key; 7 damaged or foreign;\n"
+	       "Exit status: 0 done; 1 a system call failed, or interrupted; 2 usage; 3 not "
+	       "permitted;\n"
+	       "  4 not found; 5 in use or exists already; 6 wrong passphrase or key; 7 damaged or "
+	       "foreign;\n"
 	       "  8 a newer format; 9 mistakes in a policy; 10 no FUSE; 11 no space left\n");
 }
 
@@ -94,16 +101,16 @@ static int number(struct cmd *c, const char *name, const char *text, bool size, 
 	uint64_t max, uint64_t *ret)
 {
 	if (parse_number(text, size, max, ret) < 0 || *ret < min)
-		return err_set(&c->err, -EINVAL, "--%s: '%s' is not a number from %llu to %llu", name,
-			text, (unsigned long long)min, (unsigned long long)max);
+		return err_set(&c->err, -EINVAL, "--%s: '%s' is not a number from %llu to %llu",
+			name, text, (unsigned long long)min, (unsigned long long)max);
 	return 0;
 }
 
 static int take_secret(struct cmd *c, const char *name, const char *value)
 {
 	bool is_new = strncmp(name, "new-", 4) == 0;
-	int r = source_option(is_new ? &c->new_secret : &c->secret, is_new ? name + 4 : name, value,
-		&c->err);
+	int r = source_option(
+		is_new ? &c->new_secret : &c->secret, is_new ? name + 4 : name, value, &c->err);
 	return r < 0 ? r : 0;
 }
 
@@ -151,14 +158,16 @@ static int take(struct cmd *c, int option, const char *name, const char *value)
 		r = layout_suite(value);
 		if (!r)
 			return err_set(&c->err, -EINVAL,
-				"--suite: '%s' is neither aes-256-gcm nor xchacha20-poly1305", value);
+				"--suite: '%s' is neither aes-256-gcm nor xchacha20-poly1305",
+				value);
 		c->suite = (enum crypto_suite)r;
 		return 0;
 	case OPTION_JOURNAL:
 		r = number(c, name, value, true, LAYOUT_JOURNAL_MIN, LAYOUT_JOURNAL_MAX,
 			&c->journal_bytes);
 		if (r == 0 && c->journal_bytes % 4096)
-			return err_set(&c->err, -EINVAL, "--%s: '%s' is no multiple of 4096", name, value);
+			return err_set(
+				&c->err, -EINVAL, "--%s: '%s' is no multiple of 4096", name, value);
 		return r;
 	case OPTION_ITER_TIME:
 		r = number(c, name, value, false, 1, 600000, &n);
@@ -184,7 +193,8 @@ static int take(struct cmd *c, int option, const char *name, const char *value)
 }
 
 /* One or two words; *ret_words: how many. */
-static const struct cmd_verb *find_verb(const struct cmd_verb *verbs, char **words, int n, int *ret_words)
+static const struct cmd_verb *find_verb(
+	const struct cmd_verb *verbs, char **words, int n, int *ret_words)
 {
 	for (const struct cmd_verb *v = verbs; v->name; v++) {
 		size_t first = strcspn(v->name, " ");
@@ -199,20 +209,22 @@ static const struct cmd_verb *find_verb(const struct cmd_verb *verbs, char **wor
 	return NULL;
 }
 
-static int take_words(struct cmd *c, const struct cmd_verb *verbs, char **words, int n, unsigned used,
-	const struct cmd_verb **ret)
+static int take_words(struct cmd *c, const struct cmd_verb *verbs, char **words, int n,
+	unsigned used, const struct cmd_verb **ret)
 {
 	int verb_words = 0;
 	if (n == 0)
 		return err_set(&c->err, -EINVAL, "a verb is missing: see 'tenantkey --help'");
 	const struct cmd_verb *v = find_verb(verbs, words, n, &verb_words);
 	if (!v)
-		return err_set(&c->err, -EINVAL, "there is no verb '%s': see 'tenantkey --help'", words[0]);
+		return err_set(&c->err, -EINVAL, "there is no verb '%s': see 'tenantkey --help'",
+			words[0]);
 	if (n - verb_words != (v->operand ? 2 : 1))
-		return err_set(&c->err, -EINVAL, "usage: tenantkey %s %s [options]", v->name, v->operands);
+		return err_set(
+			&c->err, -EINVAL, "usage: tenantkey %s %s [options]", v->name, v->operands);
 	if (used & ~v->options)
-		return err_set(&c->err, -EINVAL, "an option does not apply to '%s': see 'tenantkey --help'",
-			v->name);
+		return err_set(&c->err, -EINVAL,
+			"an option does not apply to '%s': see 'tenantkey --help'", v->name);
 	c->verb = v->name;
 	c->argument = words[verb_words];
 	c->operand = v->operand ? words[verb_words + 1] : NULL;
@@ -220,8 +232,8 @@ static int take_words(struct cmd *c, const struct cmd_verb *verbs, char **words,
 	return 0;
 }
 
-int cmd_options_parse(
-	int argc, char **argv, const struct cmd_verb *verbs, struct cmd *c, const struct cmd_verb **ret)
+int cmd_options_parse(int argc, char **argv, const struct cmd_verb *verbs, struct cmd *c,
+	const struct cmd_verb **ret)
 {
 	unsigned used = 0;
 	int option, index = -1;
@@ -237,7 +249,8 @@ int cmd_options_parse(
 		}
 		if (option == '?' || option == ':')
 			return err_set(&c->err, -EINVAL, "%s '%s': see 'tenantkey --help'",
-				option == '?' ? "unknown or ambiguous option" : "a value is missing behind",
+				option == '?' ? "unknown or ambiguous option"
+					      : "a value is missing behind",
 				argv[optind - 1]);
 		int r = take(c, option, index >= 0 ? options[index].name : "", optarg);
 		if (r < 0)

@@ -21,7 +21,8 @@ static int choose_slot(struct cmd *c, char ret_name[static 64])
 	if (known == 1)
 		return 0;
 	if (c->slot)
-		return err_set(&c->err, -ENOENT, "there is no slot %s: see 'tenantkey slot list'", c->slot);
+		return err_set(&c->err, -ENOENT, "there is no slot %s: see 'tenantkey slot list'",
+			c->slot);
 	return err_set(&c->err, -EINVAL,
 		"tenant %s has several slots: say which one to change with --slot NAME",
 		c->layout.owner.tenant);

@@ -1,6 +1,7 @@
 /*
- * What a rotation has to do before the old keys may go: the log's key, the policy, and the header of every file in
- * root/ and trash/ come under the newest keys. Each step may be repeated, so an interrupted run is finished by running it again.
+ * What a rotation has to do before the old keys may go: the log's key, the policy, and the header
+ * of every file in root/ and trash/ come under the newest keys. Each step may be repeated, so an
+ * interrupted run is finished by running it again.
  */
 #include "fs/gate/audit.h"
 #include "fs/gate/policy_file.h"
@@ -27,7 +28,8 @@ static void lower_close(const int *fd)
 }
 #define AUTO_LOWER_CLOSE AUTO(lower_close) int
 
-/* Inodes with several names that were seen: open addressing, 0 is free (no inode has that number). */
+/* Inodes with several names that were seen: open addressing, 0 is free (no inode has that number).
+ */
 struct seen {
 	uint64_t *slots;
 	size_t size, used;
@@ -36,11 +38,11 @@ struct seen {
 struct walk {
 	struct cmd *c;
 	const struct store *store;
-	bool counting;    /* first pass, for the progress bar */
-	char **folders;   /* still to be read: owned paths from the tenant's folder */
+	bool counting;  /* first pass, for the progress bar */
+	char **folders; /* still to be read: owned paths from the tenant's folder */
 	size_t waiting, room;
 	struct seen seen;
-	uint64_t total;   /* 0 unknown */
+	uint64_t total; /* 0 unknown */
 	uint64_t done, rewrapped, damaged;
 	struct timespec begun, shown;
 	bool bar;
@@ -134,19 +136,22 @@ static void show(struct walk *w, bool last)
 static void list_damaged(struct walk *w, const char *path, const char *name, int error)
 {
 	if (w->damaged++ == 0)
-		fprintf(stderr, "%stenantkey: these files of the tenant's folder cannot be re-wrapped "
-				"(lower names):\n",
+		fprintf(stderr,
+			"%stenantkey: these files of the tenant's folder cannot be re-wrapped "
+			"(lower names):\n",
 			w->bar ? "\n" : "");
 	if (w->damaged <= LISTED_MAX)
 		fprintf(stderr, "  %s/%s: %s\n", path, name,
 			error == -EBADMSG || error == -EKEYREJECTED ? "damaged or foreign header"
-								     : strerror(-error));
+								    : strerror(-error));
 	else if (w->damaged == LISTED_MAX + 1)
 		fprintf(stderr, "  ... and more\n");
 }
 
-/* An owner without write permission to his own file grants it to himself for the moment of the open. */
-static int open_locked_out(struct lower *l, int dirfd, const char *name, const struct stat *st, int flags)
+/* An owner without write permission to his own file grants it to himself for the moment of the
+ * open. */
+static int open_locked_out(
+	struct lower *l, int dirfd, const char *name, const struct stat *st, int flags)
 {
 	mode_t mode = st->st_mode & 07777;
 	int r = l->ops->fchmodat(l, dirfd, name, mode | S_IRUSR | S_IWUSR | S_IXUSR);
@@ -168,19 +173,9 @@ static int open_even_so(struct lower *l, int dirfd, const char *name, int flags)
 	if (fd != -EACCES)
 		return fd;
 	int r = l->ops->fstatat(l, dirfd, name, &st);
-	return r < 0 ? r : st.st_uid == geteuid() ? open_locked_out(l, dirfd, name, &st, flags) : fd;
-}
-
-static int rewrap_open_file(struct walk *w, int fd, const struct stat *st)
-{
-	struct lower *l = lower_posix();
-	const struct timespec times[2] = {st->st_atim, st->st_mtim};
-	int r = file_rewrap(w->store, fd);
-	if (r != 0)
-		return r;
-	w->rewrapped++;
-	/* No visible time may change through what nobody asked for. */
-	return l->ops->futimens(l, fd, times);
+	return r < 0                    ? r
+	       : st.st_uid == geteuid() ? open_locked_out(l, dirfd, name, &st, flags)
+					: fd;
 }
 
 static bool is_damage(int r)
@@ -202,7 +197,9 @@ static int rewrap_file(struct walk *w, int dirfd, const char *path, const char *
 	if (st.st_size == 0)
 		return 0;
 	AUTO_LOWER_CLOSE fd = open_even_so(l, dirfd, name, O_RDWR | O_NONBLOCK);
-	r = fd < 0 ? fd : rewrap_open_file(w, fd, &st);
+	r = fd < 0 ? fd : file_rewrap(w->store, fd);
+	if (fd >= 0 && r == 0)
+		w->rewrapped++;
 	if (is_damage(r))
 		list_damaged(w, path, name, r);
 	return is_damage(r) || r >= 0 ? 0 : r;
@@ -229,7 +226,9 @@ static int visit(struct walk *w, int dirfd, const char *path, const char *name, 
 		type = S_ISDIR(st.st_mode) ? DT_DIR : S_ISREG(st.st_mode) ? DT_REG : DT_LNK;
 	}
 	if (type == DT_DIR)
-		return strcmp(name, ".") == 0 || strcmp(name, "..") == 0 ? 0 : push_folder(w, path, name);
+		return strcmp(name, ".") == 0 || strcmp(name, "..") == 0
+			       ? 0
+			       : push_folder(w, path, name);
 	if (type != DT_REG)
 		return 0;
 	if (w->counting) {
@@ -245,7 +244,7 @@ static int open_folder(const struct walk *w, char *path)
 {
 	struct lower *l = lower_posix();
 	int at = w->c->layout.tenant_fd;
-	for (char *name = path; ; ) {
+	for (char *name = path;;) {
 		char *slash = strchr(name, '/');
 		if (slash)
 			*slash = 0;
@@ -298,7 +297,7 @@ static int walk_all(struct walk *w)
 
 static bool has_old_kek(const struct keyring *k)
 {
-	for (uint32_t e = keyring_kek_epoch(k); e-- > 1; )
+	for (uint32_t e = keyring_kek_epoch(k); e-- > 1;)
 		if (keyring_kek(k, e))
 			return true;
 	return false;
@@ -327,14 +326,20 @@ static int rewrap_files(struct cmd *c, uint64_t *ret_files)
 		w.total = w.done; /* files with several names count once */
 	show(&w, true);
 	if (r == -ECANCELED)
-		return err_set(&c->err, r, "interrupted after %llu files: run 'tenantkey rotate' again to "
-			"finish", (unsigned long long)w.done);
+		return err_set(&c->err, r,
+			"interrupted after %llu files: run 'tenantkey rotate' again to "
+			"finish",
+			(unsigned long long)w.done);
 	if (r < 0)
-		return err_set(&c->err, r, "cannot re-wrap all files (%s): mend that, then run 'tenantkey "
-			"rotate' again to finish", strerror(-r));
+		return err_set(&c->err, r,
+			"cannot re-wrap all files (%s): mend that, then run 'tenantkey "
+			"rotate' again to finish",
+			strerror(-r));
 	if (w.damaged > 0)
-		return err_set(&c->err, -EBADMSG, "%llu files are damaged, so the old keys were not "
-			"destroyed: restore or delete these files, then run 'tenantkey rotate' again",
+		return err_set(&c->err, -EBADMSG,
+			"%llu files are damaged, so the old keys were not "
+			"destroyed: restore or delete these files, then run 'tenantkey rotate' "
+			"again",
 			(unsigned long long)w.damaged);
 	return 0;
 }
@@ -374,7 +379,8 @@ int cmd_rewrap_finish(struct cmd *c, uint64_t *ret_files)
 	sigaddset(&held, SIGHUP);
 	sigprocmask(SIG_BLOCK, &held, &before);
 	int r = finish(c, &files);
-	/* A signal that stopped us is answered by the exit status; without this it would end us once let through. */
+	/* A signal that stopped us is answered by the exit status; without this it would end us
+	 * once let through. */
 	while (r == -ECANCELED && sigtimedwait(&held, NULL, &now) > 0)
 		;
 	sigprocmask(SIG_SETMASK, &before, NULL);

@@ -26,16 +26,19 @@ int cmd_rotate_run(struct cmd *c)
 	if (r < 0)
 		return r;
 	if (keyring_has_old_epochs(c->keyring))
-		cmd_common_say(c, "An earlier rotation or slot removal was interrupted: finishing it.");
+		cmd_common_say(
+			c, "An earlier rotation or slot removal was interrupted: finishing it.");
 	else
 		r = begin_epoch(c);
 	if (r == 0)
 		r = cmd_rewrap_finish(c, &files);
 	if (r < 0)
 		return err_default(&c->err, r,
-			"the rotation is not finished (%s): run 'tenantkey rotate' again to finish it",
+			"the rotation is not finished (%s): run 'tenantkey rotate' again to finish "
+			"it",
 			strerror(-r));
-	cmd_common_say(c, "%llu file headers re-wrapped. Key epoch %u is in force; older ones are destroyed.",
+	cmd_common_say(c,
+		"%llu file headers re-wrapped. Key epoch %u is in force; older ones are destroyed.",
 		(unsigned long long)files, (unsigned)keyring_kek_epoch(c->keyring));
 	cmd_common_say(c, "Escrow copies from before open nothing any more: export a new one.");
 	return 0;

@@ -30,7 +30,8 @@ static int check_name(struct cmd *c)
 	size_t len = strlen(c->operand);
 	if (len == 0 || len > 63 || strspn(c->operand, plain) != len)
 		return err_set(&c->err, -EINVAL,
-			"'%s' is no slot name: use 1 to 63 letters, digits and . _ @ -", c->operand);
+			"'%s' is no slot name: use 1 to 63 letters, digits and . _ @ -",
+			c->operand);
 	return 0;
 }
 
@@ -74,8 +75,10 @@ int cmd_slot_run_remove(struct cmd *c)
 	if (r == 0)
 		r = cmd_rewrap_finish(c, NULL);
 	if (r < 0)
-		return err_default(&c->err, r, "cannot remove slot %s: %s", c->operand, strerror(-r));
-	cmd_common_say(c, "Slot %s is gone. To lock out who kept old file keys too: tenantkey rotate '%s'",
+		return err_default(
+			&c->err, r, "cannot remove slot %s: %s", c->operand, strerror(-r));
+	cmd_common_say(c,
+		"Slot %s is gone. To lock out who kept old file keys too: tenantkey rotate '%s'",
 		c->operand, c->argument);
 	return 0;
 }
@@ -95,7 +98,8 @@ static void list_json(const struct cmd *c, struct buf *b)
 		buf_str(b, ", \"created\": ");
 		buf_json(b, s.created);
 		if (s.pwhash.iterations)
-			buf_printf(b, ", \"argon2id\": {\"iterations\": %llu, \"memory_kib\": %llu}",
+			buf_printf(b,
+				", \"argon2id\": {\"iterations\": %llu, \"memory_kib\": %llu}",
 				(unsigned long long)s.pwhash.iterations,
 				(unsigned long long)s.pwhash.memory_kib);
 		buf_str(b, "}");

@@ -43,7 +43,8 @@ int source_option(struct source *s, const char *name, const char *value, struct 
 			continue;
 		if (source_given(s))
 			return err_set(e, -EINVAL,
-				"%s: a passphrase or key file is named already: give only one", name);
+				"%s: a passphrase or key file is named already: give only one",
+				name);
 		switch (known[i].what) {
 		case FILE_LINE:
 			s->passphrase_file = value;
@@ -64,7 +65,8 @@ int source_option(struct source *s, const char *name, const char *value, struct 
 	return 0;
 }
 
-/* Reads up to the first newline or the end, byte by byte: what follows belongs to the next reader. */
+/* Reads up to the first newline or the end, byte by byte: what follows belongs to the next reader.
+ */
 static int read_line(int fd, struct secret **ret)
 {
 	AUTO_SECRET *s = secret_new(SOURCE_PASSPHRASE_MAX + 1);
@@ -100,9 +102,11 @@ static int open_private(const char *path, struct err *e)
 	if (!S_ISREG(st.st_mode) && !S_ISFIFO(st.st_mode))
 		return err_set(e, -EINVAL, "%s is not a file: give a regular file", path);
 	if (st.st_uid != 0 && st.st_uid != geteuid())
-		return err_set(e, -EACCES, "%s belongs to another user: give a file of your own", path);
+		return err_set(
+			e, -EACCES, "%s belongs to another user: give a file of your own", path);
 	if (st.st_mode & 077)
-		return err_set(e, -EACCES, "others may read or write %s: run 'chmod 600 %s'", path, path);
+		return err_set(
+			e, -EACCES, "others may read or write %s: run 'chmod 600 %s'", path, path);
 	int ret = fd;
 	fd = -1;
 	return ret;
@@ -123,14 +127,15 @@ static int read_key_file(const char *path, struct secret **ret, struct err *e)
 	if (n < 0 || rest < 0)
 		return err_set(e, n < 0 ? (int)n : (int)rest, "cannot read key file %s", path);
 	if (rest > 0)
-		return err_set(e, -EFBIG, "key file %s has more than %d bytes", path,
-			SOURCE_KEY_FILE_MAX);
+		return err_set(
+			e, -EFBIG, "key file %s has more than %d bytes", path, SOURCE_KEY_FILE_MAX);
 	if (n == 0)
 		return err_set(e, -ENOKEY, "key file %s is empty", path);
 	if (n < SOURCE_KEY_FILE_MIN)
 		return err_set(e, -EINVAL,
-			"key file %s has less than %d bytes: make one with 'head -c 64 /dev/urandom'", path,
-			SOURCE_KEY_FILE_MIN);
+			"key file %s has less than %d bytes: make one with 'head -c 64 "
+			"/dev/urandom'",
+			path, SOURCE_KEY_FILE_MIN);
 	secret_truncate(s, (size_t)n);
 	*ret = s;
 	s = NULL;
@@ -190,13 +195,15 @@ static int read_command(const char *command, struct secret **ret, struct err *e)
 	if (r == -ENOKEY)
 		return err_set(e, r, "the passphrase command printed nothing");
 	if (r < 0)
-		return err_set(e, r, "cannot use what the passphrase command printed: %s", strerror(-r));
+		return err_set(
+			e, r, "cannot use what the passphrase command printed: %s", strerror(-r));
 	*ret = s;
 	s = NULL;
 	return 0;
 }
 
-/* A terminal with echo off and the signals that would end us held back, so that echo always comes back. */
+/* A terminal with echo off and the signals that would end us held back, so that echo always comes
+ * back. */
 struct quiet_terminal {
 	int fd, signals;
 	struct termios before;
@@ -276,7 +283,8 @@ static int ask_terminal(const char *prompt, bool twice, struct secret **ret, str
 	int fd = tty >= 0 ? tty : STDIN_FILENO;
 	if (tty < 0 && !isatty(STDIN_FILENO))
 		return err_set(e, -ENOTTY,
-			"there is no terminal to ask for the passphrase: give a passphrase file, descriptor or "
+			"there is no terminal to ask for the passphrase: give a passphrase file, "
+			"descriptor or "
 			"command, or a key file");
 	int r = ask(fd, prompt, &first);
 	if (r == 0 && twice) {
@@ -306,7 +314,8 @@ static int read_described_line(int fd, const char *what, struct secret **ret, st
 	if (r == -EFBIG)
 		return err_set(e, r, "the first line of %s has more than %d bytes", what,
 			SOURCE_PASSPHRASE_MAX);
-	return r < 0 ? err_set(e, r, "cannot read the passphrase from %s: %s", what, strerror(-r)) : 0;
+	return r < 0 ? err_set(e, r, "cannot read the passphrase from %s: %s", what, strerror(-r))
+		     : 0;
 }
 
 static int read_passphrase_file(const char *path, struct secret **ret, struct err *e)

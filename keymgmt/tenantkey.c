@@ -1,4 +1,5 @@
-/* tenantkey: creates stores and tenants, manages the slots that open them, rotates keys. Nothing else writes keyrings. */
+/* tenantkey: creates stores and tenants, manages the slots that open them, rotates keys. Nothing
+ * else writes keyrings. */
 #include "config.h"
 #include "fs/lower/lower.h"
 #include "fs/store/layout_create.h"
@@ -12,9 +13,10 @@ static const struct cmd_verb verbs[] = {
 	{"init", "STORE", "make an empty store", 0, false, cmd_init_run},
 	{"create", "STORE#TENANT", "make a tenant and its keyring",
 		CMD_SECRET | CMD_NEW_SECRET | CMD_CREATE | CMD_SLOT, false, cmd_create_run},
-	{"info", "STORE#TENANT", "show what a tenant and its keyring are", CMD_JSON, false, cmd_info_run},
-	{"slot add", "STORE#TENANT NAME", "add a passphrase or key file", CMD_SECRET | CMD_NEW_SECRET,
-		true, cmd_slot_run_add},
+	{"info", "STORE#TENANT", "show what a tenant and its keyring are", CMD_JSON, false,
+		cmd_info_run},
+	{"slot add", "STORE#TENANT NAME", "add a passphrase or key file",
+		CMD_SECRET | CMD_NEW_SECRET, true, cmd_slot_run_add},
 	{"slot remove", "STORE#TENANT NAME", "remove one, and draw new keys", CMD_SECRET, true,
 		cmd_slot_run_remove},
 	{"slot list", "STORE#TENANT", "list them", CMD_JSON, false, cmd_slot_run_list},
@@ -39,7 +41,8 @@ static int start(struct cmd *c)
 {
 	int r = secret_harden_process();
 	if (r < 0)
-		return err_set(&c->err, r, "cannot protect this process's memory: %s", strerror(-r));
+		return err_set(
+			&c->err, r, "cannot protect this process's memory: %s", strerror(-r));
 	r = crypto_init();
 	if (r < 0)
 		return err_set(&c->err, r, "libsodium or libcrypto cannot be used here");

@@ -96,12 +96,14 @@ int layout_split(const char *argument, bool tenant_needed, char ret_store[static
 	const char *tenant = hash ? hash + 1 : "";
 	if (tenant_needed && !hash)
 		return err_set(e, -EINVAL,
-			"'%s' names no tenant: write STORE#TENANT (quote it for the shell)", argument);
+			"'%s' names no tenant: write STORE#TENANT (quote it for the shell)",
+			argument);
 	if (store_len == 0 || store_len >= PATH_MAX)
 		return err_set(e, -EINVAL, "'%s' names no store: write STORE#TENANT", argument);
 	if (hash && !layout_tenant_name_ok(tenant))
 		return err_set(e, -EINVAL,
-			"'%s' is no tenant name: use 1 to 63 of a-z 0-9 . _ - and begin with a letter or digit",
+			"'%s' is no tenant name: use 1 to 63 of a-z 0-9 . _ - and begin with a "
+			"letter or digit",
 			tenant);
 	memcpy(ret_store, argument, store_len);
 	ret_store[store_len] = 0;
@@ -135,23 +137,27 @@ static int read_object(int fd, json_t **ret)
 }
 
 /* dirfd/name as an object of our format. what: "store.json of /srv/store". */
-static int load_described(int dirfd, const char *name, const char *what, json_t **ret, struct err *e)
+static int load_described(
+	int dirfd, const char *name, const char *what, json_t **ret, struct err *e)
 {
 	struct lower *l = lower_posix();
 	AUTO_JSON *j = NULL;
 	AUTO_LOWER_CLOSE fd = l->ops->openat(l, dirfd, name, O_RDONLY | O_NONBLOCK, 0, NULL);
 	if (fd < 0)
-		return fd == -ELOOP ? err_set(e, -EBADMSG, "%s is a link: somebody replaced it", what) : fd;
+		return fd == -ELOOP
+			       ? err_set(e, -EBADMSG, "%s is a link: somebody replaced it", what)
+			       : fd;
 	int r = read_object(fd, &j);
 	json_t *format = r < 0 ? NULL : json_object_get(j, "format");
-	if (r == -EBADMSG || (r == 0 && (!json_is_integer(format) || json_integer_value(format) < 1)))
+	if (r == -EBADMSG ||
+		(r == 0 && (!json_is_integer(format) || json_integer_value(format) < 1)))
 		return err_set(e, -EBADMSG, "%s is damaged: restore it from a backup", what);
 	if (r < 0)
 		return err_set(e, r, "cannot read %s: %s", what, strerror(-r));
 	if (json_integer_value(format) > LAYOUT_FORMAT)
 		return err_set(e, -EPROTONOSUPPORT,
-			"%s has format %lld and this program knows up to %d: use a newer tenantfs", what,
-			(long long)json_integer_value(format), LAYOUT_FORMAT);
+			"%s has format %lld and this program knows up to %d: use a newer tenantfs",
+			what, (long long)json_integer_value(format), LAYOUT_FORMAT);
 	*ret = j;
 	j = NULL;
 	return 0;
@@ -176,7 +182,8 @@ static int open_store(const char *store, struct layout *ret, struct err *e)
 	int r = load_described(ret->store_fd, "store.json", what, &j, e);
 	if (r == -ENOENT)
 		return err_set(e, r,
-			"%s is not a tenantfs store (it has no store.json): make one with 'tenantkey init'",
+			"%s is not a tenantfs store (it has no store.json): make one with "
+			"'tenantkey init'",
 			ret->store_path);
 	if (r < 0)
 		return err_default(e, r, "cannot read %s: %s", what, strerror(-r));
@@ -188,8 +195,8 @@ static int open_store(const char *store, struct layout *ret, struct err *e)
 static int open_tenant_folder(struct layout *l, const char *tenant)
 {
 	struct lower *lower = lower_posix();
-	AUTO_LOWER_CLOSE t_fd = lower->ops->openat(
-		lower, l->store_fd, "t", O_PATH | O_DIRECTORY, 0, NULL);
+	AUTO_LOWER_CLOSE t_fd =
+		lower->ops->openat(lower, l->store_fd, "t", O_PATH | O_DIRECTORY, 0, NULL);
 	return t_fd < 0 ? t_fd
 			: lower->ops->openat(lower, t_fd, tenant, O_PATH | O_DIRECTORY, 0, NULL);
 }
@@ -201,7 +208,8 @@ static int open_tenant(const char *tenant, struct layout *ret, struct err *e)
 	snprintf(what, sizeof(what), "t/%s/tenant.json of %s", tenant, ret->store_path);
 	ret->tenant_fd = open_tenant_folder(ret, tenant);
 	if (ret->tenant_fd == -ENOENT)
-		return err_set(e, -ENOENT, "store %s has no tenant %s: make it with 'tenantkey create'",
+		return err_set(e, -ENOENT,
+			"store %s has no tenant %s: make it with 'tenantkey create'",
 			ret->store_path, tenant);
 	if (ret->tenant_fd < 0)
 		return err_set(e, ret->tenant_fd, "cannot open tenant %s of store %s: %s", tenant,
@@ -212,14 +220,16 @@ static int open_tenant(const char *tenant, struct layout *ret, struct err *e)
 	if (r < 0)
 		return err_default(e, r, "cannot read %s: %s", what, strerror(-r));
 	if (strcmp(text_of(j, "tenant"), tenant) != 0)
-		return err_set(e, -EBADMSG, "%s names another tenant: the folder was renamed or exchanged",
-			what);
+		return err_set(e, -EBADMSG,
+			"%s names another tenant: the folder was renamed or exchanged", what);
 	int suite = layout_suite(text_of(j, "suite"));
 	if (layout_uuid_parse(text_of(j, "tenant_uuid"), ret->owner.tenant_uuid) < 0)
 		return err_set(e, -EBADMSG, "%s is damaged: restore it from a backup", what);
 	if (!suite)
 		return err_set(e, -EPROTONOSUPPORT,
-			"%s names a cipher suite that this program does not know: use a newer tenantfs", what);
+			"%s names a cipher suite that this program does not know: use a newer "
+			"tenantfs",
+			what);
 	ret->suite = (enum crypto_suite)suite;
 	snprintf(ret->owner.tenant, sizeof(ret->owner.tenant), "%s", tenant);
 	snprintf(ret->created, sizeof(ret->created), "%s", text_of(j, "created"));
@@ -322,8 +332,8 @@ int layout_lock(struct layout *l, const char *purpose, const char *mountpoint, s
 	int r = lower->ops->lock(lower, fd);
 	if (r == -EAGAIN) {
 		describe_holder(fd, holder);
-		return err_set(e, -EBUSY, "tenant %s %s: unmount or end that first", l->owner.tenant,
-			holder);
+		return err_set(e, -EBUSY, "tenant %s %s: unmount or end that first",
+			l->owner.tenant, holder);
 	}
 	if (r == 0)
 		r = write_holder(fd, purpose, mountpoint);
@@ -373,13 +383,14 @@ static int make_folders(const char *path)
 {
 	char at[PATH_MAX];
 	snprintf(at, sizeof(at), "%s", path);
-	for (char *slash = at + 1; slash; ) {
+	for (char *slash = at + 1; slash;) {
 		slash = strchr(slash, '/');
 		if (slash)
 			*slash = 0;
 		if (mkdir(at, 0700) == 0) {
 			AUTO_CLOSE fd = open(at, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-			AUTO_CLOSE up = fd < 0 ? -1 : openat(fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+			AUTO_CLOSE up =
+				fd < 0 ? -1 : openat(fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 			if (fd < 0 || up < 0 || fsync(fd) < 0 || fsync(up) < 0)
 				return -errno;
 		} else if (errno != EEXIST) {
@@ -399,17 +410,18 @@ static int open_private(const char *path, struct err *e)
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return -errno;
 	if (st.st_uid != 0 && st.st_uid != geteuid())
-		return err_set(e, -EPERM, "key directory %s belongs to somebody else: use one of your own",
-			path);
+		return err_set(e, -EPERM,
+			"key directory %s belongs to somebody else: use one of your own", path);
 	if (st.st_mode & 077)
-		return err_set(e, -EPERM, "others may enter key directory %s: run 'chmod 700 %s'", path, path);
+		return err_set(e, -EPERM, "others may enter key directory %s: run 'chmod 700 %s'",
+			path, path);
 	int ret = fd;
 	fd = -1;
 	return ret;
 }
 
-int layout_open_keys(const char *keys_dir, const uint8_t store_uuid[static 16], bool create,
-	struct err *e)
+int layout_open_keys(
+	const char *keys_dir, const uint8_t store_uuid[static 16], bool create, struct err *e)
 {
 	char path[PATH_MAX], full[PATH_MAX + LAYOUT_UUID_TEXT + 1], uuid[LAYOUT_UUID_TEXT];
 	int r = layout_keys_path(keys_dir, path, e);
@@ -421,15 +433,17 @@ int layout_open_keys(const char *keys_dir, const uint8_t store_uuid[static 16], 
 	r = create ? make_folders(path) : 0;
 	AUTO_CLOSE keys = r < 0 ? r : open_private(path, e);
 	if (keys == -ENOENT)
-		return err_set(e, keys, "key directory %s does not exist: give the right one with --keys",
-			path);
+		return err_set(e, keys,
+			"key directory %s does not exist: give the right one with --keys", path);
 	if (keys < 0)
-		return err_default(e, keys, "cannot open key directory %s: %s", path, strerror(-keys));
+		return err_default(
+			e, keys, "cannot open key directory %s: %s", path, strerror(-keys));
 	r = create ? make_folders(full) : 0;
 	int fd = r < 0 ? r : open_private(full, e);
 	if (fd == -ENOENT)
 		return err_set(e, fd,
-			"key directory %s has no keys of this store (%s): give the right one with --keys",
+			"key directory %s has no keys of this store (%s): give the right one with "
+			"--keys",
 			path, uuid);
 	if (fd < 0)
 		return err_default(e, fd, "cannot open key directory %s: %s", full, strerror(-fd));

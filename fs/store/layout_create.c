@@ -57,7 +57,7 @@ static int each_entry(struct lower *l, int dirfd, visit_entry *visit, int depth)
 		if (n <= 0)
 			return (int)n;
 		struct cur c = {records, records + n};
-		for (const char *name; (name = next_entry(&c)); ) {
+		for (const char *name; (name = next_entry(&c));) {
 			int r = strcmp(name, ".") == 0 || strcmp(name, "..") == 0
 					? 0
 					: visit(l, fd, name, depth);
@@ -117,11 +117,13 @@ static int check_empty(int store_fd, const char *path, struct err *e)
 		return err_set(e, -EEXIST, "%s is a tenantfs store already", path);
 	r = each_entry(l, store_fd, is_foreign, 0);
 	if (r == 0) {
-		AUTO_LOWER_CLOSE t = l->ops->openat(l, store_fd, "t", O_PATH | O_DIRECTORY, 0, NULL);
+		AUTO_LOWER_CLOSE t =
+			l->ops->openat(l, store_fd, "t", O_PATH | O_DIRECTORY, 0, NULL);
 		r = t == -ENOENT ? 0 : t < 0 ? t : each_entry(l, t, any_entry, 0);
 	}
 	if (r > 0)
-		return err_set(e, -ENOTEMPTY, "%s is not empty: give an empty folder or a new name", path);
+		return err_set(
+			e, -ENOTEMPTY, "%s is not empty: give an empty folder or a new name", path);
 	return r < 0 ? err_set(e, r, "cannot read %s: %s", path, strerror(-r)) : 0;
 }
 
@@ -139,8 +141,8 @@ static int fill_store(int store_fd)
 		return r;
 	r = write_file(l, store_fd, "store.json.tmp", text, (size_t)n);
 	if (r == 0)
-		r = l->ops->renameat(l, store_fd, "store.json.tmp", store_fd, "store.json",
-			RENAME_NOREPLACE);
+		r = l->ops->renameat(
+			l, store_fd, "store.json.tmp", store_fd, "store.json", RENAME_NOREPLACE);
 	return r < 0 ? r : l->ops->fsync(l, store_fd, false);
 }
 
@@ -160,7 +162,8 @@ int layout_create_store(const char *path, struct err *e)
 	if (r == 0)
 		r = fill_store(fd);
 	AUTO_LOWER_CLOSE parent = l->ops->openat(l, fd, "..", O_RDONLY | O_DIRECTORY, 0, NULL);
-	/* A parent that may not be read cannot be fsynced; then the name lasts when the filesystem says so. */
+	/* A parent that may not be read cannot be fsynced; then the name lasts when the filesystem
+	 * says so. */
 	if (r == 0 && made && parent >= 0)
 		r = l->ops->fsync(l, parent, false);
 	if (r == -EEXIST)
@@ -188,13 +191,15 @@ static int open_t(const struct layout *l)
 	return lower->ops->openat(lower, l->store_fd, "t", O_PATH | O_DIRECTORY, 0, NULL);
 }
 
-int layout_create_leftover(const struct layout *store, const char *tenant, uint8_t ret_uuid[static 16])
+int layout_create_leftover(
+	const struct layout *store, const char *tenant, uint8_t ret_uuid[static 16])
 {
 	struct lower *l = store->lower;
 	char hidden[HIDDEN_MAX], text[512] = "";
 	hidden_name(tenant, hidden);
 	AUTO_LOWER_CLOSE t = open_t(store);
-	AUTO_LOWER_CLOSE dir = t < 0 ? t : l->ops->openat(l, t, hidden, O_PATH | O_DIRECTORY, 0, NULL);
+	AUTO_LOWER_CLOSE dir =
+		t < 0 ? t : l->ops->openat(l, t, hidden, O_PATH | O_DIRECTORY, 0, NULL);
 	if (dir < 0)
 		return dir == -ENOENT ? 0 : dir;
 	memset(ret_uuid, 0, 16);
@@ -221,8 +226,8 @@ int layout_create_lock(struct layout *l, struct err *e)
 	AUTO_LOWER_CLOSE fd = lower->ops->openat(lower, l->store_fd, "store.json", O_RDWR, 0, NULL);
 	int r = fd < 0 ? fd : lower->ops->lock(lower, fd);
 	if (r == -EAGAIN)
-		return err_set(e, -EBUSY, "another 'tenantkey create' runs in store %s: wait for it",
-			l->store_path);
+		return err_set(e, -EBUSY,
+			"another 'tenantkey create' runs in store %s: wait for it", l->store_path);
 	if (r < 0)
 		return err_set(e, r, "cannot lock store %s: %s", l->store_path, strerror(-r));
 	l->lock_fd = fd;
@@ -239,10 +244,12 @@ static int write_tenant_json(const struct layout *l)
 		"{\"format\": %d, \"tenant\": \"%s\", \"tenant_uuid\": \"%s\", \"suite\": \"%s\", "
 		"\"created\": \"%s\"}\n",
 		LAYOUT_FORMAT, l->owner.tenant, uuid, layout_suite_name(l->suite), l->created);
-	return buf_ok(&b) ? write_file(l->lower, l->tenant_fd, "tenant.json", b.data, b.len) : -ENOMEM;
+	return buf_ok(&b) ? write_file(l->lower, l->tenant_fd, "tenant.json", b.data, b.len)
+			  : -ENOMEM;
 }
 
-/* The hidden folder, fresh, with its tenant.json: durable before anything is done under its uuid. */
+/* The hidden folder, fresh, with its tenant.json: durable before anything is done under its uuid.
+ */
 static int make_hidden(struct layout *l, int t)
 {
 	struct lower *lower = l->lower;
@@ -264,7 +271,8 @@ static int make_hidden(struct layout *l, int t)
 	return r < 0 ? r : lower->ops->fsync(lower, t, false);
 }
 
-int layout_create_begin(struct layout *l, const char *tenant, enum crypto_suite suite, struct err *e)
+int layout_create_begin(
+	struct layout *l, const char *tenant, enum crypto_suite suite, struct err *e)
 {
 	struct lower *lower = l->lower;
 	struct stat st;
@@ -277,7 +285,8 @@ int layout_create_begin(struct layout *l, const char *tenant, enum crypto_suite 
 		return err_set(e, t, "cannot open t/ of store %s: %s", l->store_path, strerror(-t));
 	int r = lower->ops->fstatat(lower, t, tenant, &st);
 	if (r == 0)
-		return err_set(e, -EEXIST, "store %s has a tenant %s already", l->store_path, tenant);
+		return err_set(
+			e, -EEXIST, "store %s has a tenant %s already", l->store_path, tenant);
 	if (r != -ENOENT)
 		return err_set(e, r, "cannot read t/ of store %s: %s", l->store_path, strerror(-r));
 	snprintf(l->owner.tenant, sizeof(l->owner.tenant), "%s", tenant);
@@ -298,7 +307,7 @@ static int fill_journal(struct lower *l, int tenant_fd, uint64_t bytes)
 		return -ENOMEM;
 	if (fd < 0)
 		return fd;
-	for (uint64_t at = 0; at < bytes; ) {
+	for (uint64_t at = 0; at < bytes;) {
 		size_t n = bytes - at < CHUNK ? (size_t)(bytes - at) : CHUNK;
 		crypto_random(noise, n);
 		int r = lower_write_all(l, fd, noise, n, at);
@@ -331,14 +340,14 @@ static int make_root(struct layout *l, const struct keyring *keys, const struct 
 	return r;
 }
 
-int layout_create_fill(struct layout *l, const struct keyring *keys, const struct layout_create *wanted,
-	struct err *e)
+int layout_create_fill(struct layout *l, const struct keyring *keys,
+	const struct layout_create *wanted, struct err *e)
 {
 	struct lower *lower = l->lower;
 	if (wanted->journal_bytes % 4096 || wanted->journal_bytes < LAYOUT_JOURNAL_MIN ||
 		wanted->journal_bytes > LAYOUT_JOURNAL_MAX)
-		return err_set(e, -EINVAL,
-			"a journal has 1 MiB to 1 GiB and is a multiple of 4096 bytes");
+		return err_set(
+			e, -EINVAL, "a journal has 1 MiB to 1 GiB and is a multiple of 4096 bytes");
 	int r = fill_journal(lower, l->tenant_fd, wanted->journal_bytes);
 	if (r == 0)
 		r = lower->ops->mkdirat(lower, l->tenant_fd, "trash", 0700, NULL);
@@ -348,7 +357,8 @@ int layout_create_fill(struct layout *l, const struct keyring *keys, const struc
 		r = write_file(l->lower, l->tenant_fd, "lock", "{}\n", 3);
 	if (r == 0)
 		r = lower->ops->fsync(lower, l->tenant_fd, false);
-	return r < 0 ? err_default(e, r, "cannot make tenant %s: %s", l->owner.tenant, strerror(-r)) : 0;
+	return r < 0 ? err_default(e, r, "cannot make tenant %s: %s", l->owner.tenant, strerror(-r))
+		     : 0;
 }
 
 static void unlock_store(struct layout *l)
@@ -369,7 +379,8 @@ int layout_create_commit(struct layout *l, struct err *e)
 	if (r == 0) {
 		r = lower->ops->fsync(lower, t, false);
 		if (r < 0)
-			(void)lower->ops->renameat(lower, t, l->owner.tenant, t, hidden, RENAME_NOREPLACE);
+			(void)lower->ops->renameat(
+				lower, t, l->owner.tenant, t, hidden, RENAME_NOREPLACE);
 	}
 	if (r < 0)
 		return err_set(e, r, "cannot make tenant %s: %s", l->owner.tenant, strerror(-r));

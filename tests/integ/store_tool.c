@@ -1,9 +1,9 @@
 /*
- * Writes and checks a tree of known content in a tenant without mounting it, for scripts that test the key tool.
- * store_tool STORE TENANT KEYS PASSPHRASE_FILE fill|check|ids N
- *   fill   files f0 .. f(N-1) of growing size, folders d0 .. d9 with one file each, a link of f0, an empty file, a long name
- *   check  everything that fill wrote reads back byte for byte
- *   ids    lower names of f0 .. f(N-1), one a line
+ * Writes and checks a tree of known content in a tenant without mounting it, for scripts that test
+ * the key tool. store_tool STORE TENANT KEYS PASSPHRASE_FILE fill|check|ids N fill   files f0 ..
+ * f(N-1) of growing size, folders d0 .. d9 with one file each, a link of f0, an empty file, a long
+ * name check  everything that fill wrote reads back byte for byte ids    lower names of f0 ..
+ * f(N-1), one a line
  */
 #include "fs/store/layout.h"
 #include "fs/store/tree.h"

@@ -26,8 +26,13 @@ refused() {
 	check_same "$name: nothing changed" "$before" "$(state)"
 }
 json() { /usr/bin/python3 -c 'import json,sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"; }
-killed_after() { # MILLISECONDS VERB [OPTION...]
-	{ timeout -s KILL "$(printf '%d.%03d' $(($1 / 1000)) $(($1 % 1000)))" tenantkey "${@:2}" >/dev/null 2>&1; } 2>/dev/null
+killed_after() { # MILLISECONDS VERB [OPTION...]; it is gone, with its locks, when this returns
+	local p
+	tenantkey "${@:2}" >/dev/null 2>&1 &
+	p=$!
+	sleep "$(printf '%d.%03d' $(($1 / 1000)) $(($1 % 1000)))"
+	kill -KILL $p 2>/dev/null
+	{ wait $p; } 2>/dev/null
 }
 unfinished() { tenantkey info "$T" --keys "$K" --json | json rotation_unfinished; }
 
@@ -52,7 +57,7 @@ check_status "a tenant in no store" 4 "store" make_tenant acme
 check "init" make_store
 check_same "the store is private" 700 "$(stat -c %a "$STORE")"
 check_status "init again" 5 "already" make_store
-check "create" make_tenant acme --journal-size 1M --owner "$(id -un)" --slot first
+check "create" make_tenant acme --journal-size 1M --owner "$(id -un 2>/dev/null)" --slot first
 keyring=$(echo "$K"/*/acme.json)
 check_same "key directory and keyring are private" "700 700 600" \
 	"$(stat -c %a "$K" "$(dirname "$keyring")" "$keyring" | xargs)"

@@ -1,4 +1,5 @@
-/* fs/store/layout, layout_create: names, damage, newer formats, the lock, key directories, crashes while a tenant is made. */
+/* fs/store/layout, layout_create: names, damage, newer formats, the lock, key directories, crashes
+ * while a tenant is made. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -107,8 +108,8 @@ static void splits_at_the_last_hash(void **state)
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		char store[PATH_MAX], tenant[64];
 		struct err e = {0};
-		assert_int_equal(
-			layout_split(rows[i].argument, rows[i].needed, store, tenant, &e), rows[i].want);
+		assert_int_equal(layout_split(rows[i].argument, rows[i].needed, store, tenant, &e),
+			rows[i].want);
 		assert_int_equal(e.code, rows[i].want);
 		if (rows[i].want == 0) {
 			assert_string_equal(store, rows[i].store);
@@ -123,8 +124,17 @@ static void judges_tenant_names(void **state)
 		const char *name;
 		bool ok;
 	} rows[] = {
-		{"a", true}, {"0", true}, {"a.b-c_d", true}, {"", false}, {".a", false}, {"-a", false},
-		{"_a", false}, {"a/b", false}, {"A", false}, {"a#b", false}, {"a b", false},
+		{"a", true},
+		{"0", true},
+		{"a.b-c_d", true},
+		{"", false},
+		{".a", false},
+		{"-a", false},
+		{"_a", false},
+		{"a/b", false},
+		{"A", false},
+		{"a#b", false},
+		{"a b", false},
 		{"a23456789012345678901234567890123456789012345678901234567890123", true},
 		{"a234567890123456789012345678901234567890123456789012345678901234", false},
 	};
@@ -170,11 +180,15 @@ static void a_made_tenant_opens(void **state)
 		mode_t mode;
 		off_t size; /* -1: any */
 	} rows[] = {
-		{"store.json", S_IFREG | 0600, -1}, {"t", S_IFDIR | 0700, -1},
-		{"t/acme", S_IFDIR | 0700, -1}, {"t/acme/tenant.json", S_IFREG | 0600, -1},
+		{"store.json", S_IFREG | 0600, -1},
+		{"t", S_IFDIR | 0700, -1},
+		{"t/acme", S_IFDIR | 0700, -1},
+		{"t/acme/tenant.json", S_IFREG | 0600, -1},
 		{"t/acme/journal", S_IFREG | 0600, LAYOUT_JOURNAL_MIN},
-		{"t/acme/trash", S_IFDIR | 0700, -1}, {"t/acme/root", S_IFDIR | 0755, -1},
-		{"t/acme/root/.dir", S_IFLNK | 0777, 47}, {"t/acme/lock", S_IFREG | 0600, -1},
+		{"t/acme/trash", S_IFDIR | 0700, -1},
+		{"t/acme/root", S_IFDIR | 0755, -1},
+		{"t/acme/root/.dir", S_IFLNK | 0777, 47},
+		{"t/acme/lock", S_IFREG | 0600, -1},
 	};
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		snprintf(path, sizeof(path), "%s/%s", p->store, rows[i].name);
@@ -207,8 +221,10 @@ static void damage_has_its_errno_and_a_sentence(void **state)
 		{"store.json", "{\"format\": \"1\"}", -EBADMSG, "damaged"},
 		{"store.json", "{\"format\": 2}", -EPROTONOSUPPORT, "newer"},
 		{"t/acme/tenant.json", "{\"format\": 99}", -EPROTONOSUPPORT, "newer"},
-		{"t/acme/tenant.json", "{\"format\": 1, \"tenant\": \"beta\"}", -EBADMSG, "another tenant"},
-		{"t/acme/tenant.json", "{\"format\": 1, \"tenant\": \"acme\"}", -EBADMSG, "damaged"},
+		{"t/acme/tenant.json", "{\"format\": 1, \"tenant\": \"beta\"}", -EBADMSG,
+			"another tenant"},
+		{"t/acme/tenant.json", "{\"format\": 1, \"tenant\": \"acme\"}", -EBADMSG,
+			"damaged"},
 		{"t/acme/tenant.json",
 			"{\"format\": 1, \"tenant\": \"acme\", \"suite\": \"rot13\", "
 			"\"tenant_uuid\": \"00112233-4455-6677-8899-aabbccddeeff\"}",
@@ -455,7 +471,8 @@ static void one_creation_at_a_time(void **state)
 
 static void journals_have_their_limits(void **state)
 {
-	static const uint64_t bad[] = {0, 4096, LAYOUT_JOURNAL_MIN + 1, (uint64_t)LAYOUT_JOURNAL_MAX + 4096};
+	static const uint64_t bad[] = {
+		0, 4096, LAYOUT_JOURNAL_MIN + 1, (uint64_t)LAYOUT_JOURNAL_MAX + 4096};
 	struct place *p = *state;
 	AUTO(layout_auto) struct layout l = LAYOUT_NONE;
 	assert_int_equal(layout_open(p->store, "", &l, NULL), 0);

@@ -1,4 +1,5 @@
-/* keymgmt/source: options, files that others could read, first lines, commands, a terminal without echo. */
+/* keymgmt/source: options, files that others could read, first lines, commands, a terminal without
+ * echo. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -80,8 +81,9 @@ static void assert_refuses(const struct source *s, int want)
 
 static void takes_one_source(void **state)
 {
-	static const char *const names[][2] = {{"passphrase-file", "passfile"}, {"key-file", "keyfile"},
-		{"passphrase-command", "passcmd"}, {"passphrase-fd", "passfd"}};
+	static const char *const names[][2] = {{"passphrase-file", "passfile"},
+		{"key-file", "keyfile"}, {"passphrase-command", "passcmd"},
+		{"passphrase-fd", "passfd"}};
 	(void)state;
 	for (size_t i = 0; i < 4; i++) {
 		for (size_t j = 0; j < 2; j++) {
@@ -112,9 +114,12 @@ static void the_first_line_of_a_file_counts(void **state)
 		int want;
 		const char *secret;
 	} rows[] = {
-		{"correct horse", 0, "correct horse"}, {"correct horse\n", 0, "correct horse"},
-		{"one\ntwo\n", 0, "one"}, {" spaces stay \r\n", 0, " spaces stay \r"},
-		{"", -ENOKEY, NULL}, {"\nsecond\n", -ENOKEY, NULL},
+		{"correct horse", 0, "correct horse"},
+		{"correct horse\n", 0, "correct horse"},
+		{"one\ntwo\n", 0, "one"},
+		{" spaces stay \r\n", 0, " spaces stay \r"},
+		{"", -ENOKEY, NULL},
+		{"\nsecond\n", -ENOKEY, NULL},
 	};
 	struct place *p = *state;
 	struct source s = SOURCE_TERMINAL;
@@ -166,8 +171,8 @@ static void all_bytes_of_a_key_file_count(void **state)
 	static const struct {
 		size_t len;
 		int want;
-	} rows[] = {{0, -ENOKEY}, {1, -EINVAL}, {31, -EINVAL}, {32, 0}, {33, 0}, {4096, 0}, {65535, 0},
-		{65536, 0}, {65537, -EFBIG}};
+	} rows[] = {{0, -ENOKEY}, {1, -EINVAL}, {31, -EINVAL}, {32, 0}, {33, 0}, {4096, 0},
+		{65535, 0}, {65536, 0}, {65537, -EFBIG}};
 	struct place *p = *state;
 	struct source s = SOURCE_TERMINAL;
 	AUTO_FREE uint8_t *bytes = malloc(70000);
@@ -208,10 +213,14 @@ static void a_command_prints_it(void **state)
 		int want;
 		const char *secret;
 	} rows[] = {
-		{"echo hello", 0, "hello"}, {"printf 'a b\\nsecond\\n'", 0, "a b"},
-		{"echo first; seq 100000", 0, "first"}, {"true", -ENOKEY, NULL},
-		{"echo pass; exit 3", -ENOKEY, NULL}, {"false", -ENOKEY, NULL},
-		{"kill -9 $$", -ENOKEY, NULL}, {"/nonexistent/program 2>/dev/null", -ENOKEY, NULL},
+		{"echo hello", 0, "hello"},
+		{"printf 'a b\\nsecond\\n'", 0, "a b"},
+		{"echo first; seq 100000", 0, "first"},
+		{"true", -ENOKEY, NULL},
+		{"echo pass; exit 3", -ENOKEY, NULL},
+		{"false", -ENOKEY, NULL},
+		{"kill -9 $$", -ENOKEY, NULL},
+		{"/nonexistent/program 2>/dev/null", -ENOKEY, NULL},
 		{"head -c 5000 /dev/zero | tr '\\0' x", -EFBIG, NULL},
 	};
 	(void)state;
@@ -245,9 +254,9 @@ static void a_command_gets_no_descriptor_and_no_held_back_signal(void **state)
 
 /* What a child on a terminal of its own made of it. */
 struct outcome {
-	int result;  /* of source_read; its negative is the exit status */
+	int result;      /* of source_read; its negative is the exit status */
 	char seen[1024]; /* all that the terminal showed */
-	bool echo;   /* on again at the end */
+	bool echo;       /* on again at the end */
 };
 
 static int in_child(bool twice, const char *want)
@@ -279,8 +288,8 @@ static bool read_until(int master, struct outcome *o, const char *word)
 }
 
 /* First answers the first prompt (or, "!", sends signal); then the second, when there is one. */
-static void on_terminal(bool twice, const char *first, const char *second, int sig, const char *want,
-	struct outcome *ret)
+static void on_terminal(bool twice, const char *first, const char *second, int sig,
+	const char *want, struct outcome *ret)
 {
 	int master, status;
 	*ret = (struct outcome){0};
@@ -313,16 +322,21 @@ static void a_terminal_does_not_echo(void **state)
 		const char *first, *second;
 		int sig, want;
 	} rows[] = {
-		{false, "open sesame\n", NULL, 0, 0}, {true, "open sesame\n", "open sesame\n", 0, 0},
-		{true, "open sesame\n", "open simsim\n", 0, -EINVAL}, {false, "\n", NULL, 0, -ENOKEY},
-		{false, "\004", NULL, 0, -ENOKEY}, {false, "\003", NULL, 0, -ECANCELED},
-		{false, NULL, NULL, SIGTERM, -ECANCELED}, {false, NULL, NULL, SIGHUP, -ECANCELED},
+		{false, "open sesame\n", NULL, 0, 0},
+		{true, "open sesame\n", "open sesame\n", 0, 0},
+		{true, "open sesame\n", "open simsim\n", 0, -EINVAL},
+		{false, "\n", NULL, 0, -ENOKEY},
+		{false, "\004", NULL, 0, -ENOKEY},
+		{false, "\003", NULL, 0, -ECANCELED},
+		{false, NULL, NULL, SIGTERM, -ECANCELED},
+		{false, NULL, NULL, SIGHUP, -ECANCELED},
 		{true, "open sesame\n", "\003", 0, -ECANCELED},
 	};
 	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		struct outcome o;
-		on_terminal(rows[i].twice, rows[i].first, rows[i].second, rows[i].sig, "open sesame", &o);
+		on_terminal(rows[i].twice, rows[i].first, rows[i].second, rows[i].sig,
+			"open sesame", &o);
 		assert_int_equal(o.result, rows[i].want);
 		assert_true(o.echo);
 		assert_null(strstr(o.seen, "open"));

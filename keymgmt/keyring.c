@@ -31,11 +31,26 @@ void keyring_now(char ret[static KEYRING_CREATED_LEN])
 	strftime(ret, KEYRING_CREATED_LEN, "%Y-%m-%dT%H:%M:%SZ", &tm);
 }
 
+static bool is_auditor(const struct keyring_key *key)
+{
+	return strcmp(key->kind, KEYRING_AUDITOR) == 0;
+}
+
+/* Auditors have many epochs; everything else shares the bound of all lists. */
+static bool has_room(const struct keyring *k, const char *kind)
+{
+	size_t auditors = 0;
+	for (size_t i = 0; i < k->key_count; i++)
+		auditors += is_auditor(&k->keys[i]);
+	return strcmp(kind, KEYRING_AUDITOR) == 0 ? auditors < KEYRING_AUDITORS_MAX
+						  : k->key_count - auditors < KEYRING_LIST_MAX;
+}
+
 int keyring_key_add(struct keyring *k, const char *kind, uint32_t epoch, struct secret *secret)
 {
 	if (!secret)
 		return -ENOMEM;
-	if (k->key_count == KEYRING_LIST_MAX) {
+	if (!has_room(k, kind)) {
 		secret_free(secret);
 		return -ENOSPC;
 	}
@@ -64,14 +79,29 @@ const struct keyring_key *keyring_key_newest(const struct keyring *k, const char
 	return newest;
 }
 
-static int add_auditor(struct keyring *k)
+/* Auditors whose secrets are elsewhere; an older pair of the keyring then is for older segments only. */
+static size_t count_outside(const struct keyring *k)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < k->key_count; i++)
+		n += is_auditor(&k->keys[i]) && !k->keys[i].has_wrap;
+	return n;
+}
+
+int keyring_auditor_renew(struct keyring *k)
 {
 	uint8_t public_key[KEY_LEN];
 	struct secret *secret = NULL;
+	const struct keyring_key *newest = keyring_key_newest(k, KEYRING_AUDITOR);
+	uint32_t epoch = newest ? newest->epoch : 0;
+	if (count_outside(k) > 0)
+		return 0;
+	if (epoch == UINT32_MAX)
+		return -EOVERFLOW;
 	int r = crypto_box_new(public_key, &secret);
 	if (r < 0)
 		return r;
-	r = keyring_key_add(k, KEYRING_AUDITOR, 1, secret);
+	r = keyring_key_add(k, KEYRING_AUDITOR, epoch + 1, secret);
 	if (r < 0)
 		return r;
 	struct keyring_key *key = &k->keys[k->key_count - 1];
@@ -97,7 +127,7 @@ int keyring_create(const struct keyring_owner *owner, enum crypto_suite suite, s
 		if (r < 0)
 			return r;
 	}
-	int r = add_auditor(k);
+	int r = keyring_auditor_renew(k);
 	if (r < 0)
 		return r;
 	*ret = k;
@@ -182,21 +212,32 @@ void keyring_set_policy_hash(struct keyring *k, const uint8_t hash[static 32])
 
 size_t keyring_auditors(const struct keyring *k, uint8_t ret_public[8][KEY_LEN])
 {
-	size_t n = 0;
-	for (size_t i = 0; i < k->key_count && n < 8; i++)
-		if (strcmp(k->keys[i].kind, KEYRING_AUDITOR) == 0)
-			memcpy(ret_public[n++], k->keys[i].public_key, KEY_LEN);
+	size_t n = 0, outside = count_outside(k);
+	const struct keyring_key *newest = keyring_key_newest(k, KEYRING_AUDITOR);
+	for (size_t i = 0; i < k->key_count && n < 8; i++) {
+		const struct keyring_key *key = &k->keys[i];
+		if (is_auditor(key) && (outside ? !key->has_wrap : key == newest))
+			memcpy(ret_public[n++], key->public_key, KEY_LEN);
+	}
 	return n;
 }
 
-struct secret *keyring_auditor_secret(const struct keyring *k, uint8_t ret_public[KEY_LEN])
+bool keyring_has_auditor_secret(const struct keyring *k)
+{
+	for (size_t i = 0; i < k->key_count; i++)
+		if (is_auditor(&k->keys[i]) && k->keys[i].secret)
+			return true;
+	return false;
+}
+
+const struct secret *keyring_auditor_secret(
+	const struct keyring *k, const uint8_t public_key[static KEY_LEN])
 {
 	for (size_t i = 0; i < k->key_count; i++) {
 		const struct keyring_key *key = &k->keys[i];
-		if (strcmp(key->kind, KEYRING_AUDITOR) != 0 || !key->secret)
-			continue;
-		memcpy(ret_public, key->public_key, KEY_LEN);
-		return secret_copy(key->secret);
+		if (is_auditor(key) && key->secret &&
+			memcmp(key->public_key, public_key, KEY_LEN) == 0)
+			return key->secret;
 	}
 	return NULL;
 }

@@ -29,12 +29,16 @@ int keyring_epoch_renew(struct keyring *k, json_t *slots)
 	int r = keyring_slot_reseal(k, slots, trk);
 	if (r < 0)
 		return r;
+	size_t before = k->key_count;
 	r = keyring_key_add(k, KEYRING_MDK, epoch + 1, secret_random(KEY_LEN));
-	if (r < 0)
+	if (r == 0)
+		r = keyring_auditor_renew(k);
+	if (r == 0 && json_object_set(k->doc, "slots", slots) < 0)
+		r = -ENOMEM;
+	if (r < 0) {
+		while (k->key_count > before)
+			keyring_key_drop(k, k->key_count - 1);
 		return r;
-	if (json_object_set(k->doc, "slots", slots) < 0) {
-		keyring_key_drop(k, k->key_count - 1);
-		return -ENOMEM;
 	}
 	json_decref(slots);
 	secret_free(k->trk);

@@ -9,6 +9,8 @@
 #include <jansson.h>
 
 #define KEYRING_LIST_MAX 64
+#define KEYRING_AUDITORS_MAX 1000 /* pairs in the keyring: one for each renewal of its root key */
+#define KEYRING_KEYS_MAX (KEYRING_LIST_MAX + KEYRING_AUDITORS_MAX)
 #define KEYRING_FILE_MAX (1u << 20)
 #define KEYRING_CREATED_LEN 32
 
@@ -18,7 +20,8 @@
 #define KEYRING_MDK "mdk"
 #define KEYRING_AUDITOR "auditor"
 
-/* One member of "keys". The newest epoch of a kind is the one in use; older ones are retiring. */
+/* One member of "keys". The newest epoch of a kind is the one in use; older ones are retiring, or kept:
+ * what was sealed to an auditor's stays as it is. */
 struct keyring_key {
 	char kind[16];
 	uint32_t epoch;
@@ -35,7 +38,7 @@ struct keyring {
 	enum crypto_suite suite;
 	uint64_t generation;
 	uint8_t policy_hash[32], audit_root[KEY_LEN];
-	struct keyring_key keys[KEYRING_LIST_MAX];
+	struct keyring_key keys[KEYRING_KEYS_MAX];
 	size_t key_count;
 	struct secret *trk; /* NULL: closed */
 	json_t *doc;  /* the whole object; its slots, escrow and unknown members are the truth */
@@ -52,9 +55,13 @@ static inline void keyring_json_auto(json_t **j)
 /* keyring.c */
 void keyring_owner_bytes(const struct keyring *k, uint8_t ret[static SLOT_OWNER_LEN]);
 void keyring_now(char ret[static KEYRING_CREATED_LEN]);
-/* Adds an entry of a new secret (taken, also on failure). -ENOMEM when secret is NULL, -ENOSPC. */
+/* Adds an entry of a new secret (taken, also on failure). -ENOMEM when secret is NULL, -ENOSPC no room
+ * for more of its kind. */
 MUST_USE int keyring_key_add(
 	struct keyring *k, const char *kind, uint32_t epoch, struct secret *secret);
+/* A new auditor's pair as the newest epoch, unless auditors hold their own secrets. -ENOMEM, -ENOSPC,
+ * -EOVERFLOW. */
+MUST_USE int keyring_auditor_renew(struct keyring *k);
 /* Newest entry of the kind, or NULL. */
 const struct keyring_key *keyring_key_newest(const struct keyring *k, const char *kind);
 void keyring_key_drop(struct keyring *k, size_t index); /* wipes */
@@ -83,8 +90,8 @@ MUST_USE int keyring_slot_reseal(const struct keyring *k, json_t *slots, const s
 bool keyring_slot_any_known(const json_t *slots);
 
 /* keyring_epoch.c */
-/* New TRK and MDK, sealed to the slots of the list (taken on success), which becomes the keyring's.
- */
+/* New TRK, MDK and auditor's pair, sealed to the slots of the list (taken on success), which becomes the
+ * keyring's. */
 MUST_USE int keyring_epoch_renew(struct keyring *k, json_t *slots);
 
 #endif

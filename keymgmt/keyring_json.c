@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define FORMAT 1
+#define OUTSIDE_MAX 8 /* auditors who hold their secrets: what a segment's header takes */
 #define LABEL_MAC "tfs-keyring-mac"
 #define LABEL_KEY "tfs-keyring-"
 #define DUMP_FLAGS (JSON_COMPACT | JSON_SORT_KEYS)
@@ -77,14 +78,21 @@ static bool parse_key(const json_t *object, struct keyring_key *ret)
 static bool parse_keys(struct keyring *k)
 {
 	const json_t *keys = json_object_get(k->doc, "keys");
-	size_t n = json_array_size(keys);
-	if (!json_is_array(keys) || n > KEYRING_LIST_MAX)
+	size_t n = json_array_size(keys), auditors = 0, outside = 0;
+	if (!json_is_array(keys) || n > KEYRING_KEYS_MAX)
 		return false;
 	for (size_t i = 0; i < n; i++) {
 		struct keyring_key *key = &k->keys[i];
 		if (!parse_key(json_array_get(keys, i), key))
 			return false;
 		k->key_count = i + 1;
+		if (strcmp(key->kind, KEYRING_AUDITOR) == 0) {
+			auditors++;
+			outside += !key->has_wrap;
+		}
+		if (auditors > KEYRING_AUDITORS_MAX || outside > OUTSIDE_MAX ||
+			i + 1 - auditors > KEYRING_LIST_MAX)
+			return false;
 		for (size_t j = 0; j < i; j++)
 			if (key->epoch == k->keys[j].epoch &&
 				strcmp(key->kind, k->keys[j].kind) == 0)
@@ -190,10 +198,22 @@ static size_t key_place(
 	return len;
 }
 
+/* For people. */
+static const char *key_state(const struct keyring *k, const struct keyring_key *key)
+{
+	uint8_t current[8][KEY_LEN];
+	if (strcmp(key->kind, KEYRING_AUDITOR) != 0)
+		return key == keyring_key_newest(k, key->kind) ? "active" : "retiring";
+	for (size_t i = keyring_auditors(k, current); i-- > 0;)
+		if (memcmp(current[i], key->public_key, KEY_LEN) == 0)
+			return "active";
+	return "kept";
+}
+
 static json_t *dump_key(const struct keyring *k, const struct keyring_key *key)
 {
 	uint8_t place[80], wrap[WRAP_LEN];
-	const char *state = key == keyring_key_newest(k, key->kind) ? "active" : "retiring";
+	const char *state = key_state(k, key);
 	AUTO_JSON *object = json_pack("{s:s,s:I,s:s,s:s}", "kind", key->kind, "epoch",
 		(json_int_t)key->epoch, "created", key->created, "state", state);
 	if (!object)

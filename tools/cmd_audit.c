@@ -38,7 +38,7 @@ struct reading {
 	int op;                  /* -1: any */
 
 	struct audit_reader reader;
-	struct secret *auditor, *pseudonym_key;
+	struct secret *pseudonym_key;
 	struct audit_verdict verdict;
 	struct audit_ocsf_options ocsf;
 	struct buf line;
@@ -51,7 +51,6 @@ struct reading {
 
 static void reading_done(struct reading *r)
 {
-	secret_free(r->auditor);
 	secret_free(r->pseudonym_key);
 	buf_done(&r->line);
 }
@@ -275,11 +274,9 @@ static int begin(struct cmd *c, struct reading *r, const struct option *own, int
 		result = cmd_common_unlock(c);
 	if (result < 0)
 		return result;
-	r->auditor = keyring_auditor_secret(c->keyring, r->reader.auditor_public);
 	r->reader.lower = lower_posix();
 	r->reader.tenant_fd = c->layout.tenant_fd;
 	r->reader.keyring = c->keyring;
-	r->reader.auditor = r->auditor;
 	r->ocsf = (struct audit_ocsf_options){.tenant = c->layout.owner.tenant,
 		.tenant_uuid = c->layout.owner.tenant_uuid, .version = TENANTFS_VERSION, .user_name = user_name, .context = r};
 	if (!r->pseudonymise)
@@ -305,7 +302,7 @@ static void print_trouble(FILE *to, const char *prefix, const struct audit_verdi
 			v->unclean_time_ns ? "of " : "missing", v->unclean_time_ns ? (const char *)when.data : "");
 	}
 	if (v->unreadable)
-		fprintf(to, "%s%" PRIu32 " segments are not sealed to this auditor: chained, not read\n", prefix, v->unreadable);
+		fprintf(to, "%s%" PRIu32 " segments are sealed to keys that this keyring does not hold: chained, not read\n", prefix, v->unreadable);
 }
 
 static int run_each(struct cmd *c, int argc, char **argv, const struct option *own, audit_read_each *each)

@@ -152,15 +152,23 @@ static int load(struct walk *w, struct part *p)
 	return 0;
 }
 
-/* The segment key, if it was sealed to this auditor. 1, 0, -errno. */
+/* The secret of one of the auditors that a header lists. NULL when we do not have it. */
+static const struct secret *auditor_secret(const struct audit_reader *reader, const uint8_t public_key[static KEY_LEN])
+{
+	if (reader->auditor && memcmp(public_key, reader->auditor_public, KEY_LEN) == 0)
+		return reader->auditor;
+	return keyring_auditor_secret(reader->keyring, public_key);
+}
+
+/* The segment key, if it was sealed to a key that we have. 1, 0, -errno. */
 static int open_box(struct walk *w, const struct part *p, struct secret **ret)
 {
-	const struct audit_reader *reader = w->reader;
 	for (unsigned i = 0; i < p->header.auditors; i++) {
-		if (memcmp(p->header.auditor[i], reader->auditor_public, KEY_LEN) != 0)
+		const uint8_t *public_key = p->header.auditor[i];
+		const struct secret *auditor = auditor_secret(w->reader, public_key);
+		if (!auditor)
 			continue;
-		int r = crypto_box_open_with(
-			reader->auditor_public, reader->auditor, p->header.box[i], AUDIT_BOX_LEN, ret);
+		int r = crypto_box_open_with(public_key, auditor, p->header.box[i], AUDIT_BOX_LEN, ret);
 		if (r == 0 && secret_len(*ret) == KEY_LEN)
 			return 1;
 		if (r < 0 && r != -EBADMSG)
@@ -322,8 +330,13 @@ static int check_next(struct walk *w)
 	int r = find_segments(l, w->dir_fd, 0, &first, &seen);
 	if (r < 0)
 		return r;
-	if (loaded < 0)
-		broken(w, newest, 0, "audit/next is missing, damaged or of another state of the keys");
+	if (loaded == -ENOENT)
+		broken(w, newest, 0, "audit/next is missing");
+	else if (loaded < 0 && w->verdict->unreadable)
+		broken(w, newest, 0, "this keyring opens neither audit/next nor all segments: it is a copy from before the "
+			"keys were renewed, or the log was forged");
+	else if (loaded < 0)
+		broken(w, newest, 0, "audit/next is damaged, or this keyring is a copy from before the keys were renewed");
 	else if (seen > newest)
 		w->verdict->live = true;
 	else if (next.number > newest + 1)
@@ -364,8 +377,8 @@ int audit_read(const struct audit_reader *reader, audit_read_each *each, void *c
 	struct audit_verdict verdict = {0};
 	struct lower *l = reader->lower;
 	struct walk w = {.reader = reader, .each = each, .context = context, .verdict = &verdict};
-	if (!reader->auditor)
-		return err_set(e, -ENOKEY, "the audit trail is sealed to auditors who hold their own keys, and none "
+	if (!reader->auditor && !keyring_has_auditor_secret(reader->keyring))
+		return err_set(e, -ENOKEY, "the audit trail is sealed to auditors who hold their own keys: none "
 			"of them is in this keyring");
 	keyring_audit_root(reader->keyring, w.signer);
 	w.sequence = 1;

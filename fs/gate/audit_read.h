@@ -17,9 +17,9 @@ enum audit_state {
 struct audit_reader {
 	struct lower *lower;
 	int tenant_fd;
-	const struct keyring *keyring;     /* open: the first public key, audit/next */
-	const struct secret *auditor;      /* X25519 */
-	uint8_t auditor_public[KEY_LEN];
+	const struct keyring *keyring;     /* open: the first public key, audit/next, auditors' secrets of all epochs */
+	const struct secret *auditor;      /* X25519, of an auditor who holds his own; NULL: the keyring's only */
+	uint8_t auditor_public[KEY_LEN];   /* with auditor */
 };
 
 struct audit_verdict {
@@ -34,7 +34,7 @@ struct audit_verdict {
 	uint32_t unclean_ends;     /* segments that have no end record, and of the newest of them: */
 	uint32_t unclean_segment;
 	uint64_t unclean_time_ns;  /* its last record's time, 0 when it has none */
-	uint32_t unreadable;       /* segments not sealed to this auditor: only chained, not opened */
+	uint32_t unreadable;       /* segments sealed to keys that the reader does not have: only chained, not opened */
 };
 
 /* Every record in order, heartbeats and end records too. Not 0 stops the reading; audit_read then returns it. */
@@ -42,7 +42,7 @@ typedef int audit_read_each(void *context, const struct audit_entry *entry);
 
 /*
  * Reads all segments in order; a damaged record is left out and what follows it is `suspect`. each may be NULL. 0 with a
- * verdict whatever the log is like; -ENOKEY no auditor's key; -ENOENT no folder audit; -ENOMEM; -errno of the calls.
+ * verdict whatever the log is like; -ENOKEY no auditor's key, neither given nor in the keyring; -ENOENT no folder audit; -ENOMEM; -errno of the calls.
  */
 MUST_USE int audit_read(const struct audit_reader *reader, audit_read_each *each, void *context,
 	struct audit_verdict *ret, struct err *e);

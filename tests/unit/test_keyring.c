@@ -12,6 +12,7 @@ static void what_was_stored_loads(void **state)
 	struct stat st;
 	assert_false(keyring_is_open(loaded));
 	assert_null(keyring_kek(loaded, 1));
+	assert_false(keyring_has_auditor_secret(loaded));
 	assert_null(keyring_mdk_subkey(loaded, "policy", false));
 	assert_int_equal(keyring_store(loaded, f->dirfd, NULL), -ENOKEY);
 	assert_int_equal(unlock(loaded, "wrong"), -EKEYREJECTED);
@@ -25,11 +26,12 @@ static void what_was_stored_loads(void **state)
 	AUTO_SECRET *policy = keyring_mdk_subkey(loaded, "policy", false);
 	AUTO_SECRET *audit = keyring_mdk_subkey(loaded, "audit", false);
 	assert_false(secret_equal(policy, audit));
-	uint8_t public_key[KEY_LEN], listed[8][KEY_LEN];
-	AUTO_SECRET *auditor = keyring_auditor_secret(loaded, public_key);
-	assert_non_null(auditor);
-	keyring_auditors(loaded, listed);
-	assert_memory_equal(public_key, listed[0], KEY_LEN);
+	uint8_t listed[8][KEY_LEN];
+	assert_int_equal(keyring_auditors(loaded, listed), 1);
+	assert_true(keyring_has_auditor_secret(loaded));
+	assert_non_null(keyring_auditor_secret(loaded, listed[0]));
+	listed[0][31] ^= 1;
+	assert_null(keyring_auditor_secret(loaded, listed[0]));
 	assert_int_equal(fstatat(f->dirfd, "acme.json", &st, 0), 0);
 	assert_int_equal(st.st_mode & 07777, 0600);
 	struct keyring_slot_info info;
@@ -179,12 +181,12 @@ static void an_old_keyring_opens_nothing_after_a_rotation(void **state)
 	assert_int_equal(keyring_store(resumed, f->dirfd, NULL), 0);
 	read_text(f, "acme.json", &new);
 	AUTO_JSON *doc = json_loadb((char *)new.data, new.len, 0, NULL);
-	assert_int_equal(json_array_size(json_object_get(doc, "keys")), 4);
+	assert_int_equal(json_array_size(json_object_get(doc, "keys")), 5);
 	AUTO(keyring_auto) struct keyring *now = load_open(f, "eva's");
 	write_text(f, "acme.json", old.data, old.len);
 	AUTO(keyring_auto) struct keyring *before = load_open(f, "eva's");
 	assert_false(secret_equal(before->trk, now->trk));
-	static const char *const kinds[] = {KEYRING_KEK, KEYRING_MDK};
+	static const char *const kinds[] = {KEYRING_KEK, KEYRING_MDK, KEYRING_AUDITOR};
 	for (size_t i = 0; i < before->key_count; i++)
 		for (size_t j = 0; j < COUNT(kinds); j++)
 			assert_false(secret_equal(
@@ -197,6 +199,131 @@ static void an_old_keyring_opens_nothing_after_a_rotation(void **state)
 		now->keys[i].secret = NULL;
 	}
 	assert_int_equal(keyring_json_open(now), -EBADMSG);
+}
+
+/* The newest pair of the keyring; false when it is not what new segments are sealed to. */
+static bool current_auditor(const struct keyring *k, uint8_t ret_public[static KEY_LEN])
+{
+	uint8_t listed[8][KEY_LEN];
+	const struct keyring_key *newest = keyring_key_newest(k, KEYRING_AUDITOR);
+	memcpy(ret_public, newest->public_key, KEY_LEN);
+	return keyring_auditors(k, listed) == 1 && memcmp(listed[0], ret_public, KEY_LEN) == 0 &&
+	       keyring_auditor_secret(k, ret_public) == newest->secret;
+}
+
+static void each_renewal_draws_an_auditors_pair(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t pairs[4][KEY_LEN];
+	AUTO(keyring_auto) struct keyring *k = stored(f);
+	AUTO_SECRET *s = text_secret("eva's new one");
+	struct slot_key key = {SLOT_PASSPHRASE, s};
+	for (size_t n = 0; n < COUNT(pairs); n++) {
+		if (n == 1)
+			assert_int_equal(keyring_rotate_begin(k), 0);
+		else if (n == 2)
+			assert_int_equal(keyring_slot_replace(k, "eva", &key, &cheap, NULL), 0);
+		else if (n == 3)
+			assert_int_equal(keyring_slot_remove(k, "max", NULL), 0);
+		keyring_retire_done(k);
+		assert_true(current_auditor(k, pairs[n]));
+		assert_int_equal(keyring_key_newest(k, KEYRING_AUDITOR)->epoch, n + 1);
+		for (size_t older = 0; older < n; older++)
+			assert_memory_not_equal(pairs[older], pairs[n], KEY_LEN);
+	}
+	assert_int_equal(keyring_store(k, f->dirfd, NULL), 0);
+	/* All of them are in the file, under the newest root key, and their secrets are theirs. */
+	AUTO(keyring_auto) struct keyring *now = load_open(f, "eva's new one");
+	AUTO_SECRET *text = text_secret("thirty-two bytes, or what is sealed");
+	for (size_t n = 0; n < COUNT(pairs); n++) {
+		uint8_t box[128];
+		AUTO_SECRET *opened = NULL;
+		const struct secret *secret = keyring_auditor_secret(now, pairs[n]);
+		size_t len = secret_len(text) + CRYPTO_SEALED_BOX_EXTRA;
+		assert_non_null(secret);
+		assert_int_equal(crypto_box_seal_to(pairs[n], text, box), 0);
+		assert_int_equal(crypto_box_open_with(pairs[n], secret, box, len, &opened), 0);
+		assert_true(secret_equal(opened, text));
+	}
+	AUTO_BUF file = {0};
+	read_text(f, "acme.json", &file);
+	AUTO_JSON *doc = json_loadb((char *)file.data, file.len, 0, NULL);
+	size_t i, active = 0, kept = 0;
+	json_t *entry;
+	json_array_foreach(json_object_get(doc, "keys"), i, entry)
+	{
+		const char *state_of = json_string_value(json_object_get(entry, "state"));
+		active += strcmp(state_of, "active") == 0;
+		kept += strcmp(state_of, "kept") == 0;
+	}
+	assert_int_equal(active, 4);
+	assert_int_equal(kept, 3);
+}
+
+/* Who hold their secrets themselves: no pair is drawn for them, and the keyring's is for old segments only. */
+static void auditors_outside_replace_the_pair(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t inside[8][KEY_LEN], listed[8][KEY_LEN];
+	AUTO(keyring_auto) struct keyring *k = stored(f);
+	assert_int_equal(keyring_auditors(k, inside), 1);
+	for (uint32_t n = 0; n < 9; n++) {
+		AUTO(keyring_auto) struct keyring *loaded = NULL;
+		assert_int_equal(keyring_key_add(k, KEYRING_AUDITOR, n + 2, secret_random(KEY_LEN)), 0);
+		struct keyring_key *key = &k->keys[k->key_count - 1];
+		secret_free(key->secret);
+		key->secret = NULL;
+		key->has_wrap = false;
+		key->has_public = true;
+		memset(key->public_key, (int)n + 1, KEY_LEN);
+		assert_int_equal(keyring_store(k, f->dirfd, NULL), 0);
+		/* a segment's header has room for eight */
+		assert_int_equal(keyring_load(f->dirfd, &acme, &loaded, NULL), n < 8 ? 0 : -EBADMSG);
+		if (n == 8)
+			break;
+		assert_int_equal(unlock(loaded, "eva's"), 0);
+		assert_int_equal(keyring_auditors(loaded, listed), n + 1);
+		assert_memory_equal(listed[n], key->public_key, KEY_LEN);
+		assert_memory_not_equal(listed[0], inside[0], KEY_LEN);
+		assert_non_null(keyring_auditor_secret(loaded, inside[0]));
+		assert_null(keyring_auditor_secret(loaded, listed[0]));
+	}
+	size_t before = k->key_count;
+	assert_int_equal(keyring_rotate_begin(k), 0);
+	assert_int_equal(k->key_count, before + 2); /* kek, mdk */
+}
+
+static void a_thousand_pairs_and_no_more(void **state)
+{
+	struct fixture *f = *state;
+	struct err e = {0};
+	uint8_t first[8][KEY_LEN];
+	AUTO(keyring_auto) struct keyring *k = stored(f);
+	assert_int_equal(keyring_auditors(k, first), 1);
+	for (int i = 1; i < KEYRING_AUDITORS_MAX; i++) {
+		assert_int_equal(keyring_rotate_begin(k), 0);
+		keyring_retire_done(k);
+	}
+	AUTO_SECRET *trk = secret_copy(k->trk);
+	size_t before = k->key_count;
+	assert_int_equal(keyring_rotate_begin(k), -ENOSPC);
+	assert_int_equal(keyring_slot_remove(k, "max", &e), -ENOSPC);
+	assert_true(e.text[0]);
+	assert_int_equal(k->key_count, before);
+	assert_true(secret_equal(trk, k->trk));
+	assert_false(keyring_has_old_epochs(k));
+	assert_int_equal(keyring_slots(k), 2);
+	assert_int_equal(keyring_store(k, f->dirfd, NULL), 0);
+	AUTO(keyring_auto) struct keyring *now = load_open(f, "max's");
+	assert_same(k, now);
+	assert_non_null(keyring_auditor_secret(now, first[0]));
+	/* one more in the file is damage */
+	k->keys[k->key_count] = k->keys[k->key_count - 1];
+	k->keys[k->key_count].secret = secret_copy(k->keys[k->key_count - 1].secret);
+	k->keys[k->key_count++].epoch++;
+	assert_int_equal(keyring_store(k, f->dirfd, NULL), 0);
+	AUTO(keyring_auto) struct keyring *none = NULL;
+	assert_int_equal(keyring_load(f->dirfd, &acme, &none, NULL), -EBADMSG);
 }
 
 static void every_changed_byte_is_noticed(void **state)
@@ -319,7 +446,8 @@ static void lists_are_bounded_and_names_unique(void **state)
 	for (size_t i = 0; i < COUNT(lists); i++) {
 		AUTO_JSON *doc = json_loadb((char *)text.data, text.len, 0, NULL);
 		json_t *list = json_object_get(doc, lists[i]);
-		for (int n = (int)json_array_size(list); n < 65; n++) {
+		const int most = i == 1 ? 65 : 64; /* an auditor's pair does not count with the other keys */
+		for (int n = (int)json_array_size(list); n < most + 1; n++) {
 			char name[16];
 			snprintf(name, sizeof(name), "%d", n);
 			AUTO_JSON *entry = json_pack("{s:s,s:s,s:s,s:i,s:s,s:i,s:i,s:b}", "kind",
@@ -329,13 +457,13 @@ static void lists_are_bounded_and_names_unique(void **state)
 				entry, "wrapped", keyring_json_from_bytes(wrap, sizeof(wrap)));
 			assert_non_null(entry);
 			json_array_append(list, entry);
-			if (n < 63)
+			if (n < most - 1)
 				continue;
 			AUTO_FREE char *changed = json_dumps(doc, 0);
 			write_text(f, "acme.json", changed, strlen(changed));
 			AUTO(keyring_auto) struct keyring *loaded = NULL;
 			assert_int_equal(keyring_load(f->dirfd, &acme, &loaded, NULL),
-				n == 63 ? 0 : -EBADMSG);
+				n == most - 1 ? 0 : -EBADMSG);
 		}
 	}
 	/* The same member twice, a file that is too large, and one that is no file. */
@@ -515,10 +643,10 @@ static void *read_getters(void *keyring)
 {
 	const struct keyring *k = keyring;
 	for (int i = 0; i < 2000; i++) {
-		uint8_t public_key[KEY_LEN];
 		AUTO_SECRET *policy = keyring_mdk_subkey(k, "policy", false);
-		AUTO_SECRET *auditor = keyring_auditor_secret(k, public_key);
-		if (!policy || !auditor || !keyring_kek(k, keyring_kek_epoch(k)) ||
+		uint8_t auditors[8][KEY_LEN];
+		if (!policy || keyring_auditors(k, auditors) != 1 ||
+			!keyring_auditor_secret(k, auditors[0]) || !keyring_kek(k, keyring_kek_epoch(k)) ||
 			!keyring_nmk(k, keyring_nmk_epoch(k)) || keyring_slots(k) != 2)
 			return wrong_missing;
 	}
@@ -547,6 +675,9 @@ int main(void)
 		TEST(whoever_is_removed_is_out),
 		TEST(a_changed_passphrase_replaces_the_old),
 		TEST(an_old_keyring_opens_nothing_after_a_rotation),
+		TEST(each_renewal_draws_an_auditors_pair),
+		TEST(auditors_outside_replace_the_pair),
+		TEST(a_thousand_pairs_and_no_more),
 		TEST(every_changed_byte_is_noticed),
 		TEST(damaged_members_are_refused_without_keys),
 		TEST(lists_are_bounded_and_names_unique),

@@ -109,11 +109,20 @@ static void forget_attributes(void *context, struct inode *i)
 	fuse_lowlevel_notify_inval_inode(n->session, request_number(n->front, i), -1, 0);
 }
 
-static struct timespec wake_at(struct notify *n)
+/* Not time(2): it lags behind by a tick, and a moment that has come would be taken for one that is to come. */
+static time_t seconds_now(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_REALTIME, &now);
+	return now.tv_sec;
+}
+
+/* The next boundary behind `last`, up to which everything has been judged, or the next tick. */
+static struct timespec wake_at(struct notify *n, time_t last)
 {
 	struct timespec at;
 	clock_gettime(CLOCK_REALTIME, &at);
-	int64_t boundary = gate_boundary(n->front->gate, at.tv_sec);
+	int64_t boundary = gate_boundary(n->front->gate, last);
 	at.tv_sec += TICK_SECONDS;
 	if (boundary <= at.tv_sec)
 		at = (struct timespec){.tv_sec = boundary};
@@ -128,9 +137,9 @@ struct work {
 	size_t queued;
 };
 
-static bool take_work(struct notify *n, struct work *w)
+static bool take_work(struct notify *n, struct work *w, time_t last)
 {
-	struct timespec at = wake_at(n);
+	struct timespec at = wake_at(n, last);
 	pthread_mutex_lock(&n->lock);
 	while (!n->stop && !n->all_attributes && !n->queued && n->rejudge_asked == n->rejudge_done)
 		if (pthread_cond_timedwait(&n->wake, &n->lock, &at) == ETIMEDOUT)
@@ -168,11 +177,11 @@ static void *loop(void *context)
 {
 	struct notify *n = context;
 	struct work w;
-	time_t beat = time(NULL), tick = beat, last = beat;
+	time_t beat = seconds_now(), tick = beat, last = beat;
 	bool go_on;
 	do {
-		go_on = take_work(n, &w);
-		time_t now = time(NULL);
+		go_on = take_work(n, &w, last);
+		time_t now = seconds_now();
 		do_work(n, &w, go_on && gate_boundary(n->front->gate, last) <= now);
 		last = now;
 		if (now - tick >= TICK_SECONDS || now < tick) {

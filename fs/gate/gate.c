@@ -58,11 +58,12 @@ static void decide(struct gate *g, struct subject *s, const struct gate_object *
 {
 	policy_state states[GATE_NAMES_MAX];
 	struct policy_subject who = {s->caller.uid, s->caller.gid, subject_groups, s};
-	int64_t now = time(NULL);
+	struct timespec now;
+	clock_gettime(CLOCK_REALTIME, &now); /* time(2) lags by a tick: a right would outlive its end */
 	size_t n = g->front.states(g->front.context, o, g->policy, g->generation, states);
 	*ret = (struct policy_verdict){.error = -ENOENT, .failed = "path"};
 	for (size_t i = 0; i < n; i++) {
-		policy_decide(g->policy, &who, states[i], o->file ? acts | POLICY_FILE : acts, now, ret);
+		policy_decide(g->policy, &who, states[i], o->file ? acts | POLICY_FILE : acts, now.tv_sec, ret);
 		if (!ret->allowed)
 			return;
 	}

@@ -127,10 +127,33 @@ static int take_option(struct options *o, char *text, struct err *e)
 	return r < 0 ? r : 0;
 }
 
+static bool has_word(const char *words, const char *word)
+{
+	size_t len = strlen(word);
+	for (const char *at = words; (at = strstr(at, word)); at += len)
+		if ((at == words || at[-1] == ',') && (at[len] == ',' || !at[len]))
+			return true;
+	return false;
+}
+
+/*
+ * mount.fuse3 appends "dev,suid" (without the one whose opposite it was given) of its own accord. Taken at face value every
+ * mount(8) and fstab line would opt in, so such an end does not count; "suid,dev" does.
+ */
+static void drop_what_mount_adds(char *words)
+{
+	const char *end = has_word(words, "nodev") ? ",suid" : has_word(words, "nosuid") ? ",dev" : ",dev,suid";
+	size_t len = strlen(words), end_len = strlen(end);
+	if (len >= end_len && strcmp(words + len - end_len, end) == 0)
+		words[len - end_len] = 0;
+}
+
 /* Splits at commas; "\," stands for a comma in a value. */
 static int take_options(struct options *o, struct err *e)
 {
 	char *at = o->words;
+	if (at)
+		drop_what_mount_adds(at);
 	while (at && *at) {
 		char *to = at, *from = at, *start = at;
 		while (*from && *from != ',') {

@@ -193,7 +193,28 @@ mount_tenant() {
 umount_tenant() {
 	local m=$1 p=${2:-}
 	if [ "$(id -u)" = 0 ]; then umount "$m" || return 1; else fusermount3 -u "$m" || return 1; fi
-	[ -z "$p" ] || wait_for 30 process_ended "$p"
+	[ -n "$p" ] || return 0
+	wait_for 30 process_ended "$p" || { echo "process $p does not end"; return 1; }
+	# It cannot be asked from a subshell, nor when it went to the background: then it has no status for us.
+	wait "$p" 2>/dev/null
+	local status=$?
+	[ $status -eq 0 ] || [ $status -eq 127 ] || { echo "process $p ended with status $status"; return 1; }
+}
+# check_umount NAME MOUNTPOINT PID: as check, and the process must end with status 0.
+check_umount() {
+	local out
+	if out=$(umount "$2" 2>&1) && wait_for 30 process_ended "$3"; then
+		wait "$3" 2>/dev/null
+		local status=$?
+		if [ $status -eq 0 ] || [ $status -eq 127 ]; then
+			ok "$1"
+			return 0
+		fi
+		out="the process ended with status $status"
+	fi
+	not_ok "$1"
+	echo "  ${out:-the process does not end}"
+	return 1
 }
 process_ended() { ! kill -0 "$1" 2>/dev/null || grep -q '^State:[[:space:]]*Z' "/proc/$1/status" 2>/dev/null; }
 

@@ -29,7 +29,7 @@ check_status "missing passphrase file" 4 "nopass" try "" "" "" "$S/nopass"
 check_status "a passphrase file that others can read" 3 "open-pass" try "" "" "" "$S/open-pass"
 check_not "no terminal to ask for the passphrase on" setsid -w tenantfs "$STORE#acme" "$M" -o "keys=$K"
 check_status "missing mount point" 4 "nomnt" try "" "$S/nomnt"
-check_status "a mount point that is a file" 4 "directory" try "" "$S/file"
+check_status "a mount point that is a file" 4 "folder" try "" "$S/file"
 check_status "an unknown option" 2 "frobnicate" try "" "" "" "" frobnicate
 check_status "no arguments" 2 "." tenantfs
 check_status "a store without a tenant" 2 "." try "$STORE"

@@ -12,7 +12,7 @@ make_tenant acme --owner root || exit 1
 mount_tenant acme "$M" || { not_ok "mounts"; exit 1; }
 head -c 3000000 /dev/urandom >"$S/precious"
 cp "$S/precious" "$M/precious"
-check_errno "filling it ends in ENOSPC" ENOSPC dd if=/dev/zero of="$M/fill" bs=64k
+check_errno "filling it ends in ENOSPC" ENOSPC dd if=/dev/zero of="$M/fill" bs=64k count=1600 conv=fsync
 i=0
 while cp "$S/precious" "$M/more$i" 2>/dev/null; do i=$((i + 1)); done
 for n in a b c d; do echo small >"$M/small-$n" 2>/dev/null; done
@@ -22,14 +22,14 @@ check "and deleted" rm "$M/fill" "$M"/more*
 space() { head -c 5000000 /dev/zero >"$M/again"; }
 check "then there is space again" wait_for 30 space
 check "and it works again" cmp -n 5000000 /dev/zero "$M/again"
-check "unmounts" umount_tenant "$M" "$daemon"
+check_umount "unmounts" "$M" "$daemon"
 # Full from outside while unmounted.
 dd if=/dev/zero of="$S/disk/hog" bs=64k 2>/dev/null
 if mount_tenant acme "$M" >"$S/out" 2>&1; then
 	ok "it mounts on a full disk"
 	check "and can be read" cmp "$S/precious" "$M/precious"
 	check "and emptied" rm "$M/again" "$M/precious"
-	check "and unmounts" umount_tenant "$M" "$daemon"
+	check_umount "and unmounts" "$M" "$daemon"
 else
 	wait "$daemon"
 	check_same "mounting on a full disk says so" 11 $?

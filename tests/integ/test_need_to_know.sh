@@ -70,8 +70,11 @@ for round in first second; do
 	check_errno "$r: hard link" "$deny|EPERM" two ln "$W/tree/file" "$W/tree/hard"
 	check_errno "$r: readlink" "$deny" two /usr/bin/python3 -c 'import os,sys; os.readlink(sys.argv[1])' "$W/tree/link"
 	check_errno "$r: follow a link" "$deny" two cat "$W/tree/link"
-	check_errno "$r: unlink" "$deny" two rm -f "$W/tree/file"
+	check_errno "$r: unlink" "$deny" two unlink "$W/tree/file"
 	check_errno "$r: rmdir" "$deny" two rmdir "$W/tree/sub"
+	check_errno "$r: rmdir in the root" "$deny" two rmdir "$M/area"
+	check_errno "$r: mkdir in the root" "$deny" two mkdir "$M/hisdir"
+	check_errno "$r: symlink in the root" "$deny" two ln -s x "$M/hislink"
 	check_errno "$r: rename" "$deny" two mv "$W/tree/file" "$W/tree/elsewhere"
 	check_errno "$r: chmod" "$deny|EPERM" two chmod 600 "$W/tree/file"
 	check_errno "$r: chown" "$deny|EPERM" two chown "$user2" "$W/tree/file"
@@ -114,7 +117,8 @@ def verdict(good, text):
 verdict(first and any(r.get("action_id") == 1 for r in first), f"the log has the first user's accesses ({count(first)})")
 verdict(count(denied) >= 40, f"the log has each of the second user's attempts as denied ({count(denied)} of 54 and more)")
 kinds = {r.get("activity_name") for r in denied}
-verdict(len(kinds) >= 5, "of many kinds: " + ", ".join(sorted(map(str, kinds))))
+# Below a directory that he cannot see the kernel asks for that directory alone: most attempts are "get attributes" of it.
+verdict(len(kinds) >= 3, "of many kinds: " + ", ".join(sorted(map(str, kinds))))
 numbers = [r.get("metadata", {}).get("sequence") for r in records]
 verdict(all(b > a for a, b in zip(numbers, numbers[1:])), "sequence numbers only grow")
 sys.exit(bad > 0)
@@ -209,4 +213,4 @@ else
 	sed 's/^/  /' "$S/out"
 fi
 exec 8>&- 9<&-
-check "unmounts" umount_tenant "$M" "$daemon"
+check_umount "unmounts" "$M" "$daemon"

@@ -74,4 +74,4 @@ with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as mem
             sys.exit(1)
 sys.exit(seen < 100000)
 E
-check "unmounts" umount_tenant "$M" "$daemon"
+check_umount "unmounts" "$M" "$daemon"

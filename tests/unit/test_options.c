@@ -53,6 +53,22 @@ static void every_form_is_taken(void **state)
 	assert_true(o.foreground && o.read_only && !o.allow_other);
 	assert_string_equal(o.source.key_file, "/x");
 	options_done(&o);
+	/* What mount.fuse3 adds is no wish of anybody. */
+	assert_int_equal(parse(&o, &e, "tenantfs|/s#a|/tmp|-o|rw,dev,suid"), 0);
+	assert_false(o.suid || o.dev);
+	options_done(&o);
+	assert_int_equal(parse(&o, &e, "tenantfs|/s#a|/tmp|-o|rw,nodev,suid"), 0);
+	assert_false(o.suid || o.dev);
+	options_done(&o);
+	assert_int_equal(parse(&o, &e, "tenantfs|/s#a|/tmp|-o|rw,nosuid,dev"), 0);
+	assert_false(o.suid || o.dev);
+	options_done(&o);
+	assert_int_equal(parse(&o, &e, "tenantfs|/s#a|/tmp|-o|rw,suid,dev,dev,suid"), 0);
+	assert_true(o.suid && o.dev);
+	options_done(&o);
+	assert_int_equal(parse(&o, &e, "tenantfs|/s#a|/tmp|-o|suid,dev"), 0);
+	assert_true(o.suid && o.dev);
+	options_done(&o);
 	assert_int_equal(parse(&o, &e, "tenantfs|--help"), 0);
 	assert_true(o.help);
 	options_done(&o);

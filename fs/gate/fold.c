@@ -7,10 +7,10 @@
 #include <time.h>
 #include <xxhash.h>
 
-struct slot {
+struct folded {
 	uint64_t key;   /* 0: free */
 	time_t since;   /* CLOCK_MONOTONIC seconds of the record that was written */
-	uint32_t count; /* denials since then */
+	uint32_t written, count; /* denials since then: in full, and folded */
 	enum op op;
 	int error;
 	unsigned acts;
@@ -20,7 +20,7 @@ struct slot {
 
 struct fold {
 	pthread_mutex_t lock; /* guards slots */
-	struct slot slots[FOLD_SLOTS];
+	struct folded slots[FOLD_SLOTS];
 };
 
 struct fold *fold_new(void)
@@ -65,16 +65,17 @@ static bool same_text(const char *a, const char *b)
 bool fold_denial(struct fold *f, const struct audit_event *e)
 {
 	uint64_t key = key_of(e);
-	struct slot *s = &f->slots[key % FOLD_SLOTS];
+	struct folded *s = &f->slots[key % FOLD_SLOTS];
 	bool folded = false;
 	pthread_mutex_lock(&f->lock);
 	if (s->key == key && same_text(s->path, e->path) &&
 		monotonic_seconds() - s->since < FOLD_SECONDS) {
-		s->count++;
-		folded = true;
+		folded = s->written >= FOLD_FREE;
+		s->written += !folded;
+		s->count += folded;
 	} else if (s->count == 0) {
 		free(s->path);
-		*s = (struct slot){.key = key, .since = monotonic_seconds(), .op = e->op, .error = e->error,
+		*s = (struct folded){.key = key, .since = monotonic_seconds(), .written = 1, .op = e->op, .error = e->error,
 			.acts = e->acts, .caller = e->caller, .path = e->path ? strdup(e->path) : NULL};
 	}
 	pthread_mutex_unlock(&f->lock);
@@ -86,10 +87,10 @@ void fold_flush(struct fold *f, struct audit *a, bool all)
 	time_t now = monotonic_seconds();
 	for (size_t i = 0; i < FOLD_SLOTS; i++) {
 		pthread_mutex_lock(&f->lock);
-		struct slot s = f->slots[i];
+		struct folded s = f->slots[i];
 		bool over = s.key && (all || now - s.since >= FOLD_SECONDS);
 		if (over)
-			f->slots[i] = (struct slot){0};
+			f->slots[i] = (struct folded){0};
 		pthread_mutex_unlock(&f->lock);
 		if (!over)
 			continue;

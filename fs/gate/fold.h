@@ -1,6 +1,6 @@
 /*
- * Floods of the same denial become one record with a count (docs/audit.md, "Folding"). The first one is always written at
- * once; those of the same caller, operation and path within FOLD_SECONDS behind it are counted. Thread-safe.
+ * Floods of the same denial become one record with a count (docs/audit.md, "Folding"). The first FOLD_FREE of the same
+ * caller, operation and path within FOLD_SECONDS are written in full; those behind them are counted. Thread-safe.
  */
 #ifndef GATE_FOLD_H
 #define GATE_FOLD_H
@@ -10,6 +10,7 @@
 #include <stdbool.h>
 
 #define FOLD_SECONDS 10
+#define FOLD_FREE 32
 #define FOLD_SLOTS 256 /* different denials remembered at a time; one that finds no slot is written in full */
 
 struct fold;

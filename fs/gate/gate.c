@@ -98,6 +98,16 @@ static void note(struct judged *j, const struct policy_verdict *v)
 	copy_text(j->failed, sizeof(j->failed), v->failed);
 }
 
+/*
+ * At ENOENT to a removal or rename the kernel drops the entry, and with it another user's working directory and whatever
+ * is mounted below: the refusal has to own up to the name (docs/policy.md, "Caches").
+ */
+static int refusal(enum op op, int error)
+{
+	bool removes = op == OP_UNLINK || op == OP_RMDIR || op == OP_RENAME;
+	return removes && error == -ENOENT ? -EACCES : error;
+}
+
 static void judge(struct gate *g, const struct gate_request *r, struct judged *ret)
 {
 	struct policy_verdict v = {.allowed = true};
@@ -108,6 +118,8 @@ static void judge(struct gate *g, const struct gate_request *r, struct judged *r
 		decide(g, &s, &r->object, r->acts, &v);
 	if (v.allowed && r->object2.node && r->acts2)
 		decide(g, &s, &r->object2, r->acts2, &v);
+	if (!v.allowed)
+		v.error = refusal(r->op, v.error);
 	note(ret, &v);
 	pthread_rwlock_unlock(&g->lock);
 	subject_done(&s);

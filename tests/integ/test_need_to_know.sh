@@ -213,4 +213,6 @@ else
 	sed 's/^/  /' "$S/out"
 fi
 exec 8>&- 9<&-
-check_umount "unmounts" "$M" "$daemon"
+# The sitter and the holders leave when they see that nobody talks to them any more.
+check "unmounts" wait_for 10 umount "$M"
+check "and the process ends" wait_for 30 process_ended "$daemon"

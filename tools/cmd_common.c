@@ -26,12 +26,15 @@ static void print_help(const struct cmd_verb *v)
 		printf("%s", v->options);
 	if (v->tenant)
 		printf("  --keys DIR                    key directory\n"
-		       "  --passphrase-file FILE  --passphrase-fd N  --passphrase-command COMMAND  --key-file FILE\n"
-		       "                                the secret, where the keyring is needed and the tenant is not mounted\n");
+		       "  --passphrase-file FILE  --passphrase-fd N  --passphrase-command COMMAND  "
+		       "--key-file FILE\n"
+		       "                                the secret, where the keyring is needed "
+		       "and the tenant is not mounted\n");
 }
 
 /* The verb's own options and the shared ones that it takes, in one list. */
-static void join(const struct cmd *c, const struct option *own, struct option ret[static OWN_MAX + 8])
+static void join(
+	const struct cmd *c, const struct option *own, struct option ret[static OWN_MAX + 8])
 {
 	size_t n = 0, take = c->verb->tenant ? sizeof(shared) / sizeof(shared[0]) : 1;
 	for (; own && own->name && n < OWN_MAX; own++)
@@ -67,7 +70,8 @@ int cmd_common_options(struct cmd *c, int argc, char **argv, const struct option
 		int r;
 		if (option == '?' || option == ':')
 			return err_set(&c->err, -EINVAL, "%s '%s': see 'tenantctl %s --help'",
-				option == '?' ? "unknown or ambiguous option" : "a value is missing behind",
+				option == '?' ? "unknown or ambiguous option"
+					      : "a value is missing behind",
 				argv[optind - 1], c->verb->name);
 		if (index < 0) /* -h */
 			option = OPTION_HELP;
@@ -81,7 +85,8 @@ int cmd_common_options(struct cmd *c, int argc, char **argv, const struct option
 	}
 	int n = argc - optind;
 	if (n < min || n > max)
-		return err_set(&c->err, -EINVAL, "usage: tenantctl %s %s [options]", c->verb->name, c->verb->operands);
+		return err_set(&c->err, -EINVAL, "usage: tenantctl %s %s [options]", c->verb->name,
+			c->verb->operands);
 	*ret_operands = argv + optind;
 	return n;
 }
@@ -108,8 +113,10 @@ static int load_keyring(struct cmd *c)
 	int r = keyring_load(c->keys_fd, &c->layout.owner, &c->keyring, &c->err);
 	if (r == -ENOENT)
 		return err_default(&c->err, r,
-			"the key directory has no keyring of tenant %s: give the right one with --keys, or "
-			"put an escrow copy there", c->layout.owner.tenant);
+			"the key directory has no keyring of tenant %s: give the right one with "
+			"--keys, or "
+			"put an escrow copy there",
+			c->layout.owner.tenant);
 	return r;
 }
 
@@ -129,7 +136,8 @@ int cmd_common_unlock(struct cmd *c)
 		     : 0;
 }
 
-/* /proc/self/loginuid and sessionid: the login that all of a session's processes carry, also behind su. */
+/* /proc/self/loginuid and sessionid: the login that all of a session's processes carry, also behind
+ * su. */
 static uint32_t own_number(const char *path)
 {
 	char text[32] = "";
@@ -161,7 +169,8 @@ int cmd_common_log(struct cmd *c, enum audit_kind kind, const char *message, int
 		r = audit_write(log, &event, false);
 		audit_close(log);
 	}
-	return r < 0 ? err_default(&c->err, r, "the log of tenant %s cannot be written, so nothing was done: %s",
+	return r < 0 ? err_default(&c->err, r,
+			       "the log of tenant %s cannot be written, so nothing was done: %s",
 			       c->layout.owner.tenant, strerror(-r))
 		     : 0;
 }

@@ -51,13 +51,16 @@ static void print_mistakes(FILE *to, const struct policy_mistakes *m)
 }
 
 /* Mistakes and warnings go to `to`. */
-static int compile(struct cmd *c, const struct buf *text, const char *tenant, FILE *to, struct policy **ret)
+static int compile(
+	struct cmd *c, const struct buf *text, const char *tenant, FILE *to, struct policy **ret)
 {
 	struct policy_mistakes m = {0};
-	int r = policy_compile((const char *)text->data, text->len, tenant, policy_names_system(), &m, ret);
+	int r = policy_compile(
+		(const char *)text->data, text->len, tenant, policy_names_system(), &m, ret);
 	print_mistakes(to, &m);
 	if (r == -EBADRQC)
-		err_set(&c->err, r, "the policy has %zu mistake%s", m.errors, m.errors == 1 ? "" : "s");
+		err_set(&c->err, r, "the policy has %zu mistake%s", m.errors,
+			m.errors == 1 ? "" : "s");
 	policy_mistakes_done(&m);
 	return r < 0 ? err_default(&c->err, r, "cannot compile the policy: %s", strerror(-r)) : 0;
 }
@@ -87,7 +90,8 @@ int cmd_policy_run_check(struct cmd *c, int argc, char **argv)
 }
 
 /* The text in force: of the daemon that has the tenant mounted, else from the sealed file. */
-static int read_in_force(struct cmd *c, const char *argument, struct buf *ret_text, uint64_t *ret_version)
+static int read_in_force(
+	struct cmd *c, const char *argument, struct buf *ret_text, uint64_t *ret_version)
 {
 	AUTO_BUF answer = {0};
 	int r = cmd_common_open(c, argument);
@@ -98,8 +102,9 @@ static int read_in_force(struct cmd *c, const char *argument, struct buf *ret_te
 		r = cmd_common_lock(c);
 		if (r == 0)
 			r = cmd_common_unlock(c);
-		return r < 0 ? r : policy_file_load(lower_posix(), c->layout.tenant_fd, c->keyring, ret_text,
-			ret_version, &c->err);
+		return r < 0 ? r
+			     : policy_file_load(lower_posix(), c->layout.tenant_fd, c->keyring,
+				       ret_text, ret_version, &c->err);
 	}
 	if (r < 0)
 		return r;
@@ -110,7 +115,8 @@ static int read_in_force(struct cmd *c, const char *argument, struct buf *ret_te
 	*ret_version = (uint64_t)json_integer_value(json_object_get(root, "version"));
 	json_decref(root);
 	if (!text || !buf_ok(ret_text))
-		return err_set(&c->err, -EPROTO, "the daemon's answer has no policy; are daemon and tool of one version?");
+		return err_set(&c->err, -EPROTO,
+			"the daemon's answer has no policy; are daemon and tool of one version?");
 	return 0;
 }
 
@@ -176,7 +182,8 @@ int cmd_policy_run_apply(struct cmd *c, int argc, char **argv)
 	policy_put(p);
 	if (r < 0)
 		return r;
-	r = control_call(c->layout.tenant_fd, "policy-apply", (const char *)text.data, text.len, &answer, &c->err);
+	r = control_call(c->layout.tenant_fd, "policy-apply", (const char *)text.data, text.len,
+		&answer, &c->err);
 	bool mounted = r != -ENOTCONN;
 	if (!mounted)
 		r = apply_offline(c, &text, &version);
@@ -214,7 +221,8 @@ static int take_group(struct cmd *c, struct question *q, const char *value)
 	if (q->count == GROUPS_MAX)
 		return err_set(&c->err, -EINVAL, "--group: more than %d groups", GROUPS_MAX);
 	if (!parse_id(value, &gid) && policy_names_system()->group(NULL, value, &gid) < 0)
-		return err_set(&c->err, -EINVAL, "--group: there is no group '%s' on this machine", value);
+		return err_set(
+			&c->err, -EINVAL, "--group: there is no group '%s' on this machine", value);
 	q->groups[q->count++] = gid;
 	q->groups_given = true;
 	return 0;
@@ -246,7 +254,8 @@ static int find_user(struct cmd *c, struct question *q, struct policy_subject *r
 	errno = 0;
 	const struct passwd *account = number ? getpwuid(uid) : getpwnam(q->user);
 	if (!account && !number)
-		return err_set(&c->err, -EINVAL, "--user: there is no user '%s' on this machine", q->user);
+		return err_set(
+			&c->err, -EINVAL, "--user: there is no user '%s' on this machine", q->user);
 	ret->uid = account ? account->pw_uid : uid;
 	ret->gid = (gid_t)-1;
 	if (q->groups_given || !account)
@@ -254,7 +263,8 @@ static int find_user(struct cmd *c, struct question *q, struct policy_subject *r
 	int n = GROUPS_MAX;
 	ret->gid = account->pw_gid;
 	if (getgrouplist(account->pw_name, account->pw_gid, q->groups, &n) < 0)
-		return err_set(&c->err, -E2BIG, "user %u is in more than %d groups", (unsigned)ret->uid, GROUPS_MAX);
+		return err_set(&c->err, -E2BIG, "user %u is in more than %d groups",
+			(unsigned)ret->uid, GROUPS_MAX);
 	q->count = (size_t)n;
 	return 0;
 }
@@ -273,8 +283,10 @@ static int parse_acts(struct cmd *c, const char *text, unsigned *ret)
 		struct policy_word word = {at, strcspn(at, ",")};
 		unsigned act = policy_words_act(word);
 		if (!act)
-			return err_set(&c->err, -EINVAL, "'%s' is no action: list, read, write, create, delete, manage "
-				"or any, comma-separated", text);
+			return err_set(&c->err, -EINVAL,
+				"'%s' is no action: list, read, write, create, delete, manage "
+				"or any, comma-separated",
+				text);
 		*ret |= act;
 		at += word.len;
 	} while (*at++);
@@ -289,12 +301,15 @@ static int parse_at(struct cmd *c, const char *text, int64_t *ret)
 	if (!text)
 		return 0;
 	policy_words_start(&w, text, strlen(text));
-	if (!policy_words_next_line(&w) || policy_words_moment(&w, false, &at, ret) || policy_words_more(&w, false))
-		return err_set(&c->err, -EINVAL, "--at: '%s' is not \"YYYY-MM-DD\" or \"YYYY-MM-DD HH:MM\" (UTC)", text);
+	if (!policy_words_next_line(&w) || policy_words_moment(&w, false, &at, ret) ||
+		policy_words_more(&w, false))
+		return err_set(&c->err, -EINVAL,
+			"--at: '%s' is not \"YYYY-MM-DD\" or \"YYYY-MM-DD HH:MM\" (UTC)", text);
 	return 0;
 }
 
-static int explain(struct cmd *c, struct question *q, const struct buf *policy, const char *path, const char *action)
+static int explain(struct cmd *c, struct question *q, const struct buf *policy, const char *path,
+	const char *action)
 {
 	struct policy_subject who = {.groups = give_groups, .context = q};
 	struct policy_verdict v;
@@ -302,7 +317,10 @@ static int explain(struct cmd *c, struct question *q, const struct buf *policy, 
 	unsigned acts = 0;
 	int64_t now;
 	AUTO_BUF text = {0};
-	int r = path[0] == '/' ? 0 : err_set(&c->err, -EINVAL, "'%s' is no path inside the tenant: it begins with '/'", path);
+	int r = path[0] == '/'
+			? 0
+			: err_set(&c->err, -EINVAL,
+				  "'%s' is no path inside the tenant: it begins with '/'", path);
 	if (r == 0)
 		r = parse_acts(c, action, &acts);
 	if (r == 0)
@@ -310,7 +328,8 @@ static int explain(struct cmd *c, struct question *q, const struct buf *policy, 
 	if (r == 0)
 		r = find_user(c, q, &who);
 	if (r == 0)
-		r = compile(c, policy, c->layout.tenant_fd >= 0 ? c->layout.owner.tenant : NULL, stderr, &p);
+		r = compile(c, policy, c->layout.tenant_fd >= 0 ? c->layout.owner.tenant : NULL,
+			stderr, &p);
 	if (r < 0)
 		return r;
 	policy_explain(p, &who, path, acts, now, &v, &text);
@@ -336,8 +355,11 @@ int cmd_policy_run_explain(struct cmd *c, int argc, char **argv)
 	if (n < 0)
 		return n;
 	if ((n == 2) != (q->file != NULL))
-		return err_set(&c->err, -EINVAL, "usage: tenantctl policy explain STORE#TENANT|--file FILE [--user NAME|UID] "
+		return err_set(&c->err, -EINVAL,
+			"usage: tenantctl policy explain STORE#TENANT|--file FILE [--user "
+			"NAME|UID] "
 			"[--group NAME|GID] [--at TIME] PATH ACTION");
-	int r = q->file ? read_text(c, q->file, &text) : read_in_force(c, operands[0], &text, &version);
+	int r = q->file ? read_text(c, q->file, &text)
+			: read_in_force(c, operands[0], &text, &version);
 	return r < 0 ? r : explain(c, q, &text, operands[n - 2], operands[n - 1]);
 }

@@ -53,21 +53,24 @@ static void print_mounted(const char *tenant, const json_t *o)
 	put_time(number_of(o, "since"), since);
 	put_size(number_of(erase, "bytes"), waiting);
 	put_size(number_of(erase, "done_bytes"), done);
-	printf("tenant %s is mounted at %s by process %lld since %s\n", tenant, text_of(o, "mountpoint"),
-		number_of(o, "pid"), since);
+	printf("tenant %s is mounted at %s by process %lld since %s\n", tenant,
+		text_of(o, "mountpoint"), number_of(o, "pid"), since);
 	if (number_of(policy, "version"))
 		printf("policy: version %lld\n", number_of(policy, "version"));
 	else
 		printf("policy: none, everybody is denied\n");
 	printf("keys:   epoch %lld%s\n", number_of(keys, "epoch"),
-		json_is_true(json_object_get(keys, "rotation_unfinished")) ?
-			"; a rotation is unfinished: run 'tenantkey rotate' when unmounted" : "");
+		json_is_true(json_object_get(keys, "rotation_unfinished"))
+			? "; a rotation is unfinished: run 'tenantkey rotate' when unmounted"
+			: "");
 	printf("log:    %lld records%s\n", number_of(audit, "sequence"),
-		json_is_true(json_object_get(audit, "broken")) ? "; BROKEN: every access is refused" : "");
-	printf("erase:  %lld files waiting (%s), %lld erased (%s)", number_of(erase, "files"), waiting,
-		number_of(erase, "done_files"), done);
+		json_is_true(json_object_get(audit, "broken")) ? "; BROKEN: every access is refused"
+							       : "");
+	printf("erase:  %lld files waiting (%s), %lld erased (%s)", number_of(erase, "files"),
+		waiting, number_of(erase, "done_files"), done);
 	if (number_of(erase, "failed_files"))
-		printf(", %lld FAILED, tried again at the next mount", number_of(erase, "failed_files"));
+		printf(", %lld FAILED, tried again at the next mount",
+			number_of(erase, "failed_files"));
 	printf("\n        assurance %s: %s\n", text_of(erase, "assurance"), text_of(erase, "why"));
 }
 
@@ -76,7 +79,8 @@ static int print_unmounted(struct cmd *c, bool json)
 	char clause[512] = "";
 	int r = layout_holder(&c->layout, clause);
 	if (r < 0)
-		return err_set(&c->err, r, "cannot see who has tenant %s: %s", c->layout.owner.tenant, strerror(-r));
+		return err_set(&c->err, r, "cannot see who has tenant %s: %s",
+			c->layout.owner.tenant, strerror(-r));
 	if (json)
 		printf("{\"code\": 0, \"message\": \"not mounted\"}\n");
 	else if (r > 0)
@@ -109,7 +113,8 @@ int cmd_status_run(struct cmd *c, int argc, char **argv)
 	}
 	json_t *root = json_loadb((const char *)answer.data, answer.len, 0, NULL);
 	if (!root)
-		return err_set(&c->err, -EPROTO, "the daemon's answer cannot be read; are daemon and tool of one version?");
+		return err_set(&c->err, -EPROTO,
+			"the daemon's answer cannot be read; are daemon and tool of one version?");
 	print_mounted(c->layout.owner.tenant, root);
 	json_decref(root);
 	return 0;

@@ -1,4 +1,5 @@
-/* tenantctl: asks a tenant and tells it what to do: policy, audit trail, status. Writes no keyring but for `policy apply`. */
+/* tenantctl: asks a tenant and tells it what to do: policy, audit trail, status. Writes no keyring
+ * but for `policy apply`. */
 #include "config.h"
 #include "tools/cmd.h"
 
@@ -6,34 +7,43 @@
 #include <stdio.h>
 #include <string.h>
 
-#define AUDIT_FILTERS                                                                                              \
-	"  --user NAME|UID               only this user's\n"                                                         \
-	"  --path PATH                   only this and what is below it; or a pattern with * ? [\n"                  \
-	"  --from TIME, --to TIME        \"YYYY-MM-DD [HH:MM]\" in UTC; --to itself is left out\n"                   \
-	"  --outcome allowed|denied  --op OPERATION\n"                                                               \
+#define AUDIT_FILTERS                                                                              \
+	"  --user NAME|UID               only this user's\n"                                       \
+	"  --path PATH                   only this and what is below it; or a pattern with * ? "   \
+	"[\n"                                                                                      \
+	"  --from TIME, --to TIME        \"YYYY-MM-DD [HH:MM]\" in UTC; --to itself is left out\n" \
+	"  --outcome allowed|denied  --op OPERATION\n"                                             \
 	"  --all                         show heartbeats and ends of segments too\n"
 
 static const struct cmd_verb verbs[] = {
 	{"policy check", "FILE", "report every mistake in a policy, with line and column",
-		"  --tenant NAME                 the name that the policy's `tenant` must have\n", false,
-		cmd_policy_run_check},
+		"  --tenant NAME                 the name that the policy's `tenant` must have\n",
+		false, cmd_policy_run_check},
 	{"policy explain", "[STORE#TENANT] PATH ACTION", "what a user may do at a path, and why",
 		"  --file FILE                   a policy text instead of the one in force\n"
 		"  --user NAME|UID               who asks (default: you)\n"
-		"  --group NAME|GID              a group of the user, may be repeated (default: those of the user)\n"
+		"  --group NAME|GID              a group of the user, may be repeated (default: "
+		"those of the user)\n"
 		"  --at TIME                     \"YYYY-MM-DD [HH:MM]\" in UTC (default: now)\n"
-		"  ACTION                        list, read, write, create, delete, manage or any, comma-separated\n",
+		"  ACTION                        list, read, write, create, delete, manage or any, "
+		"comma-separated\n",
 		true, cmd_policy_run_explain},
-	{"policy apply", "STORE#TENANT FILE", "check a policy and put it in force, at once where it is mounted",
-		NULL, true, cmd_policy_run_apply},
-	{"policy show", "STORE#TENANT", "print the policy in force", NULL, true, cmd_policy_run_show},
-	{"audit show", "STORE#TENANT", "who did what, and was refused what", AUDIT_FILTERS, true, cmd_audit_run_show},
-	{"audit verify", "STORE#TENANT", "whether the log is whole: exit status 0 intact, 1 broken, 2 unclean end", NULL, true,
-		cmd_audit_run_verify},
+	{"policy apply", "STORE#TENANT FILE",
+		"check a policy and put it in force, at once where it is mounted", NULL, true,
+		cmd_policy_run_apply},
+	{"policy show", "STORE#TENANT", "print the policy in force", NULL, true,
+		cmd_policy_run_show},
+	{"audit show", "STORE#TENANT", "who did what, and was refused what", AUDIT_FILTERS, true,
+		cmd_audit_run_show},
+	{"audit verify", "STORE#TENANT",
+		"whether the log is whole: exit status 0 intact, 1 broken, 2 unclean end", NULL,
+		true, cmd_audit_run_verify},
 	{"audit export", "STORE#TENANT", "the log as OCSF 1.8 events, one JSON object a line",
-		AUDIT_FILTERS "  --pseudonymise                users and names as keyed hashes\n", true, cmd_audit_run_export},
+		AUDIT_FILTERS "  --pseudonymise                users and names as keyed hashes\n",
+		true, cmd_audit_run_export},
 	{"status", "STORE#TENANT", "whether a tenant is mounted, and how it is",
-		"  --json                        the whole answer as JSON\n", false, cmd_status_run},
+		"  --json                        the whole answer as JSON\n", false,
+		cmd_status_run},
 	{0},
 };
 
@@ -43,8 +53,10 @@ static void print_help(void)
 	for (const struct cmd_verb *v = verbs; v->name; v++)
 		printf("  %-15s %-28s %s\n", v->name, v->operands, v->summary);
 	printf("\n'tenantctl VERB --help' lists a verb's options. --version prints the version.\n\n"
-	       "Exit status: 0 done; 1 a system call failed, or interrupted; 2 usage; 3 not permitted;\n"
-	       "  4 not found; 5 in use or exists already; 6 wrong passphrase or key; 7 damaged or foreign;\n"
+	       "Exit status: 0 done; 1 a system call failed, or interrupted; 2 usage; 3 not "
+	       "permitted;\n"
+	       "  4 not found; 5 in use or exists already; 6 wrong passphrase or key; 7 damaged or "
+	       "foreign;\n"
 	       "  8 a newer format; 9 mistakes in a policy; 11 no space left\n");
 }
 
@@ -68,7 +80,8 @@ static int start(struct cmd *c)
 {
 	int r = secret_harden_process();
 	if (r < 0)
-		return err_set(&c->err, r, "cannot protect this process's memory: %s", strerror(-r));
+		return err_set(
+			&c->err, r, "cannot protect this process's memory: %s", strerror(-r));
 	r = crypto_init();
 	if (r < 0)
 		return err_set(&c->err, r, "libsodium or libcrypto cannot be used here");
@@ -84,7 +97,8 @@ static int run(struct cmd *c, int argc, char **argv)
 		return err_set(&c->err, -EINVAL, "a verb is missing: see 'tenantctl --help'");
 	c->verb = find_verb(argc, argv, &last);
 	if (!c->verb)
-		return err_set(&c->err, -EINVAL, "there is no verb '%s%s%s': see 'tenantctl --help'", argv[1],
+		return err_set(&c->err, -EINVAL,
+			"there is no verb '%s%s%s': see 'tenantctl --help'", argv[1],
 			argc > 2 ? " " : "", argc > 2 ? argv[2] : "");
 	int r = start(c);
 	return r ? r : c->verb->run(c, argc - last, argv + last);

@@ -143,7 +143,8 @@ static bool in_time(const struct policy_rule *r, int64_t now)
 	return now >= r->from && now < r->until;
 }
 
-/* A group of rules of one subject at one node. Ends early once no further rule can add an action. */
+/* A group of rules of one subject at one node. Ends early once no further rule can add an action.
+ */
 static void add_rules(const struct policy *p, const struct policy_group *g, unsigned wanted,
 	unsigned acts, int64_t now, struct tally *t)
 {
@@ -183,8 +184,8 @@ static bool below_in_time(const struct policy *p, const struct policy_group *g, 
 }
 
 /*
- * Iterates over the groups at a node that hold for the caller, from the shorter side: the node's groups or the
- * caller's expressions. cursor starts at 0; NULL ends.
+ * Iterates over the groups at a node that hold for the caller, from the shorter side: the node's
+ * groups or the caller's expressions. cursor starts at 0; NULL ends.
  */
 static const struct policy_group *next_group(const struct policy_index *x, uint32_t node,
 	const struct policy_identity *id, uint32_t *cursor)
@@ -199,15 +200,17 @@ static const struct policy_group *next_group(const struct policy_index *x, uint3
 		return NULL;
 	}
 	while (*cursor < id->yes) {
-		const struct policy_group *g = policy_index_find(x, node, id->data[id->groups + (*cursor)++]);
+		const struct policy_group *g =
+			policy_index_find(x, node, id->data[id->groups + (*cursor)++]);
 		if (g)
 			return g;
 	}
 	return NULL;
 }
 
-static void count(const struct policy *p, const struct policy_set *set, const struct policy_identity *id,
-	unsigned wanted, unsigned acts, int64_t now, struct tally *t)
+static void count(const struct policy *p, const struct policy_set *set,
+	const struct policy_identity *id, unsigned wanted, unsigned acts, int64_t now,
+	struct tally *t)
 {
 	*t = (struct tally){0};
 	for (uint32_t i = 0; i < set->count; i++) {
@@ -225,7 +228,8 @@ struct outcome {
 	bool allowed, listed, traverse;
 };
 
-/* docs/policy.md, "Who sees a directory": the root for everybody, and the way to what is permitted. */
+/* docs/policy.md, "Who sees a directory": the root for everybody, and the way to what is permitted.
+ */
 static struct outcome judge(
 	policy_state at, unsigned acts, unsigned permit, unsigned forbid, bool below)
 {
@@ -236,7 +240,8 @@ static struct outcome judge(
 	bool way = !own && (at == 1 || (below && !(forbid & ACT_LIST)));
 	if (own || way)
 		fine |= ACT_LIST;
-	return (struct outcome){.allowed = !(acts & ~fine), .listed = own || way,
+	return (struct outcome){.allowed = !(acts & ~fine),
+		.listed = own || way,
 		.traverse = way && (acts & ACT_LIST)};
 }
 
@@ -276,7 +281,8 @@ static void fill(const struct policy *p, const struct policy_set *set, const str
 
 /* False when it depends on the groups. ret: what holds at least. */
 static bool decide_by_ids(struct policy *p, const struct policy_subject *who, policy_state at,
-	const struct policy_set *set, unsigned acts, int64_t now, struct tally *t, struct outcome *ret)
+	const struct policy_set *set, unsigned acts, int64_t now, struct tally *t,
+	struct outcome *ret)
 {
 	unsigned wanted = (acts & ACT_ANY) | ACT_LIST;
 	struct policy_identity *temporary AUTO(cleanup_free) = NULL;
@@ -293,11 +299,12 @@ static bool decide_by_ids(struct policy *p, const struct policy_subject *who, po
 		at, acts, t->permit | set->group_permit, t->forbid, t->below || set->group_below);
 	*ret = least;
 	return least.allowed == most.allowed &&
-		(least.allowed ? least.traverse == most.traverse : least.listed == most.listed);
+	       (least.allowed ? least.traverse == most.traverse : least.listed == most.listed);
 }
 
 static bool decide_by_groups(struct policy *p, const struct policy_subject *who, policy_state at,
-	const struct policy_set *set, unsigned acts, int64_t now, struct tally *t, struct outcome *ret)
+	const struct policy_set *set, unsigned acts, int64_t now, struct tally *t,
+	struct outcome *ret)
 {
 	size_t n = 0;
 	const gid_t *groups = who->groups ? who->groups(who->context, &n) : NULL;
@@ -313,8 +320,8 @@ static bool decide_by_groups(struct policy *p, const struct policy_subject *who,
 	return true;
 }
 
-void policy_decide(struct policy *p, const struct policy_subject *who, policy_state at, unsigned acts,
-	int64_t now, struct policy_verdict *ret)
+void policy_decide(struct policy *p, const struct policy_subject *who, policy_state at,
+	unsigned acts, int64_t now, struct policy_verdict *ret)
 {
 	*ret = (struct policy_verdict){.error = -ENOENT, .failed = "no rule"};
 	const struct policy_set *set = policy_automaton_set(&p->automaton, at);

@@ -1,7 +1,8 @@
 /*
- * Globs share one trie of components. Being at a path means being at a set of its nodes: the literal child, every child
- * whose pattern matches, and every `**` node passed on the way (a node with a loop, entered without a step). Such
- * sets are numbered as they are met, and never change or go until the policy is freed; so readers need no lock.
+ * Globs share one trie of components. Being at a path means being at a set of its nodes: the
+ * literal child, every child whose pattern matches, and every `**` node passed on the way (a node
+ * with a loop, entered without a step). Such sets are numbered as they are met, and never change or
+ * go until the policy is freed; so readers need no lock.
  */
 #include "fs/gate/policy_parts.h"
 
@@ -89,9 +90,14 @@ static int new_node(struct policy_automaton *a, uint32_t parent, enum policy_nod
 	if (kind != POLICY_LOOP && parent != POLICY_NONE &&
 		policy_map_add(&a->literals, parent, name, len, node))
 		return -ENOMEM;
-	a->nodes[node] = (struct policy_node){.parent = parent, .name = (uint32_t)a->names.len,
-		.name_len = (uint32_t)len, .loop = POLICY_NONE, .pattern = POLICY_NONE,
-		.next_pattern = POLICY_NONE, .next_run = POLICY_NONE, .kind = (uint8_t)kind};
+	a->nodes[node] = (struct policy_node){.parent = parent,
+		.name = (uint32_t)a->names.len,
+		.name_len = (uint32_t)len,
+		.loop = POLICY_NONE,
+		.pattern = POLICY_NONE,
+		.next_pattern = POLICY_NONE,
+		.next_run = POLICY_NONE,
+		.kind = (uint8_t)kind};
 	buf_put(&a->names, name, len);
 	if (!buf_ok(&a->names))
 		return -ENOMEM;
@@ -135,8 +141,8 @@ void policy_automaton_done(struct policy_automaton *a)
 	pthread_mutex_destroy(&a->lock);
 }
 
-static int child(struct policy_automaton *a, uint32_t parent, const uint8_t *name, size_t len,
-	uint32_t *ret)
+static int child(
+	struct policy_automaton *a, uint32_t parent, const uint8_t *name, size_t len, uint32_t *ret)
 {
 	enum policy_node_kind kind = POLICY_LITERAL;
 	uint32_t found;
@@ -248,7 +254,8 @@ static policy_state number(struct policy_automaton *a, struct nodes *s)
 /* The longest run of a pattern without a star; 0 for `*` alone. */
 static size_t longest_run(const struct policy_automaton *a, uint32_t pattern, const uint8_t **ret)
 {
-	const uint8_t *at = a->names.data + a->nodes[pattern].name, *end = at + a->nodes[pattern].name_len;
+	const uint8_t *at = a->names.data + a->nodes[pattern].name,
+		      *end = at + a->nodes[pattern].name_len;
 	size_t longest = 0;
 	*ret = at;
 	while (at < end) {
@@ -264,8 +271,8 @@ static size_t longest_run(const struct policy_automaton *a, uint32_t pattern, co
 }
 
 /*
- * Where a node has many patterns, those that can match a name are found by their longest run: every stretch of the
- * name that has the length of some run is looked up.
+ * Where a node has many patterns, those that can match a name are found by their longest run: every
+ * stretch of the name that has the length of some run is looked up.
  */
 static int index_patterns(struct policy_automaton *a, uint32_t node)
 {
@@ -318,15 +325,16 @@ const struct policy_set *policy_automaton_set(const struct policy_automaton *a, 
 	return chunk ? atomic_load_explicit(&chunk[at % POLICY_CHUNK], memory_order_acquire) : NULL;
 }
 
-static void try_pattern(
-	const struct policy_automaton *a, struct nodes *s, uint32_t pattern, const char *name, size_t len)
+static void try_pattern(const struct policy_automaton *a, struct nodes *s, uint32_t pattern,
+	const char *name, size_t len)
 {
 	const struct policy_node *p = &a->nodes[pattern];
 	if (policy_glob_match(a->names.data + p->name, p->name_len, name, len))
 		enter(a, s, pattern);
 }
 
-static void try_runs(const struct policy_automaton *a, struct nodes *s, uint32_t node, const char *name, size_t len)
+static void try_runs(const struct policy_automaton *a, struct nodes *s, uint32_t node,
+	const char *name, size_t len)
 {
 	const struct policy_node *n = &a->nodes[node];
 	for (uint32_t i = n->run_lengths; i < n->run_lengths_end; i++) {
@@ -341,8 +349,8 @@ static void try_runs(const struct policy_automaton *a, struct nodes *s, uint32_t
 	}
 }
 
-static void try_patterns(
-	const struct policy_automaton *a, struct nodes *s, uint32_t node, const char *name, size_t len)
+static void try_patterns(const struct policy_automaton *a, struct nodes *s, uint32_t node,
+	const char *name, size_t len)
 {
 	if (a->nodes[node].patterns > PATTERNS_FEW) {
 		try_runs(a, s, node, name, len);

@@ -18,7 +18,8 @@ static unsigned forbidden_at(const struct policy *p, uint32_t node, uint32_t sub
 	return forbidden_to(p, node, subject) | forbidden_to(p, node, POLICY_EVERYBODY);
 }
 
-/* Whether forbids on the same path, or on a `**` around it, leave nothing of a permit at one of its paths. */
+/* Whether forbids on the same path, or on a `**` around it, leave nothing of a permit at one of its
+ * paths. */
 static bool path_shadowed(const struct policy *p, const struct policy_rule *r, uint32_t node)
 {
 	const struct policy_node *nodes = p->automaton.nodes;
@@ -47,22 +48,27 @@ static bool goes_on_below(const struct policy *p, const struct policy_rule *r, u
 	return false;
 }
 
-static void warn_rule(const struct policy *p, const struct policy_rule *r, struct policy_mistakes *m)
+static void warn_rule(
+	const struct policy *p, const struct policy_rule *r, struct policy_mistakes *m)
 {
 	if (r->until <= r->from)
 		policy_mistakes_add(m, r->line, r->column, true,
 			"this rule can never apply: it ends before it begins");
 	else if (r->permit && shadowed(p, r))
 		policy_mistakes_add(m, r->line, r->column, true,
-			"this permit can never apply: forbid covers its subjects, actions and paths");
+			"this permit can never apply: forbid covers its subjects, actions and "
+			"paths");
 	if (r->permit && r->subject == POLICY_EVERYBODY && r->until == INT64_MAX)
 		policy_mistakes_add(m, r->line, r->column, true,
-			"this permits anyone something without an end; name the subjects or add until");
+			"this permits anyone something without an end; name the subjects or add "
+			"until");
 	for (uint32_t i = 0; i < r->paths; i++) {
 		const struct policy_path *path = &p->paths[r->path + i];
-		if (path->splits && (r->acts & (ACT_READ | ACT_WRITE)) && !goes_on_below(p, r, path->node))
+		if (path->splits && (r->acts & (ACT_READ | ACT_WRITE)) &&
+			!goes_on_below(p, r, path->node))
 			policy_mistakes_add(m, r->line, path->column, true,
-				"this rule splits a directory: whoever writes to the store could swap two "
+				"this rule splits a directory: whoever writes to the store could "
+				"swap two "
 				"files in it; give such files a directory of their own");
 	}
 }

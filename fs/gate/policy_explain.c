@@ -62,7 +62,8 @@ struct trace {
 };
 
 /* False when neither user nor path fit: such rules are only counted. */
-static bool put_rule(const struct policy *p, uint32_t number, const struct trace *t, struct buf *text)
+static bool put_rule(
+	const struct policy *p, uint32_t number, const struct trace *t, struct buf *text)
 {
 	const struct policy_rule *r = &p->rules[number];
 	bool user = t->id && policy_subject_has(t->id, r->subject);
@@ -73,7 +74,10 @@ static bool put_rule(const struct policy *p, uint32_t number, const struct trace
 	const char *time = t->now < r->from ? "not yet" : t->now >= r->until ? "over" : "yes";
 	buf_printf(text, "  %s %s (line %u): user %s, path %s, action %s, time %s\n",
 		r->permit ? "permit" : "forbid", policy_string(p, r->name), r->line, yes_no(user),
-		path ? "yes" : below ? "below" : "no", yes_no(r->acts & t->acts), time);
+		path    ? "yes"
+		: below ? "below"
+			: "no",
+		yes_no(r->acts & t->acts), time);
 	return true;
 }
 
@@ -84,12 +88,15 @@ static void put_verdict(const char *path, const struct policy_subject *who, unsi
 	put_acts(text, acts);
 	buf_printf(text, " on %s: ", path);
 	if (!v->allowed) {
-		buf_printf(text, "denied with %s: %s\n", v->error == -EACCES ? "EACCES" : "ENOENT", v->failed);
+		buf_printf(text, "denied with %s: %s\n", v->error == -EACCES ? "EACCES" : "ENOENT",
+			v->failed);
 		return;
 	}
 	if (v->traverse)
-		buf_str(text, strcmp(path, "/") ? "allowed for a directory, as the way to what is permitted below" :
-						  "allowed, as for everybody");
+		buf_str(text,
+			strcmp(path, "/")
+				? "allowed for a directory, as the way to what is permitted below"
+				: "allowed, as for everybody");
 	else
 		buf_str(text, "allowed");
 	for (unsigned i = 0; i < POLICY_RULES_MAX && v->rules[i]; i++)
@@ -99,8 +106,8 @@ static void put_verdict(const char *path, const struct policy_subject *who, unsi
 	buf_str(text, "\n");
 }
 
-void policy_explain(struct policy *p, const struct policy_subject *who, const char *path, unsigned acts,
-	int64_t now, struct policy_verdict *ret, struct buf *text)
+void policy_explain(struct policy *p, const struct policy_subject *who, const char *path,
+	unsigned acts, int64_t now, struct policy_verdict *ret, struct buf *text)
 {
 	policy_state at = walk(p, path);
 	policy_decide(p, who, at, acts, now, ret);
@@ -122,5 +129,6 @@ void policy_explain(struct policy *p, const struct policy_subject *who, const ch
 	for (uint32_t i = 0; i < p->nrules; i++)
 		others += !put_rule(p, i, &t, text);
 	if (others)
-		buf_printf(text, "  %zu other rule%s: neither user nor path\n", others, others == 1 ? "" : "s");
+		buf_printf(text, "  %zu other rule%s: neither user nor path\n", others,
+			others == 1 ? "" : "s");
 }

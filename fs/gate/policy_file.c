@@ -40,7 +40,8 @@ static int read_file(const struct place *at, const char *name, struct buf *ret)
 	int rc = at->l->ops->fstat(at->l, f.fd, &st);
 	if (rc)
 		return rc;
-	if (!S_ISREG(st.st_mode) || st.st_size < (off_t)EXTRA || st.st_size > (off_t)(TEXT_MAX + EXTRA))
+	if (!S_ISREG(st.st_mode) || st.st_size < (off_t)EXTRA ||
+		st.st_size > (off_t)(TEXT_MAX + EXTRA))
 		return -EBADMSG;
 	buf_reset(ret);
 	if (!buf_reserve(ret, (size_t)st.st_size))
@@ -59,7 +60,8 @@ static bool is_named(const struct place *at, const struct buf *sealed)
 	return crypto_equal(want, have, sizeof(want));
 }
 
-/* Overwrites and unlinks a file, or only unlinks it where it is a second name of the current one. 0 when there is none. */
+/* Overwrites and unlinks a file, or only unlinks it where it is a second name of the current one. 0
+ * when there is none. */
 static int discard(const struct place *at, const char *name)
 {
 	struct stat st;
@@ -110,11 +112,13 @@ static int read_named(const struct place *at, struct buf *ret)
 		tidied = install(at);
 	}
 	if (tidied)
-		log_say(LOG_LEVEL_WARNING, "The last policy update is not finished yet: %s", strerror(-tidied));
+		log_say(LOG_LEVEL_WARNING, "The last policy update is not finished yet: %s",
+			strerror(-tidied));
 	return 0;
 }
 
-static void associate(const struct place *at, const uint8_t *head, uint8_t ret[static FIXED_LEN + 32])
+static void associate(
+	const struct place *at, const uint8_t *head, uint8_t ret[static FIXED_LEN + 32])
 {
 	const struct keyring_owner *owner = keyring_owner(at->k);
 	memcpy(ret, head, FIXED_LEN);
@@ -122,7 +126,8 @@ static void associate(const struct place *at, const uint8_t *head, uint8_t ret[s
 	memcpy(ret + FIXED_LEN + 16, owner->tenant_uuid, 16);
 }
 
-static int seal(const struct place *at, const void *text, size_t len, uint64_t version, struct buf *ret)
+static int seal(
+	const struct place *at, const void *text, size_t len, uint64_t version, struct buf *ret)
 {
 	uint8_t ad[FIXED_LEN + 32];
 	AUTO_SECRET *key = keyring_mdk_subkey(at->k, "policy", false);
@@ -136,8 +141,9 @@ static int seal(const struct place *at, const void *text, size_t len, uint64_t v
 	bytes_put64(head + 8, version);
 	crypto_random(head + FIXED_LEN, 24);
 	associate(at, head, ad);
-	int rc = crypto_seal(CRYPTO_XCHACHA20_POLY1305, key, head + FIXED_LEN, head + FIXED_LEN + 12, ad,
-		sizeof(ad), text, len, head + HEAD_LEN, head + HEAD_LEN + len);
+	int rc =
+		crypto_seal(CRYPTO_XCHACHA20_POLY1305, key, head + FIXED_LEN, head + FIXED_LEN + 12,
+			ad, sizeof(ad), text, len, head + HEAD_LEN, head + HEAD_LEN + len);
 	if (!rc)
 		ret->len = len + EXTRA;
 	return rc;
@@ -152,12 +158,12 @@ static int open_with(const struct place *at, bool retiring, const struct buf *se
 	if (!key)
 		return retiring ? -EBADMSG : -ENOMEM;
 	associate(at, head, ad);
-	return crypto_open(CRYPTO_XCHACHA20_POLY1305, key, head + FIXED_LEN, head + FIXED_LEN + 12, ad,
-		sizeof(ad), head + HEAD_LEN, len, out, head + HEAD_LEN + len);
+	return crypto_open(CRYPTO_XCHACHA20_POLY1305, key, head + FIXED_LEN, head + FIXED_LEN + 12,
+		ad, sizeof(ad), head + HEAD_LEN, len, out, head + HEAD_LEN + len);
 }
 
-static int open_sealed(
-	const struct place *at, const struct buf *sealed, struct buf *ret_text, uint64_t *ret_version)
+static int open_sealed(const struct place *at, const struct buf *sealed, struct buf *ret_text,
+	uint64_t *ret_version)
 {
 	size_t len = sealed->len - EXTRA;
 	if (memcmp(sealed->data, magic, sizeof(magic)))
@@ -188,12 +194,17 @@ static int load(const struct place *at, struct buf *ret_text, uint64_t *ret_vers
 	case 0:
 		return 0;
 	case -ENOENT:
-		return err_set(e, rc, "This tenant has no policy yet; give it one with: tenantctl policy apply");
+		return err_set(e, rc,
+			"This tenant has no policy yet; give it one with: tenantctl policy apply");
 	case -EBADMSG:
-		return err_set(e, rc, "The policy file is damaged or not the one that the keyring names; restore it or "
+		return err_set(e, rc,
+			"The policy file is damaged or not the one that the keyring names; restore "
+			"it or "
 			"apply the policy again");
 	case -EPROTONOSUPPORT:
-		return err_set(e, rc, "The policy file has a newer format than this program; use a newer tenantfs");
+		return err_set(e, rc,
+			"The policy file has a newer format than this program; use a newer "
+			"tenantfs");
 	default:
 		return err_set(e, rc, "The policy file cannot be read: %s", strerror(-rc));
 	}
@@ -206,8 +217,9 @@ int policy_file_load(struct lower *l, int tenant_fd, struct keyring *k, struct b
 }
 
 /*
- * An earlier update may have left policy.new. Where the keyring names it, it is installed; else the keyring is stored once
- * more before it goes, since the one on disk may name it when storing failed half-way.
+ * An earlier update may have left policy.new. Where the keyring names it, it is installed; else the
+ * keyring is stored once more before it goes, since the one on disk may name it when storing failed
+ * half-way.
  */
 static int settle(const struct place *at, int keys_fd, struct err *e)
 {
@@ -225,8 +237,8 @@ static int settle(const struct place *at, int keys_fd, struct err *e)
 
 static int write_new(const struct place *at, const struct buf *sealed)
 {
-	AUTO_LOWER_HELD f = {at->l,
-		at->l->ops->openat(at->l, at->dir, new_name, O_WRONLY | O_CREAT | O_EXCL, 0600, NULL)};
+	AUTO_LOWER_HELD f = {at->l, at->l->ops->openat(at->l, at->dir, new_name,
+					    O_WRONLY | O_CREAT | O_EXCL, 0600, NULL)};
 	if (f.fd < 0)
 		return f.fd;
 	int rc = lower_write_all(at->l, f.fd, sealed->data, sealed->len, 0);
@@ -235,8 +247,8 @@ static int write_new(const struct place *at, const struct buf *sealed)
 	return rc ? rc : sync_dir(at);
 }
 
-static int replace(const struct place *at, int keys_fd, const void *text, size_t len, uint64_t version,
-	struct err *e)
+static int replace(const struct place *at, int keys_fd, const void *text, size_t len,
+	uint64_t version, struct err *e)
 {
 	uint8_t before[HASH_LEN], after[HASH_LEN];
 	AUTO_BUF sealed = {0};
@@ -246,7 +258,9 @@ static int replace(const struct place *at, int keys_fd, const void *text, size_t
 	if (!rc)
 		rc = write_new(at, &sealed);
 	if (rc)
-		return err_default(e, rc, "The policy cannot be written: %s; the old one stays in force", strerror(-rc));
+		return err_default(e, rc,
+			"The policy cannot be written: %s; the old one stays in force",
+			strerror(-rc));
 	keyring_policy_hash(at->k, before);
 	crypto_digest(sealed.data, sealed.len, after, sizeof(after));
 	keyring_set_policy_hash(at->k, after);
@@ -257,7 +271,9 @@ static int replace(const struct place *at, int keys_fd, const void *text, size_t
 	}
 	rc = install(at);
 	if (rc)
-		log_say(LOG_LEVEL_WARNING, "The policy is in force, but its update is not finished: %s", strerror(-rc));
+		log_say(LOG_LEVEL_WARNING,
+			"The policy is in force, but its update is not finished: %s",
+			strerror(-rc));
 	return 0;
 }
 
@@ -292,7 +308,8 @@ int policy_file_apply(struct lower *l, int tenant_fd, struct keyring *k, int key
 	return rc;
 }
 
-int policy_file_reseal(struct lower *l, int tenant_fd, struct keyring *k, int keys_fd, struct err *e)
+int policy_file_reseal(
+	struct lower *l, int tenant_fd, struct keyring *k, int keys_fd, struct err *e)
 {
 	struct place at = {l, tenant_fd, k};
 	AUTO_BUF text = {0};

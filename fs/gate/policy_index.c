@@ -90,9 +90,8 @@ static bool same_group(const struct entry *a, const struct entry *b)
 	return a->node == b->node && a->subject == b->subject;
 }
 
-static void group_rules(
-	const struct policy *p, struct policy_index *x, struct policy_group *g, const struct entry *from,
-	size_t count)
+static void group_rules(const struct policy *p, struct policy_index *x, struct policy_group *g,
+	const struct entry *from, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
 		if (i && from[i].rule == from[i - 1].rule)
@@ -140,7 +139,8 @@ int policy_index_build(struct policy *p)
 		p->exprs[p->rules[i].subject].used = true;
 		p->any_permit |= p->rules[i].permit;
 		for (uint32_t j = 0; j < p->rules[i].paths; j++) {
-			int rc = note_path(p, i, p->paths[p->rules[i].path + j].node, &here, &below);
+			int rc =
+				note_path(p, i, p->paths[p->rules[i].path + j].node, &here, &below);
 			if (rc)
 				return rc;
 		}
@@ -155,18 +155,21 @@ static int by_number(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-uint32_t *policy_index_rules(const struct policy_index *x, const struct policy_set *set, size_t *ret_count)
+uint32_t *policy_index_rules(
+	const struct policy_index *x, const struct policy_set *set, size_t *ret_count)
 {
 	size_t n = 0, kept = 0;
 	for (uint32_t i = 0; i < set->count; i++)
-		for (uint32_t g = x->node_first[set->nodes[i]]; g < x->node_first[set->nodes[i] + 1]; g++)
+		for (uint32_t g = x->node_first[set->nodes[i]];
+			g < x->node_first[set->nodes[i] + 1]; g++)
 			n += x->groups[g].count;
 	uint32_t *list = calloc(n + 1, sizeof(*list));
 	if (!list)
 		return NULL;
 	n = 0;
 	for (uint32_t i = 0; i < set->count; i++)
-		for (uint32_t g = x->node_first[set->nodes[i]]; g < x->node_first[set->nodes[i] + 1]; g++)
+		for (uint32_t g = x->node_first[set->nodes[i]];
+			g < x->node_first[set->nodes[i] + 1]; g++)
 			for (uint32_t r = 0; r < x->groups[g].count; r++)
 				list[n++] = x->rules[x->groups[g].first + r];
 	qsort(list, n, sizeof(*list), by_number);
@@ -177,7 +180,8 @@ uint32_t *policy_index_rules(const struct policy_index *x, const struct policy_s
 	return list;
 }
 
-const struct policy_group *policy_index_find(const struct policy_index *x, uint32_t node, uint32_t subject)
+const struct policy_group *policy_index_find(
+	const struct policy_index *x, uint32_t node, uint32_t subject)
 {
 	uint32_t from = x->node_first[node], to = x->node_first[node + 1];
 	while (from < to) {

@@ -14,7 +14,7 @@ static bool is_key(const struct policy_map *m, const struct policy_map_slot *s, 
 	uint32_t tag, const void *key, size_t len)
 {
 	return s->hash == hash && s->tag == tag && s->len == len &&
-		(!len || !memcmp(m->keys.data + s->key, key, len));
+	       (!len || !memcmp(m->keys.data + s->key, key, len));
 }
 
 uint32_t policy_map_get(const struct policy_map *m, uint32_t tag, const void *key, size_t len)
@@ -33,7 +33,7 @@ uint32_t policy_map_get(const struct policy_map *m, uint32_t tag, const void *ke
 
 static void place(struct policy_map_slot *slots, size_t cap, const struct policy_map_slot *new)
 {
-	size_t i = new->hash & (cap - 1);
+	size_t i = new->hash &(cap - 1);
 	while (slots[i].value != POLICY_NONE)
 		i = (i + 1) & (cap - 1);
 	slots[i] = *new;
@@ -61,7 +61,10 @@ int policy_map_add(struct policy_map *m, uint32_t tag, const void *key, size_t l
 	if ((m->count + 1) * 2 > m->cap && widen(m))
 		return -ENOMEM;
 	struct policy_map_slot s = {.hash = XXH3_64bits_withSeed(key, len, tag),
-		.tag = tag, .key = (uint32_t)m->keys.len, .len = (uint32_t)len, .value = value};
+		.tag = tag,
+		.key = (uint32_t)m->keys.len,
+		.len = (uint32_t)len,
+		.value = value};
 	buf_put(&m->keys, key, len);
 	if (!buf_ok(&m->keys))
 		return -ENOMEM;

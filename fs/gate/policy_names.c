@@ -27,7 +27,8 @@ static int find_group(const char *name, char *scratch, size_t size, uint32_t *re
 	return 0;
 }
 
-static int find(int (*look)(const char *, char *, size_t, uint32_t *), const char *name, uint32_t *ret)
+static int find(
+	int (*look)(const char *, char *, size_t, uint32_t *), const char *name, uint32_t *ret)
 {
 	for (size_t size = SCRATCH_FIRST; size <= SCRATCH_MAX; size *= 4) {
 		AUTO_FREE char *scratch = malloc(size);

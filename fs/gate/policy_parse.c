@@ -1,6 +1,7 @@
 /*
- * Text -> rules, expressions and paths. One statement a line. After a mistake in a line's structure the reader goes on
- * at the next line; an unknown name or a bad path costs only itself, so that one run reports everything.
+ * Text -> rules, expressions and paths. One statement a line. After a mistake in a line's structure
+ * the reader goes on at the next line; an unknown name or a bad path costs only itself, so that one
+ * run reports everything.
  */
 #include "fs/gate/policy_parser.h"
 
@@ -45,10 +46,12 @@ static bool parse_acts(struct policy_parser *ps, unsigned *ret)
 		unsigned act = policy_words_act(word);
 		if (!act) {
 			POLICY_MISTAKE(ps, ps->w.at,
-				"expected an action: list, read, write, create, delete, manage or any");
+				"expected an action: list, read, write, create, delete, manage or "
+				"any");
 			fine = false;
 		}
-		if (!policy_words_is(word, "on")) /* the word that comes next, when only the action was forgotten */
+		if (!policy_words_is(word, "on")) /* the word that comes next, when only the action
+						     was forgotten */
 			policy_words_name(&ps->w);
 		*ret |= act;
 		policy_words_more(&ps->w, false);
@@ -68,8 +71,8 @@ static const char *check_path(const uint8_t *path, size_t len)
 		size_t n = (slash ? (size_t)(slash - path) : len) - at;
 		const uint8_t *c = path + at;
 		if (!n)
-			return at == len ? "a path does not end in \"/\"; write /DIR or /DIR/**" :
-					   "\"//\" in a path: a name is missing";
+			return at == len ? "a path does not end in \"/\"; write /DIR or /DIR/**"
+					 : "\"//\" in a path: a name is missing";
 		if ((n == 1 && c[0] == '.') || (n == 2 && c[0] == '.' && c[1] == '.'))
 			return "\".\" and \"..\" may not stand in a path";
 		if (n > COMPONENT_MAX)
@@ -77,7 +80,8 @@ static const char *check_path(const uint8_t *path, size_t len)
 		bool deep = n == 2 && !c[0] && !c[1];
 		for (size_t i = 0; i + 1 < n && !deep; i++)
 			if (!c[i] && !c[i + 1])
-				return "\"**\" stands alone between slashes; within a name one \"*\" is enough";
+				return "\"**\" stands alone between slashes; within a name one "
+				       "\"*\" is enough";
 		at += n + 1;
 	}
 	return NULL;
@@ -106,7 +110,8 @@ static bool parse_path(struct policy_parser *ps)
 	}
 	if (policy_map_grow(&p->paths, &p->paths_cap, p->npaths, sizeof(*p->paths)))
 		return policy_parser_no_memory(ps);
-	struct policy_path new = {.column = policy_words_column(&ps->w, at), .splits = splits(path, len)};
+	struct policy_path new = {
+		.column = policy_words_column(&ps->w, at), .splits = splits(path, len)};
 	if (policy_automaton_add(&p->automaton, path, len, &new.node))
 		return policy_parser_no_memory(ps);
 	p->paths[p->npaths++] = new;
@@ -162,24 +167,30 @@ static bool parse_clauses(struct policy_parser *ps, struct policy_rule *r)
 	while (!ps->rc && policy_words_more(&ps->w, false)) {
 		size_t at = ps->w.at;
 		struct policy_word word = policy_words_name(&ps->w);
-		unsigned bit = policy_words_is(word, "from") ? 1 : policy_words_is(word, "until") ? 2 :
-			policy_words_is(word, "because") ? 4 : 0;
+		unsigned bit = policy_words_is(word, "from")      ? 1
+			       : policy_words_is(word, "until")   ? 2
+			       : policy_words_is(word, "because") ? 4
+								  : 0;
 		int shown = (int)(word.len > 80 ? 80 : word.len);
 		if (!bit && policy_words_later(word)) {
-			POLICY_MISTAKE(ps, at, "\"%.*s\" is not supported by this version", shown, word.at);
+			POLICY_MISTAKE(ps, at, "\"%.*s\" is not supported by this version", shown,
+				word.at);
 			return false;
 		}
 		if (!bit) {
-			POLICY_MISTAKE(ps, at, "expected from, until, because or the end of the line");
+			POLICY_MISTAKE(
+				ps, at, "expected from, until, because or the end of the line");
 			return false;
 		}
 		if (seen & bit) {
-			POLICY_MISTAKE(ps, at, "\"%.*s\" stands twice in this rule", shown, word.at);
+			POLICY_MISTAKE(
+				ps, at, "\"%.*s\" stands twice in this rule", shown, word.at);
 			fine = false;
 		}
 		seen |= bit;
-		if (!(bit == 1 ? parse_moment(ps, "from", false, &r->from) :
-			    bit == 2 ? parse_moment(ps, "until", true, &r->until) : parse_because(ps, r)))
+		if (!(bit == 1         ? parse_moment(ps, "from", false, &r->from)
+			    : bit == 2 ? parse_moment(ps, "until", true, &r->until)
+				       : parse_because(ps, r)))
 			return false;
 	}
 	return fine;
@@ -203,12 +214,13 @@ static bool parse_name(struct policy_parser *ps, enum policy_tag tag, struct pol
 	size_t at = ps->w.at;
 	*ret = policy_words_name(&ps->w);
 	if (!ret->len || ret->len > 63) {
-		POLICY_MISTAKE(ps, at, "a %s needs a name of 1 to 63 letters, digits and . _ -", what);
+		POLICY_MISTAKE(
+			ps, at, "a %s needs a name of 1 to 63 letters, digits and . _ -", what);
 		return false;
 	}
 	if (policy_words_reserved(*ret)) {
-		POLICY_MISTAKE(ps, at, "\"%.*s\" is a word of the language and cannot name a %s", (int)ret->len,
-			ret->at, what);
+		POLICY_MISTAKE(ps, at, "\"%.*s\" is a word of the language and cannot name a %s",
+			(int)ret->len, ret->at, what);
 		return false;
 	}
 	if (policy_map_get(&ps->known, (uint32_t)tag, ret->at, ret->len) == POLICY_NONE)
@@ -220,8 +232,11 @@ static bool parse_name(struct policy_parser *ps, enum policy_tag tag, struct pol
 static void parse_rule(struct policy_parser *ps, bool permit)
 {
 	struct policy *p = ps->p;
-	struct policy_rule r = {.line = ps->w.line, .permit = permit, .from = INT64_MIN,
-		.until = INT64_MAX, .because = POLICY_NONE};
+	struct policy_rule r = {.line = ps->w.line,
+		.permit = permit,
+		.from = INT64_MIN,
+		.until = INT64_MAX,
+		.because = POLICY_NONE};
 	struct policy_word name;
 	unsigned acts = 0;
 	policy_words_more(&ps->w, false);
@@ -247,7 +262,8 @@ static void parse_rule(struct policy_parser *ps, bool permit)
 	if (!fine || ps->rc)
 		return;
 	if (p->nrules == POLICY_RULES_LIMIT) {
-		POLICY_MISTAKE(ps, ps->w.start, "a policy has at most %u rules", POLICY_RULES_LIMIT);
+		POLICY_MISTAKE(
+			ps, ps->w.start, "a policy has at most %u rules", POLICY_RULES_LIMIT);
 		policy_words_stop(&ps->w);
 		return;
 	}
@@ -316,7 +332,8 @@ static void parse_line(struct policy_parser *ps)
 int policy_parse_text(struct policy *p, const char *tenant, const struct policy_names *names,
 	struct policy_mistakes *mistakes)
 {
-	struct policy_parser ps AUTO(parser_done) = {.p = p, .tenant = tenant, .names = names, .mistakes = mistakes};
+	struct policy_parser ps AUTO(parser_done) = {
+		.p = p, .tenant = tenant, .names = names, .mistakes = mistakes};
 	if (p->text_len > POLICY_TEXT_MAX) {
 		policy_mistakes_add(mistakes, 1, 1, false, "a policy has at most 1 MiB");
 		return -EBADRQC;
@@ -327,12 +344,14 @@ int policy_parse_text(struct policy *p, const char *tenant, const struct policy_
 	while (!ps.rc && policy_words_next_line(&ps.w)) {
 		const char *bad = memchr(p->text + ps.w.start, 0, ps.w.end - ps.w.start);
 		if (bad)
-			POLICY_MISTAKE(&ps, (size_t)(bad - p->text), "a zero byte: this is no text");
+			POLICY_MISTAKE(
+				&ps, (size_t)(bad - p->text), "a zero byte: this is no text");
 		else
 			parse_line(&ps);
 	}
 	if (!ps.rc && !ps.has_tenant)
-		policy_mistakes_add(mistakes, 1, 1, false, "a policy names its tenant: tenant NAME");
+		policy_mistakes_add(
+			mistakes, 1, 1, false, "a policy names its tenant: tenant NAME");
 	if (ps.rc)
 		return ps.rc;
 	return mistakes->errors ? -EBADRQC : 0;

@@ -1,6 +1,7 @@
 /*
- * What the files policy*.c share, and nobody else includes. A compiled policy is rules, subject expressions, one trie of
- * path components, and two indexes from trie nodes to the rules that end there or below.
+ * What the files policy*.c share, and nobody else includes. A compiled policy is rules, subject
+ * expressions, one trie of path components, and two indexes from trie nodes to the rules that end
+ * there or below.
  */
 #ifndef GATE_POLICY_PARTS_H
 #define GATE_POLICY_PARTS_H
@@ -33,12 +34,13 @@ uint32_t policy_map_get(const struct policy_map *m, uint32_t tag, const void *ke
 MUST_USE int policy_map_add(
 	struct policy_map *m, uint32_t tag, const void *key, size_t len, uint32_t value);
 
-/* Room for one more element in an array that grows by doubling: 0 or -ENOMEM, the array as it was. */
+/* Room for one more element in an array that grows by doubling: 0 or -ENOMEM, the array as it was.
+ */
 MUST_USE int policy_map_grow(void *array, size_t *cap, size_t count, size_t element);
 
 /*
- * A set of subjects: (union of the first `included` items) without (union of the `excluded` ones behind them). An
- * expression only refers to expressions with smaller numbers.
+ * A set of subjects: (union of the first `included` items) without (union of the `excluded` ones
+ * behind them). An expression only refers to expressions with smaller numbers.
  */
 enum policy_item_kind { POLICY_USER, POLICY_GROUP, POLICY_ANYONE, POLICY_EXPR };
 struct policy_item {
@@ -68,20 +70,22 @@ struct policy_path {
 /* policy_automaton.c: nodes, and the sets of nodes that are the states. */
 enum policy_node_kind { POLICY_LITERAL, POLICY_PATTERN, POLICY_LOOP };
 struct policy_node {
-	uint32_t parent;          /* POLICY_NONE for the root */
-	uint32_t name, name_len;  /* offset in names; in patterns a zero byte stands for `*` */
-	uint32_t loop;            /* child for `**`, or POLICY_NONE */
-	uint32_t pattern;         /* first child with a `*`, or POLICY_NONE */
-	uint32_t next_pattern;    /* next such sibling */
-	uint32_t patterns;        /* how many such children */
-	uint32_t next_run;        /* next sibling pattern with the same longest run */
-	uint32_t run_lengths, run_lengths_end; /* lengths of the runs of its patterns, in run_lengths */
+	uint32_t parent;         /* POLICY_NONE for the root */
+	uint32_t name, name_len; /* offset in names; in patterns a zero byte stands for `*` */
+	uint32_t loop;           /* child for `**`, or POLICY_NONE */
+	uint32_t pattern;        /* first child with a `*`, or POLICY_NONE */
+	uint32_t next_pattern;   /* next such sibling */
+	uint32_t patterns;       /* how many such children */
+	uint32_t next_run;       /* next sibling pattern with the same longest run */
+	uint32_t run_lengths,
+		run_lengths_end; /* lengths of the runs of its patterns, in run_lengths */
 	uint8_t kind;
 	/* filled by policy_index_build */
 	uint8_t group_permit, group_forbid; /* acts of rules here whose subjects name a group */
 	bool group_below;                   /* some permit below names a group */
 	bool permits;                       /* a permit ends here */
-	bool mixed_here, mixed_below, mixed_permit_below; /* rules for some only, or for a time only */
+	bool mixed_here, mixed_below,
+		mixed_permit_below; /* rules for some only, or for a time only */
 };
 struct policy_set {
 	const struct policy_set *next; /* in its hash chain */
@@ -134,8 +138,10 @@ struct policy_index {
 };
 void policy_index_done(struct policy_index *x);
 /* A subject's rules at a node, or NULL. */
-const struct policy_group *policy_index_find(const struct policy_index *x, uint32_t node, uint32_t subject);
-/* The numbers of all rules that x has at a set, ascending, each once; free() them. NULL on ENOMEM. */
+const struct policy_group *policy_index_find(
+	const struct policy_index *x, uint32_t node, uint32_t subject);
+/* The numbers of all rules that x has at a set, ascending, each once; free() them. NULL on ENOMEM.
+ */
 uint32_t *policy_index_rules(
 	const struct policy_index *x, const struct policy_set *set, size_t *ret_count);
 
@@ -163,8 +169,8 @@ struct policy_subjects {
 MUST_USE int policy_subject_init(struct policy *p);
 void policy_subject_done(struct policy_subjects *s);
 /*
- * known false: only what holds whatever the supplementary groups are. NULL on ENOMEM. *ret_temporary is what the caller
- * frees, set when the memory for identities is full.
+ * known false: only what holds whatever the supplementary groups are. NULL on ENOMEM.
+ * *ret_temporary is what the caller frees, set when the memory for identities is full.
  */
 const struct policy_identity *policy_subject_get(struct policy *p, uid_t uid, gid_t gid, bool known,
 	const gid_t *groups, size_t count, struct policy_identity **ret_temporary);
@@ -197,9 +203,10 @@ static inline const char *policy_string(const struct policy *p, uint32_t offset)
 
 bool policy_subject_has(const struct policy_identity *id, uint32_t subject);
 
-/* policy_parse.c: fills the rules, expressions and paths of an empty policy. 0, -EBADRQC or -ENOMEM. */
-MUST_USE int policy_parse_text(struct policy *p, const char *tenant, const struct policy_names *names,
-	struct policy_mistakes *mistakes);
+/* policy_parse.c: fills the rules, expressions and paths of an empty policy. 0, -EBADRQC or
+ * -ENOMEM. */
+MUST_USE int policy_parse_text(struct policy *p, const char *tenant,
+	const struct policy_names *names, struct policy_mistakes *mistakes);
 /* policy_index.c */
 MUST_USE int policy_index_build(struct policy *p);
 /* policy_mistakes.c: adds one; beyond 1,000 they are only counted. text: a printf format. */

@@ -1,6 +1,7 @@
 /*
- * Which subject expressions hold for a caller. From the caller's uid, groups and `anyone` the including expressions are
- * followed upwards; only those reached can hold. The answer is kept for each distinct caller.
+ * Which subject expressions hold for a caller. From the caller's uid, groups and `anyone` the
+ * including expressions are followed upwards; only those reached can hold. The answer is kept for
+ * each distinct caller.
  */
 #include "fs/gate/policy_parts.h"
 
@@ -42,14 +43,16 @@ int policy_subject_init(struct policy *p)
 		for (uint32_t j = 0; j < p->exprs[i].included; j++) {
 			const struct policy_item *item = &p->items[p->exprs[i].first + j];
 			struct policy_edges *e = &s->edges[item->kind];
-			if (policy_map_grow(&e->list, &caps[item->kind], e->count, sizeof(*e->list)))
+			if (policy_map_grow(
+				    &e->list, &caps[item->kind], e->count, sizeof(*e->list)))
 				return -ENOMEM;
 			e->list[e->count++] = (struct policy_edge){item->id, i};
 		}
 	}
 	for (int k = 0; k < 4; k++)
 		if (s->edges[k].count)
-			qsort(s->edges[k].list, s->edges[k].count, sizeof(struct policy_edge), by_id);
+			qsort(s->edges[k].list, s->edges[k].count, sizeof(struct policy_edge),
+				by_id);
 	return 0;
 }
 
@@ -120,8 +123,8 @@ static int reach(const struct policy *p, const struct caller *c, struct reached 
 	return rc;
 }
 
-static enum truth item_truth(const struct policy *p, const struct caller *c, const struct reached *r,
-	const struct policy_item *item)
+static enum truth item_truth(const struct policy *p, const struct caller *c,
+	const struct reached *r, const struct policy_item *item)
 {
 	switch ((enum policy_item_kind)item->kind) {
 	case POLICY_ANYONE:
@@ -133,7 +136,9 @@ static enum truth item_truth(const struct policy *p, const struct caller *c, con
 			return YES;
 		if (!c->known)
 			return MAYBE;
-		return c->count && bsearch(&item->id, c->sorted, c->count, sizeof(gid_t), by_number) ? YES : NO;
+		return c->count && bsearch(&item->id, c->sorted, c->count, sizeof(gid_t), by_number)
+			       ? YES
+			       : NO;
 	case POLICY_EXPR:
 		if (!r->seen[item->id])
 			return !c->known && p->exprs[item->id].groups ? MAYBE : NO;
@@ -143,8 +148,8 @@ static enum truth item_truth(const struct policy *p, const struct caller *c, con
 }
 
 /* Of expressions in ascending order: those that e refers to have been judged. */
-static enum truth expr_truth(const struct policy *p, const struct caller *c, const struct reached *r,
-	const struct policy_expr *e)
+static enum truth expr_truth(const struct policy *p, const struct caller *c,
+	const struct reached *r, const struct policy_expr *e)
 {
 	enum truth in = NO, out = NO;
 	const struct policy_item *items = &p->items[e->first];
@@ -160,8 +165,8 @@ static enum truth expr_truth(const struct policy *p, const struct caller *c, con
 	return in < without ? in : without;
 }
 
-static struct policy_identity *judge(const struct policy *p, const struct caller *c, uint64_t hash,
-	const gid_t *groups)
+static struct policy_identity *judge(
+	const struct policy *p, const struct caller *c, uint64_t hash, const gid_t *groups)
 {
 	struct reached r AUTO(reached_done) = {0};
 	if (reach(p, c, &r))
@@ -170,7 +175,10 @@ static struct policy_identity *judge(const struct policy *p, const struct caller
 		malloc(sizeof(*id) + (c->count + r.count) * sizeof(id->data[0]));
 	if (!id)
 		return NULL;
-	*id = (struct policy_identity){.hash = hash, .uid = c->uid, .gid = c->gid, .known = c->known,
+	*id = (struct policy_identity){.hash = hash,
+		.uid = c->uid,
+		.gid = c->gid,
+		.known = c->known,
 		.groups = (uint32_t)c->count};
 	if (c->count)
 		memcpy(id->data, groups, c->count * sizeof(*groups));
@@ -184,12 +192,12 @@ static struct policy_identity *judge(const struct policy *p, const struct caller
 	return id;
 }
 
-static bool is_identity(
-	const struct policy_identity *id, uint64_t hash, const struct caller *c, const gid_t *groups)
+static bool is_identity(const struct policy_identity *id, uint64_t hash, const struct caller *c,
+	const gid_t *groups)
 {
-	return id->hash == hash && id->uid == c->uid && id->gid == c->gid && id->known == c->known &&
-		id->groups == c->count &&
-		(!c->count || !memcmp(id->data, groups, c->count * sizeof(*groups)));
+	return id->hash == hash && id->uid == c->uid && id->gid == c->gid &&
+	       id->known == c->known && id->groups == c->count &&
+	       (!c->count || !memcmp(id->data, groups, c->count * sizeof(*groups)));
 }
 
 static uint64_t hash_caller(const struct caller *c, const gid_t *groups)
@@ -197,10 +205,12 @@ static uint64_t hash_caller(const struct caller *c, const gid_t *groups)
 	uint64_t seed = (uint64_t)c->uid << 32 | c->gid;
 	if (!c->known)
 		return (seed ^ seed >> 29) * 0x9e3779b97f4a7c15u;
-	return XXH3_64bits_withSeed(c->count ? (const void *)groups : "", c->count * sizeof(*groups), seed);
+	return XXH3_64bits_withSeed(
+		c->count ? (const void *)groups : "", c->count * sizeof(*groups), seed);
 }
 
-/* The remembered identity, or NULL; *ret_slot: where a new one would go, or NULL when there is no room. */
+/* The remembered identity, or NULL; *ret_slot: where a new one would go, or NULL when there is no
+ * room. */
 static const struct policy_identity *remembered(const struct policy_subjects *s, uint64_t hash,
 	const struct caller *c, const gid_t *groups, _Atomic(struct policy_identity *) **ret_slot)
 {
@@ -238,7 +248,7 @@ const struct policy_identity *policy_subject_get(struct policy *p, uid_t uid, gi
 		c.sorted = sorted;
 	}
 	struct policy_identity *new = judge(p, &c, hash, groups), *none = NULL;
-	if (new && slot && atomic_compare_exchange_strong(slot, &none, new))
+	if (new &&slot && atomic_compare_exchange_strong(slot, &none, new))
 		return new;
 	*ret_temporary = new;
 	return new;

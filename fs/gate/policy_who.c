@@ -46,17 +46,20 @@ static bool resolve_name(struct policy_parser *ps, size_t at, bool user, uint32_
 	*ret = policy_map_get(&ps->known, tag, name, len);
 	if (*ret != POLICY_NONE)
 		return true;
-	int rc = user ? ps->names->user(ps->names->context, name, ret) :
-			ps->names->group(ps->names->context, name, ret);
+	int rc = user ? ps->names->user(ps->names->context, name, ret)
+		      : ps->names->group(ps->names->context, name, ret);
 	if (!rc && *ret != POLICY_NONE)
-		return policy_map_add(&ps->known, tag, name, len, *ret) ? policy_parser_no_memory(ps) : true;
+		return policy_map_add(&ps->known, tag, name, len, *ret)
+			       ? policy_parser_no_memory(ps)
+			       : true;
 	if (rc == -ENOMEM)
 		return policy_parser_no_memory(ps);
 	const char *what = user ? "user" : "group";
 	if (!rc || rc == -ENOENT)
 		POLICY_MISTAKE(ps, at, "there is no %s \"%.80s\" on this machine", what, name);
 	else
-		POLICY_MISTAKE(ps, at, "%s \"%.80s\" cannot be looked up: %s", what, name, strerror(-rc));
+		POLICY_MISTAKE(
+			ps, at, "%s \"%.80s\" cannot be looked up: %s", what, name, strerror(-rc));
 	return false;
 }
 
@@ -67,7 +70,8 @@ static bool parse_principal(struct policy_parser *ps, size_t at, bool user, stru
 	uint32_t id;
 	size_t name_at = ps->w.at;
 	if (policy_words_blank_or_end(&ps->w)) {
-		POLICY_MISTAKE(ps, name_at, "a name or #number must follow \"%s:\" without a blank", what);
+		POLICY_MISTAKE(
+			ps, name_at, "a name or #number must follow \"%s:\" without a blank", what);
 		policy_words_more(&ps->w, false);
 		struct policy_word next = policy_words_see(&ps->w);
 		if (!policy_words_is(next, "to") && !policy_words_is(next, "except"))
@@ -84,7 +88,8 @@ static bool parse_principal(struct policy_parser *ps, size_t at, bool user, stru
 	}
 	if (!quoted && name[0] == '#') {
 		if (!parse_number(name + 1, ps->scratch.len - 1, &id)) {
-			POLICY_MISTAKE(ps, name_at, "\"%.40s\" is not #NUMBER from #0 to #4294967294", name);
+			POLICY_MISTAKE(ps, name_at,
+				"\"%.40s\" is not #NUMBER from #0 to #4294967294", name);
 			return false;
 		}
 	} else if (!resolve_name(ps, at, user, &id)) {
@@ -102,13 +107,17 @@ static bool parse_subject(struct policy_parser *ps, struct items *to)
 		if (policy_words_is(word, "user") || policy_words_is(word, "group"))
 			return parse_principal(ps, at, policy_words_is(word, "user"), to);
 		bool later = policy_words_is(word, "login") || policy_words_is(word, "service");
-		POLICY_MISTAKE(ps, at, later ? "subject \"%.*s:\" is not supported by this version" :
-			"\"%.*s:\" is no kind of subject; write user:, group: or anyone", (int)word.len, word.at);
+		POLICY_MISTAKE(ps, at,
+			later ? "subject \"%.*s:\" is not supported by this version"
+			      : "\"%.*s:\" is no kind of subject; write user:, group: or anyone",
+			(int)word.len, word.at);
 		policy_words_skip(&ps->w);
 		return false;
 	}
 	if (!word.len || !policy_words_blank_or_end(&ps->w)) {
-		POLICY_MISTAKE(ps, at, "expected a subject: user:NAME, user:#UID, group:NAME, group:#GID, anyone or "
+		POLICY_MISTAKE(ps, at,
+			"expected a subject: user:NAME, user:#UID, group:NAME, group:#GID, anyone "
+			"or "
 			"the name of a let");
 		policy_words_skip(&ps->w);
 		return false;
@@ -118,8 +127,10 @@ static bool parse_subject(struct policy_parser *ps, struct items *to)
 	uint32_t let = policy_map_get(&ps->known, POLICY_TAG_LET, word.at, word.len);
 	if (let == POLICY_NONE) {
 		bool time = policy_words_is_time(word);
-		POLICY_MISTAKE(ps, at, time ? "time windows (\"%.*s\") are not supported by this version" :
-			"there is no let \"%.*s\" above this line; a user is written user:NAME",
+		POLICY_MISTAKE(ps, at,
+			time ? "time windows (\"%.*s\") are not supported by this version"
+			     : "there is no let \"%.*s\" above this line; a user is written "
+			       "user:NAME",
 			(int)(word.len > 80 ? 80 : word.len), word.at);
 		if (time)
 			policy_words_skip_line(&ps->w);
@@ -156,20 +167,23 @@ static bool holds_everybody(const struct items *i)
 	return false;
 }
 
-static bool add_expr(struct policy_parser *ps, const struct items *in, const struct items *out, uint32_t *ret)
+static bool add_expr(
+	struct policy_parser *ps, const struct items *in, const struct items *out, uint32_t *ret)
 {
 	struct policy *p = ps->p;
 	if (policy_map_grow(&p->exprs, &p->exprs_cap, p->nexprs, sizeof(*p->exprs)))
 		return policy_parser_no_memory(ps);
-	struct policy_expr e = {.first = (uint32_t)p->nitems, .included = (uint32_t)in->count,
+	struct policy_expr e = {.first = (uint32_t)p->nitems,
+		.included = (uint32_t)in->count,
 		.excluded = (uint32_t)out->count};
 	for (size_t i = 0; i < in->count + out->count; i++) {
-		const struct policy_item *item = i < in->count ? &in->list[i] : &out->list[i - in->count];
+		const struct policy_item *item =
+			i < in->count ? &in->list[i] : &out->list[i - in->count];
 		if (policy_map_grow(&p->items, &p->items_cap, p->nitems, sizeof(*p->items)))
 			return policy_parser_no_memory(ps);
 		p->items[p->nitems++] = *item;
 		e.groups |= item->kind == POLICY_GROUP ||
-			(item->kind == POLICY_EXPR && p->exprs[item->id].groups);
+			    (item->kind == POLICY_EXPR && p->exprs[item->id].groups);
 	}
 	*ret = (uint32_t)p->nexprs;
 	p->exprs[p->nexprs++] = e;
@@ -177,7 +191,8 @@ static bool add_expr(struct policy_parser *ps, const struct items *in, const str
 }
 
 /* The number of the expression; equal ones share it. */
-static bool intern_expr(struct policy_parser *ps, struct items *in, struct items *out, uint32_t *ret)
+static bool intern_expr(
+	struct policy_parser *ps, struct items *in, struct items *out, uint32_t *ret)
 {
 	sort_items(in);
 	sort_items(out);
@@ -212,8 +227,8 @@ static bool ends_subjects(const struct policy_parser *ps, struct policy_word wor
 	if (next != ' ' && next != '\t' && next != ',')
 		return false;
 	return policy_words_is(word, "to") || policy_words_is(word, "on") ||
-		(policy_words_act(word) &&
-			policy_map_get(&ps->known, POLICY_TAG_LET, word.at, word.len) == POLICY_NONE);
+	       (policy_words_act(word) && policy_map_get(&ps->known, POLICY_TAG_LET, word.at,
+						  word.len) == POLICY_NONE);
 }
 
 bool policy_who_start(struct policy_parser *ps)
@@ -221,7 +236,8 @@ bool policy_who_start(struct policy_parser *ps)
 	struct items everybody AUTO(items_done) = {0};
 	struct items nobody = {0};
 	uint32_t first;
-	return put_item(ps, &everybody, POLICY_ANYONE, 0) && add_expr(ps, &everybody, &nobody, &first);
+	return put_item(ps, &everybody, POLICY_ANYONE, 0) &&
+	       add_expr(ps, &everybody, &nobody, &first);
 }
 
 bool policy_who_parse(struct policy_parser *ps, bool rule, uint32_t *ret)
@@ -237,7 +253,8 @@ bool policy_who_parse(struct policy_parser *ps, bool rule, uint32_t *ret)
 			break;
 		if (policy_words_is(word, "except")) {
 			if (to == &out) {
-				POLICY_MISTAKE(ps, ps->w.at, "\"except\" may stand only once in a list of subjects");
+				POLICY_MISTAKE(ps, ps->w.at,
+					"\"except\" may stand only once in a list of subjects");
 				fine = false;
 			}
 			to = &out;
@@ -250,8 +267,9 @@ bool policy_who_parse(struct policy_parser *ps, bool rule, uint32_t *ret)
 			fine = false;
 	}
 	if (!tried[0] || (to == &out && !tried[1])) {
-		POLICY_MISTAKE(ps, !tried[0] && to == &out ? missing : ps->w.at, !tried[0] ? "a subject is missing: who is meant?" :
-			"a subject is missing after \"except\"");
+		POLICY_MISTAKE(ps, !tried[0] && to == &out ? missing : ps->w.at,
+			!tried[0] ? "a subject is missing: who is meant?"
+				  : "a subject is missing after \"except\"");
 		return false;
 	}
 	return fine && !ps->rc && intern_expr(ps, &in, &out, ret);

@@ -55,8 +55,8 @@ bool policy_words_blank_or_end(const struct policy_words *w)
 
 static bool is_name(char c)
 {
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
-		c == '_' || c == '-';
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+	       c == '.' || c == '_' || c == '-';
 }
 
 struct policy_word policy_words_see(const struct policy_words *w)
@@ -107,14 +107,17 @@ bool policy_words_text(struct policy_words *w, bool stars, bool quoted_only, str
 		if (c == '"') {
 			size_t at = w->at - 1;
 			policy_words_skip(w);
-			return wrong_at(at, "a quote within a bare word; write it as \\\"", ret_at, ret_wrong);
+			return wrong_at(at, "a quote within a bare word; write it as \\\"", ret_at,
+				ret_wrong);
 		}
 		if (c == '\\') {
 			c = policy_words_peek(w);
 			if (!c || !strchr(" \"\\*#,", c)) {
 				size_t at = w->at - 1;
 				policy_words_skip(w);
-				return wrong_at(at, "a backslash stands only before a blank, \", \\, *, # or comma",
+				return wrong_at(at,
+					"a backslash stands only before a blank, \", \\, *, # or "
+					"comma",
 					ret_at, ret_wrong);
 			}
 			w->at++;
@@ -129,7 +132,8 @@ bool policy_words_text(struct policy_words *w, bool stars, bool quoted_only, str
 	if (!quoted)
 		return true;
 	if (w->at == w->end)
-		return wrong_at(start, "the closing quote is missing on this line", ret_at, ret_wrong);
+		return wrong_at(
+			start, "the closing quote is missing on this line", ret_at, ret_wrong);
 	w->at++;
 	if (policy_words_blank_or_end(w))
 		return true;
@@ -219,7 +223,8 @@ const char *policy_words_moment(struct policy_words *w, bool end, size_t *ret_at
 	if (!parse_day(d, &moment, &wrong))
 		return wrong;
 	size_t behind = w->at;
-	if (!t.at && policy_words_more(w, false) && w->text[w->at] >= '0' && w->text[w->at] <= '9') {
+	if (!t.at && policy_words_more(w, false) && w->text[w->at] >= '0' &&
+		w->text[w->at] <= '9') {
 		*ret_at = w->at;
 		t = bare(w);
 		behind = w->at;
@@ -241,8 +246,9 @@ unsigned policy_words_act(struct policy_word word)
 	static const struct {
 		const char *word;
 		unsigned act;
-	} words[] = {{"list", ACT_LIST}, {"read", ACT_READ}, {"write", ACT_WRITE}, {"create", ACT_CREATE},
-		{"delete", ACT_DELETE}, {"manage", ACT_MANAGE}, {"any", ACT_ANY}};
+	} words[] = {{"list", ACT_LIST}, {"read", ACT_READ}, {"write", ACT_WRITE},
+		{"create", ACT_CREATE}, {"delete", ACT_DELETE}, {"manage", ACT_MANAGE},
+		{"any", ACT_ANY}};
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
 		if (policy_words_is(word, words[i].word))
 			return words[i].act;
@@ -259,24 +265,25 @@ static bool any_of(struct policy_word word, const char *const *list, size_t coun
 
 bool policy_words_later(struct policy_word word)
 {
-	static const char *const words[] = {"via", "during", "with", "from-address", "log", "review",
-		"lockout", "alert", "dormant", "deletion", "retain", "rotate", "officers", "restrict", "audit",
-		"session", "erase"};
+	static const char *const words[] = {"via", "during", "with", "from-address", "log",
+		"review", "lockout", "alert", "dormant", "deletion", "retain", "rotate", "officers",
+		"restrict", "audit", "session", "erase"};
 	return any_of(word, words, sizeof(words) / sizeof(words[0]));
 }
 
 bool policy_words_reserved(struct policy_word word)
 {
-	static const char *const words[] = {"tenant", "let", "permit", "forbid", "to", "on", "except",
-		"anyone", "from", "until", "because"};
+	static const char *const words[] = {"tenant", "let", "permit", "forbid", "to", "on",
+		"except", "anyone", "from", "until", "because"};
 	return any_of(word, words, sizeof(words) / sizeof(words[0])) || policy_words_is_time(word);
 }
 
 bool policy_words_is_time(struct policy_word word)
 {
-	static const char *const days[] = {"mon", "tue", "wed", "thu", "fri", "sat", "sun", "daily"};
+	static const char *const days[] = {
+		"mon", "tue", "wed", "thu", "fri", "sat", "sun", "daily"};
 	return (word.len == 7 && word.at[3] == '-' &&
 		       any_of((struct policy_word){word.at, 3}, days, 7) &&
 		       any_of((struct policy_word){word.at + 4, 3}, days, 7)) ||
-		any_of(word, days, sizeof(days) / sizeof(days[0]));
+	       any_of(word, days, sizeof(days) / sizeof(days[0]));
 }

@@ -1,4 +1,5 @@
-/* Reading a policy text word by word: for the parser, and programs that take a moment on their command line. No function reads beyond the current line. */
+/* Reading a policy text word by word: for the parser, and programs that take a moment on their
+ * command line. No function reads beyond the current line. */
 #ifndef GATE_POLICY_WORDS_H
 #define GATE_POLICY_WORDS_H
 
@@ -41,15 +42,16 @@ void policy_words_skip(struct policy_words *w);
 void policy_words_skip_line(struct policy_words *w);
 
 /*
- * A "quoted" text, or unless quoted_only a bare one up to a blank or comma. A backslash takes a blank, ", \, *, # or comma
- * literally. With stars an unescaped `*` is put as a zero byte. False: *ret_at is where, *ret_wrong what is wrong.
+ * A "quoted" text, or unless quoted_only a bare one up to a blank or comma. A backslash takes a
+ * blank, ", \, *, # or comma literally. With stars an unescaped `*` is put as a zero byte. False:
+ * *ret_at is where, *ret_wrong what is wrong.
  */
 bool policy_words_text(struct policy_words *w, bool stars, bool quoted_only, struct buf *ret,
 	size_t *ret_at, const char **ret_wrong);
 
 /*
- * YYYY-MM-DD [HH:MM[:SS]] or YYYY-MM-DDTHH:MM[:SS]Z, UTC; seconds since the epoch. end: a date without a time is the end of that day. NULL, or
- * what is wrong, at *ret_at.
+ * YYYY-MM-DD [HH:MM[:SS]] or YYYY-MM-DDTHH:MM[:SS]Z, UTC; seconds since the epoch. end: a date
+ * without a time is the end of that day. NULL, or what is wrong, at *ret_at.
  */
 const char *policy_words_moment(struct policy_words *w, bool end, size_t *ret_at, int64_t *ret);
 

@@ -108,9 +108,11 @@ struct ref_policy {
 	unsigned nrules;
 };
 
-static bool ref_holds(const struct ref_policy *r, const struct ref_set *s, uid_t uid, gid_t gid, const struct groups *g);
+static bool ref_holds(const struct ref_policy *r, const struct ref_set *s, uid_t uid, gid_t gid,
+	const struct groups *g);
 
-static bool ref_item(const struct ref_policy *r, char kind, unsigned id, uid_t uid, gid_t gid, const struct groups *g)
+static bool ref_item(const struct ref_policy *r, char kind, unsigned id, uid_t uid, gid_t gid,
+	const struct groups *g)
 {
 	if (kind == 'a')
 		return true;
@@ -124,7 +126,8 @@ static bool ref_item(const struct ref_policy *r, char kind, unsigned id, uid_t u
 	return in;
 }
 
-static bool ref_holds(const struct ref_policy *r, const struct ref_set *s, uid_t uid, gid_t gid, const struct groups *g)
+static bool ref_holds(const struct ref_policy *r, const struct ref_set *s, uid_t uid, gid_t gid,
+	const struct groups *g)
 {
 	bool in = false, out = false;
 	for (unsigned i = 0; i < s->nin; i++)
@@ -139,11 +142,13 @@ static bool ref_name(const char *pattern, size_t np, const char *name, size_t nn
 	if (!np)
 		return !nn;
 	if (*pattern == '*')
-		return ref_name(pattern + 1, np - 1, name, nn) || (nn && ref_name(pattern, np, name + 1, nn - 1));
+		return ref_name(pattern + 1, np - 1, name, nn) ||
+		       (nn && ref_name(pattern, np, name + 1, nn - 1));
 	return nn && *pattern == *name && ref_name(pattern + 1, np - 1, name + 1, nn - 1);
 }
 
-/* below: whether something strictly below path could match, else whether path itself does. Both begin with '/' or are empty. */
+/* below: whether something strictly below path could match, else whether path itself does. Both
+ * begin with '/' or are empty. */
 static bool ref_path(const char *pattern, const char *path, bool below)
 {
 	if (!*path && below)
@@ -152,9 +157,10 @@ static bool ref_path(const char *pattern, const char *path, bool below)
 		return !*path;
 	size_t np = strcspn(pattern + 1, "/"), nn = *path ? strcspn(path + 1, "/") : 0;
 	if (np == 2 && !strncmp(pattern + 1, "**", 2))
-		return ref_path(pattern + 1 + np, path, below) || (*path && ref_path(pattern, path + 1 + nn, below));
+		return ref_path(pattern + 1 + np, path, below) ||
+		       (*path && ref_path(pattern, path + 1 + nn, below));
 	return *path && ref_name(pattern + 1, np, path + 1, nn) &&
-		ref_path(pattern + 1 + np, path + 1 + nn, below);
+	       ref_path(pattern + 1 + np, path + 1 + nn, below);
 }
 
 static const char *bare_root(const char *path)
@@ -167,15 +173,16 @@ struct ref_verdict {
 	int error;
 };
 
-static struct ref_verdict ref_decide(const struct ref_policy *r, uid_t uid, gid_t gid, const struct groups *g,
-	const char *path, unsigned acts, int64_t now)
+static struct ref_verdict ref_decide(const struct ref_policy *r, uid_t uid, gid_t gid,
+	const struct groups *g, const char *path, unsigned acts, int64_t now)
 {
 	unsigned permit = 0, forbid = 0;
 	bool below = false, root = !strcmp(path, "/"), file = acts & POLICY_FILE;
 	acts &= ACT_ANY;
 	for (unsigned i = 0; i < r->nrules; i++) {
 		const struct ref_rule *x = &r->rules[i];
-		if (!ref_holds(r, &x->who, uid, gid, g) || (x->from != 99 && now < NOW + x->from * (int64_t)DAY) ||
+		if (!ref_holds(r, &x->who, uid, gid, g) ||
+			(x->from != 99 && now < NOW + x->from * (int64_t)DAY) ||
 			(x->until != 99 && now >= NOW + (x->until + 1) * (int64_t)DAY))
 			continue;
 		for (unsigned j = 0; j < x->npaths; j++) {
@@ -185,7 +192,8 @@ static struct ref_verdict ref_decide(const struct ref_policy *r, uid_t uid, gid_
 				else
 					forbid |= x->acts;
 			}
-			below |= x->permit && ref_path(bare_root(x->paths[j]), bare_root(path), true);
+			below |= x->permit &&
+				 ref_path(bare_root(x->paths[j]), bare_root(path), true);
 		}
 	}
 	unsigned fine = permit & ~forbid;
@@ -217,12 +225,15 @@ static void draw_set(struct ref_set *s, unsigned lets)
 
 static void draw_path(char *path, bool pattern)
 {
-	static const char *const words[] = {"a", "b", "ab", "ba", "aba", "baab", "abbab", "*", "a*", "*b", "**", "**", "*a*",
-		"a*b", "b*a", "*ab", "ba*", "*b*a*", "a*b*", "*ba*"};
+	static const char *const words[] = {"a", "b", "ab", "ba", "aba", "baab", "abbab", "*", "a*",
+		"*b", "**", "**", "*a*", "a*b", "b*a", "*ab", "ba*", "*b*a*", "a*b*", "*ba*"};
 	unsigned depth = draw(5);
 	path[0] = 0;
 	for (unsigned i = 0; i < depth; i++)
-		snprintf(path + strlen(path), 64 - strlen(path), "/%s", words[draw(!pattern ? 7 : draw(2) ? 20 : 12)]);
+		snprintf(path + strlen(path), 64 - strlen(path), "/%s",
+			words[draw(!pattern  ? 7
+				   : draw(2) ? 20
+					     : 12)]);
 	if (!depth)
 		snprintf(path, 64, "/");
 }
@@ -290,8 +301,8 @@ static void render_rule(struct buf *b, const struct ref_rule *x, unsigned number
 		struct tm tm;
 		gmtime_r(&at, &tm);
 		if (days != 99)
-			buf_printf(b, " %s %04d-%02d-%02d", end ? "until" : "from", tm.tm_year + 1900, tm.tm_mon + 1,
-				tm.tm_mday);
+			buf_printf(b, " %s %04d-%02d-%02d", end ? "until" : "from",
+				tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday);
 	}
 	buf_str(b, "\n");
 }
@@ -316,7 +327,8 @@ static struct policy *render(const struct ref_policy *r, bool shuffled, const ch
 	return compile((const char *)b.data);
 }
 
-static void compare(const struct ref_policy *r, struct policy *p, struct policy *shuffled, struct policy *forbidden)
+static void compare(const struct ref_policy *r, struct policy *p, struct policy *shuffled,
+	struct policy *forbidden)
 {
 	char path[64];
 	draw_path(path, false);
@@ -334,10 +346,13 @@ static void compare(const struct ref_policy *r, struct policy *p, struct policy 
 	struct policy_verdict v, w, f, u;
 	struct ref_verdict x = ref_decide(r, uid, gid, &g, path, acts, now);
 	policy_decide(p, &who, walk(p, path), acts, now, &v);
-	if (v.allowed != x.allowed || v.error != x.error || v.traverse != x.traverse || g.calls > 1) {
+	if (v.allowed != x.allowed || v.error != x.error || v.traverse != x.traverse ||
+		g.calls > 1) {
 		size_t len;
-		fail_msg("uid %u gid %u acts %u path %s: allowed %d error %d traverse %d, not %d %d %d in\n%s", uid, gid, acts,
-			path, v.allowed, v.error, v.traverse, x.allowed, x.error, x.traverse, policy_text(p, &len));
+		fail_msg("uid %u gid %u acts %u path %s: allowed %d error %d traverse %d, not %d "
+			 "%d %d in\n%s",
+			uid, gid, acts, path, v.allowed, v.error, v.traverse, x.allowed, x.error,
+			x.traverse, policy_text(p, &len));
 	}
 	assert_true(v.allowed == !v.failed);
 	policy_decide(shuffled, &who, walk(shuffled, path), acts, now, &w);
@@ -353,11 +368,12 @@ static void compare(const struct ref_policy *r, struct policy *p, struct policy 
 		struct groups none = {0};
 		struct policy_subject other = {1, 1, give_groups, &none};
 		policy_decide(p, &other, walk(p, path), given, now + 100 * DAY, &w);
-		assert_true(w.allowed == v.allowed && w.error == v.error && w.traverse == v.traverse);
+		assert_true(
+			w.allowed == v.allowed && w.error == v.error && w.traverse == v.traverse);
 	}
 	if (policy_uniform(p, walk(p, path)))
 		assert_true(policy_uniform(p, policy_step(p, walk(p, path), "a")) &&
-			policy_uniform_here(p, policy_step(p, walk(p, path), "a")));
+			    policy_uniform_here(p, policy_step(p, walk(p, path), "a")));
 }
 
 static void agrees_with_the_reference(void **state)
@@ -396,23 +412,32 @@ struct row {
 static void verdicts(void **state)
 {
 	(void)state;
-	static const char payroll[] = "tenant t\npermit pay: group:g1 to read,write on /pay/** until 2024-10-04 because \"HR\"\n"
+	static const char payroll[] =
+		"tenant t\npermit pay: group:g1 to read,write on /pay/** until 2024-10-04 because "
+		"\"HR\"\n"
 		"permit boss: user:u1 to any on /**\nforbid no: user:u2 to any on /pay/**\n"
 		"permit deep: user:u3 to create on /x/y/**\n";
 	static const struct row rows[] = {
 		{payroll, 5, 2001, "/pay", ACT_LIST, NOW, true, false, 0, "pay", NULL},
-		{payroll, 5, 2001, "/pay/a/b", ACT_READ | ACT_WRITE, NOW, true, false, 0, "pay", NULL},
-		{payroll, 5, 2001, "/pay/a", ACT_DELETE, NOW, false, false, -EACCES, NULL, "action"},
+		{payroll, 5, 2001, "/pay/a/b", ACT_READ | ACT_WRITE, NOW, true, false, 0, "pay",
+			NULL},
+		{payroll, 5, 2001, "/pay/a", ACT_DELETE, NOW, false, false, -EACCES, NULL,
+			"action"},
 		{payroll, 5, 2001, "/pay/a", ACT_READ, NOW + DAY - 1, true, false, 0, "pay", NULL},
-		{payroll, 5, 2001, "/pay/a", ACT_READ, NOW + DAY, false, false, -ENOENT, NULL, "time"},
+		{payroll, 5, 2001, "/pay/a", ACT_READ, NOW + DAY, false, false, -ENOENT, NULL,
+			"time"},
 		{payroll, 5, 2009, "/pay/a", ACT_READ, NOW, false, false, -ENOENT, NULL, "user"},
 		{payroll, 5, 2001, "/other", ACT_LIST, NOW, false, false, -ENOENT, NULL, "user"},
 		{payroll, 1001, 1, "/pay/a", ACT_MANAGE, NOW, true, false, 0, "boss", NULL},
-		{payroll, 1002, 2001, "/pay/a", ACT_READ, NOW, false, false, -ENOENT, "no", "forbidden"},
+		{payroll, 1002, 2001, "/pay/a", ACT_READ, NOW, false, false, -ENOENT, "no",
+			"forbidden"},
 		{payroll, 1003, 1, "/x", ACT_LIST, NOW, true, true, 0, NULL, NULL},
-		{payroll, 1003, 1, "/x", ACT_LIST | POLICY_FILE, NOW, false, false, -ENOENT, NULL, "user"},
-		{payroll, 1003, 1, "/x", ACT_READ | POLICY_FILE, NOW, false, false, -ENOENT, NULL, "user"},
-		{payroll, 1003, 1, "/x/y/z", ACT_CREATE | POLICY_FILE, NOW, true, false, 0, "deep", NULL},
+		{payroll, 1003, 1, "/x", ACT_LIST | POLICY_FILE, NOW, false, false, -ENOENT, NULL,
+			"user"},
+		{payroll, 1003, 1, "/x", ACT_READ | POLICY_FILE, NOW, false, false, -ENOENT, NULL,
+			"user"},
+		{payroll, 1003, 1, "/x/y/z", ACT_CREATE | POLICY_FILE, NOW, true, false, 0, "deep",
+			NULL},
 		{payroll, 1003, 1, "/x", ACT_READ, NOW, false, false, -EACCES, NULL, "user"},
 		{payroll, 1003, 1, "/x/y/z", ACT_LIST, NOW, true, true, 0, NULL, NULL},
 		{payroll, 1003, 1, "/x/y/z", ACT_CREATE, NOW, true, false, 0, "deep", NULL},
@@ -421,16 +446,16 @@ static void verdicts(void **state)
 		{payroll, 77, 77, "/", ACT_READ, NOW, false, false, -EACCES, NULL, "user"},
 		{"tenant t\n", 0, 0, "/", ACT_LIST, NOW, true, true, 0, NULL, NULL},
 		{"tenant t\n", 0, 0, "/a", ACT_LIST, NOW, false, false, -ENOENT, NULL, "no rule"},
-		{"tenant t\npermit a: user:u1 to any on /b\n", 1001, 0, "/c", ACT_READ, NOW, false, false, -ENOENT, NULL,
-			"path"},
-		{"tenant t\npermit a: user:u1 to read on /b\nforbid b: user:u1 to read on /b\n", 1001, 0, "/b", ACT_READ, NOW,
-			false, false, -EACCES, "b", "forbidden"},
-		{"tenant t\npermit a: user:u1 to read on /b/c\nforbid b: user:u1 to list on /b\n", 1001, 0, "/b", ACT_LIST,
-			NOW, false, false, -ENOENT, "b", "forbidden"},
-		{"tenant t\npermit a: user:u1 to read on \"/b c/*.p\\*\"\n", 1001, 0, "/b c/x.p*", ACT_READ, NOW, true, false,
-			0, "a", NULL},
-		{"tenant t\npermit a: user:u1 to read on /b\\ c/*.p\\*\n", 1001, 0, "/b c/x.px", ACT_READ, NOW, false, false,
-			-ENOENT, NULL, "path"},
+		{"tenant t\npermit a: user:u1 to any on /b\n", 1001, 0, "/c", ACT_READ, NOW, false,
+			false, -ENOENT, NULL, "path"},
+		{"tenant t\npermit a: user:u1 to read on /b\nforbid b: user:u1 to read on /b\n",
+			1001, 0, "/b", ACT_READ, NOW, false, false, -EACCES, "b", "forbidden"},
+		{"tenant t\npermit a: user:u1 to read on /b/c\nforbid b: user:u1 to list on /b\n",
+			1001, 0, "/b", ACT_LIST, NOW, false, false, -ENOENT, "b", "forbidden"},
+		{"tenant t\npermit a: user:u1 to read on \"/b c/*.p\\*\"\n", 1001, 0, "/b c/x.p*",
+			ACT_READ, NOW, true, false, 0, "a", NULL},
+		{"tenant t\npermit a: user:u1 to read on /b\\ c/*.p\\*\n", 1001, 0, "/b c/x.px",
+			ACT_READ, NOW, false, false, -ENOENT, NULL, "path"},
 	};
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		const struct row *r = &rows[i];
@@ -439,12 +464,13 @@ static void verdicts(void **state)
 		struct policy_subject who = {r->uid, 1, give_groups, &g};
 		struct policy_verdict v;
 		policy_decide(p, &who, walk(p, r->path), r->acts, r->now, &v);
-		if (v.allowed != r->allowed || v.traverse != r->traverse || v.error != r->error || !v.failed != !r->failed ||
-			(v.failed && strcmp(v.failed, r->failed)) || !v.rules[0] != !r->rule ||
-			(v.rules[0] && strcmp(v.rules[0], r->rule)))
-			fail_msg("row %zu: allowed %d traverse %d error %d failed %s rule %s", i, v.allowed, v.traverse, v.error,
-				v.failed, v.rules[0]);
-		assert_string_equal(v.because ? v.because : "", v.allowed && r->rule && !strcmp(r->rule, "pay") ? "HR" : "");
+		if (v.allowed != r->allowed || v.traverse != r->traverse || v.error != r->error ||
+			!v.failed != !r->failed || (v.failed && strcmp(v.failed, r->failed)) ||
+			!v.rules[0] != !r->rule || (v.rules[0] && strcmp(v.rules[0], r->rule)))
+			fail_msg("row %zu: allowed %d traverse %d error %d failed %s rule %s", i,
+				v.allowed, v.traverse, v.error, v.failed, v.rules[0]);
+		assert_string_equal(v.because ? v.because : "",
+			v.allowed && r->rule && !strcmp(r->rule, "pay") ? "HR" : "");
 		policy_put(p);
 	}
 }
@@ -452,15 +478,16 @@ static void verdicts(void **state)
 static void groups_are_asked_only_where_they_decide(void **state)
 {
 	(void)state;
-	struct policy *p = compile("tenant t\npermit a: user:u1 to any on /a/**\npermit g: group:g1 to any on /a/**\n"
-				   "permit h: group:g2 to read on /b/**\nforbid n: user:u2 to any on /b/**\n");
+	struct policy *p = compile(
+		"tenant t\npermit a: user:u1 to any on /a/**\npermit g: group:g1 to any on /a/**\n"
+		"permit h: group:g2 to read on /b/**\nforbid n: user:u2 to any on /b/**\n");
 	static const struct {
 		uid_t uid;
 		gid_t gid;
 		const char *path;
 		unsigned calls;
-	} rows[] = {{1001, 1, "/a/x", 0}, {1003, 1, "/a/x", 1}, {1003, 2001, "/a/x", 0}, {1002, 1, "/b/x", 0},
-		{1003, 1, "/b/x", 1}, {1003, 1, "/c", 0}, {1003, 1, "/", 0}};
+	} rows[] = {{1001, 1, "/a/x", 0}, {1003, 1, "/a/x", 1}, {1003, 2001, "/a/x", 0},
+		{1002, 1, "/b/x", 0}, {1003, 1, "/b/x", 1}, {1003, 1, "/c", 0}, {1003, 1, "/", 0}};
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		struct groups g = {0};
 		struct policy_subject who = {rows[i].uid, rows[i].gid, give_groups, &g};
@@ -475,18 +502,22 @@ static void groups_are_asked_only_where_they_decide(void **state)
 static void uniform_is_what_all_share(void **state)
 {
 	(void)state;
-	struct policy *p = compile("tenant t\npermit all: anyone to read on /pub/**\npermit one: user:u1 to read on /a/b/**\n"
-				   "forbid two: user:u2 to read on /f/x/**\npermit day: anyone to read on /t/** until 2030-01-01\n"
+	struct policy *p = compile("tenant t\npermit all: anyone to read on /pub/**\npermit one: "
+				   "user:u1 to read on /a/b/**\n"
+				   "forbid two: user:u2 to read on /f/x/**\npermit day: anyone to "
+				   "read on /t/** until 2030-01-01\n"
 				   "permit ex: anyone except user:u1 to read on /e/**\n");
 	static const struct {
 		const char *path;
 		bool here, below;
-	} rows[] = {{"/", false, false}, {"/pub", true, true}, {"/pub/x/y", true, true}, {"/a", false, false},
-		{"/a/b", false, false}, {"/a/c", true, true}, {"/f", true, false}, {"/f/x", false, false}, {"/f/y", true, true},
+	} rows[] = {{"/", false, false}, {"/pub", true, true}, {"/pub/x/y", true, true},
+		{"/a", false, false}, {"/a/b", false, false}, {"/a/c", true, true},
+		{"/f", true, false}, {"/f/x", false, false}, {"/f/y", true, true},
 		{"/t", false, false}, {"/e/x", false, false}, {"/none", true, true}};
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		policy_state at = walk(p, rows[i].path);
-		if (policy_uniform_here(p, at) != rows[i].here || policy_uniform(p, at) != rows[i].below)
+		if (policy_uniform_here(p, at) != rows[i].here ||
+			policy_uniform(p, at) != rows[i].below)
 			fail_msg("%s", rows[i].path);
 	}
 	assert_false(policy_uniform(p, 0));
@@ -503,20 +534,27 @@ static void uniform_is_what_all_share(void **state)
 static void same_rules_follow_the_rules_not_the_paths(void **state)
 {
 	(void)state;
-	struct policy *p = compile("tenant t\npermit a: user:u1 to any on /a/** /b/**\npermit c: user:u1 to any on /c/**\n");
+	struct policy *p = compile("tenant t\npermit a: user:u1 to any on /a/** /b/**\npermit c: "
+				   "user:u1 to any on /c/**\n");
 	assert_true(policy_same_rules(p, walk(p, "/a/x"), walk(p, "/b/y/z")));
 	assert_true(policy_same_rules(p, walk(p, "/q"), walk(p, "/r/s")));
 	assert_false(policy_same_rules(p, walk(p, "/a/x"), walk(p, "/c/y")));
 	assert_false(policy_same_rules(p, walk(p, "/a/x"), walk(p, "/d")));
 	assert_false(policy_same_rules(p, 0, 0));
 	policy_put(p);
+	/* one number for what is judged alike, however deep */
+	p = compile("tenant t\npermit a: user:u1 to any on /**/a/**\n");
+	assert_int_equal(walk(p, "/a/a"), walk(p, "/a/a/a/a/a"));
+	policy_put(p);
 }
 
 static void explain_names_every_condition(void **state)
 {
 	(void)state;
-	struct policy *p = compile("tenant t\npermit a: user:u1 to read on /a/** because \"x\"\npermit b: user:u2 to write on /a/**\n"
-				   "forbid c: user:u1 to delete on /q\npermit d: user:u3 to any on /z until 2020-01-01\n"
+	struct policy *p = compile("tenant t\npermit a: user:u1 to read on /a/** because "
+				   "\"x\"\npermit b: user:u2 to write on /a/**\n"
+				   "forbid c: user:u1 to delete on /q\npermit d: user:u3 to any on "
+				   "/z until 2020-01-01\n"
 				   "permit e: user:u1 to any on /a/b/c until 2020-01-01\n");
 	struct policy_subject who = {1001, 1, NULL, NULL};
 	struct policy_verdict v;
@@ -533,18 +571,22 @@ static void explain_names_every_condition(void **state)
 	assert_false(v.allowed);
 	buf_reset(&text);
 	policy_explain(p, &who, "/a/b", ACT_READ, NOW, &v, &text);
-	assert_non_null(strstr((char *)text.data, "user 1001, read on /a/b: allowed by a because \"x\"\n"));
+	assert_non_null(
+		strstr((char *)text.data, "user 1001, read on /a/b: allowed by a because \"x\"\n"));
 	policy_put(p);
 }
 
-/* Nearly every directory is a new set of nodes: the memory for them ends, and what comes then is denied. */
+/* Nearly every directory is a new set of nodes: the memory for them ends, and what comes then is
+ * denied. */
 static void a_hostile_glob_ends_in_denial(void **state)
 {
 	(void)state;
 	AUTO_BUF b = {0};
 	buf_str(&b, "tenant t\n");
 	for (int i = 0; i < 18; i++)
-		buf_printf(&b, "permit r%d: anyone to any on /**/x%d/**/y/**/z%d until 2099-01-01\n", i, i, i);
+		buf_printf(&b,
+			"permit r%d: anyone to any on /**/x%d/**/y/**/z%d until 2099-01-01\n", i, i,
+			i);
 	buf_str(&b, "permit long: anyone to any on ");
 	for (int i = 0; i < 680; i++)
 		buf_str(&b, "/**/a");
@@ -582,11 +624,13 @@ static double seconds(void)
 	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
-/* 10,000 rules: the goals of docs/policy.md are 1 us warm and 10 us cold; the bound here leaves room for sanitizers. */
+/* 10,000 rules: the goals of docs/policy.md are 1 us warm and 10 us cold; the bound here leaves
+ * room for sanitizers. */
 static void ten_thousand_rules_are_fast(void **state)
 {
 	(void)state;
-	static const char *const kinds[] = {"permit r%d: user:#%d to read on /home/u%d/** until 2099-01-01\n",
+	static const char *const kinds[] = {
+		"permit r%d: user:#%d to read on /home/u%d/** until 2099-01-01\n",
 		"permit r%d: group:#%d to read on /**/p%d/* until 2099-01-01\n",
 		"permit r%d: user:#%d group:#7 to read,write on /** # %d\n",
 		"permit r%d: user:#%d to read on /data/*x%d-*/** until 2099-01-01\n"};
@@ -609,7 +653,11 @@ static void ten_thousand_rules_are_fast(void **state)
 		double cold = seconds();
 		for (int i = 0; i < 10000; i++) {
 			struct policy_subject who = {(uid_t)(i % 100 + 1), 1, give_groups, &g};
-			snprintf(name, sizeof(name), k == 3 ? "ax%d-" : k == 1 ? "p%d" : "u%d", i % 5000);
+			snprintf(name, sizeof(name),
+				k == 3   ? "ax%d-"
+				: k == 1 ? "p%d"
+					 : "u%d",
+				i % 5000);
 			policy_decide(p, &who, policy_step(p, home, name), ACT_READ, NOW, &v);
 			allowed += v.allowed;
 		}
@@ -621,8 +669,10 @@ static void ten_thousand_rules_are_fast(void **state)
 			allowed += v.allowed;
 		}
 		double done = seconds();
-		print_message("kind %zu: compile %.0f ms, step and decision cold %.2f us, decision warm %.3f us (%u allowed)\n", k,
-			(compiled - start) * 1e3, (warm - cold) / 10000 * 1e6, (done - warm) / 100000 * 1e6, allowed);
+		print_message("kind %zu: compile %.0f ms, step and decision cold %.2f us, decision "
+			      "warm %.3f us (%u allowed)\n",
+			k, (compiled - start) * 1e3, (warm - cold) / 10000 * 1e6,
+			(done - warm) / 100000 * 1e6, allowed);
 		assert_true((done - warm) / 100000 < 20e-6);
 		policy_put(p);
 	}
@@ -642,7 +692,8 @@ static void *decide_much(void *argument)
 		struct policy_verdict v;
 		char name[16];
 		snprintf(name, sizeof(name), "d%d", i % 997);
-		policy_decide(w->p, &who, policy_step(w->p, policy_root(w->p), name), ACT_READ, NOW, &v);
+		policy_decide(
+			w->p, &who, policy_step(w->p, policy_root(w->p), name), ACT_READ, NOW, &v);
 		w->sum += v.allowed;
 	}
 	return NULL;
@@ -664,7 +715,8 @@ static void threads_share_a_policy(void **state)
 	}
 	for (int i = 0; i < 4; i++)
 		assert_int_equal(pthread_join(t[i], NULL), 0);
-	assert_true(w[0].sum > 0 && w[0].sum == w[1].sum && w[1].sum == w[2].sum && w[2].sum == w[3].sum);
+	assert_true(w[0].sum > 0 && w[0].sum == w[1].sum && w[1].sum == w[2].sum &&
+		    w[2].sum == w[3].sum);
 	policy_put(p);
 }
 

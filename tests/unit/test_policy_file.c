@@ -18,7 +18,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static const struct keyring_owner owner = {.store_uuid = {1, 2, 3}, .tenant_uuid = {4, 5, 6}, .tenant = "acme"};
+static const struct keyring_owner owner = {
+	.store_uuid = {1, 2, 3}, .tenant_uuid = {4, 5, 6}, .tenant = "acme"};
 
 struct place {
 	char path[64];
@@ -56,7 +57,8 @@ static void place_init(struct place *p)
 
 static void place_done(struct place *p)
 {
-	static const char *const names[] = {"policy", "policy.new", "policy.old", "saved", "keys/acme.json"};
+	static const char *const names[] = {
+		"policy", "policy.new", "policy.old", "saved", "keys/acme.json"};
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		unlinkat(p->dir, names[i], 0);
 	unlinkat(p->keys, "trash", AT_REMOVEDIR);
@@ -77,7 +79,9 @@ static void apply(struct place *p, const char *text, uint64_t want)
 {
 	struct err e = {0};
 	uint64_t version = 0;
-	assert_int_equal(policy_file_apply(lower_posix(), p->dir, p->k, p->keys, text, strlen(text), &version, &e), 0);
+	assert_int_equal(policy_file_apply(lower_posix(), p->dir, p->k, p->keys, text, strlen(text),
+				 &version, &e),
+		0);
 	assert_true(version == want);
 }
 
@@ -113,7 +117,9 @@ static void a_policy_comes_back_with_its_version(void **state)
 	keyring_free(k);
 	assert_false(exists(&p, "policy.new"));
 	char *big = calloc(1, (1 << 20) + 1);
-	assert_int_equal(policy_file_apply(lower_posix(), p.dir, p.k, p.keys, big, (1 << 20) + 1, &version, &e), -EFBIG);
+	assert_int_equal(policy_file_apply(lower_posix(), p.dir, p.k, p.keys, big, (1 << 20) + 1,
+				 &version, &e),
+		-EFBIG);
 	memset(big, 'x', 1 << 20);
 	apply(&p, big, 4);
 	is_in_force(&p, p.k, big, 4);
@@ -153,7 +159,8 @@ static void what_the_keyring_does_not_name_is_refused(void **state)
 		AUTO_CLOSE fd = openat(p.dir, "policy", O_WRONLY);
 		uint8_t wrong = bytes.data[i] ^ 1;
 		assert_int_equal(pwrite(fd, &wrong, 1, (off_t)i), 1);
-		assert_int_equal(policy_file_load(lower_posix(), p.dir, p.k, &got, &version, &e), -EBADMSG);
+		assert_int_equal(
+			policy_file_load(lower_posix(), p.dir, p.k, &got, &version, &e), -EBADMSG);
 		assert_int_equal(pwrite(fd, &bytes.data[i], 1, (off_t)i), 1);
 	}
 	is_in_force(&p, p.k, "tenant acme\n# 3\n", 2);
@@ -164,7 +171,8 @@ static void what_the_keyring_does_not_name_is_refused(void **state)
 	assert_int_equal(pwrite(fd, bytes.data, bytes.len, 0), (ssize_t)bytes.len);
 	crypto_digest(bytes.data, bytes.len, hash, sizeof(hash));
 	keyring_set_policy_hash(p.k, hash);
-	assert_int_equal(policy_file_load(lower_posix(), p.dir, p.k, &got, &version, &e), -EPROTONOSUPPORT);
+	assert_int_equal(
+		policy_file_load(lower_posix(), p.dir, p.k, &got, &version, &e), -EPROTONOSUPPORT);
 	bytes.data[4] = 1;
 	bytes.data[20] ^= 1;
 	assert_int_equal(pwrite(fd, bytes.data, bytes.len, 0), (ssize_t)bytes.len);
@@ -184,7 +192,8 @@ static void a_rotation_reseals_it(void **state)
 	AUTO_BUF before = {0};
 	AUTO_BUF after = {0};
 	place_init(&p);
-	assert_int_equal(policy_file_reseal(lower_posix(), p.dir, p.k, p.keys, &e), 0); /* none yet */
+	assert_int_equal(
+		policy_file_reseal(lower_posix(), p.dir, p.k, p.keys, &e), 0); /* none yet */
 	apply(&p, "tenant acme\n", 1);
 	assert_int_equal(io_read_file(p.dir, "policy", 4096, &before), 0);
 	assert_int_equal(keyring_rotate_begin(p.k), 0);
@@ -217,7 +226,8 @@ static bool crash_at(const struct place *p, unsigned n)
 		f.instead = die;
 		struct keyring *k = reload(p);
 		fail_lower_arm(&f, FAIL_LOWER_ANY, n, -EIO, true);
-		_exit(policy_file_apply(&f.base, p->dir, k, p->keys, "new", 3, &version, &e) ? 1 : 0);
+		_exit(policy_file_apply(&f.base, p->dir, k, p->keys, "new", 3, &version, &e) ? 1
+											     : 0);
 	}
 	int status;
 	assert_int_equal(waitpid(pid, &status, 0), pid);
@@ -240,7 +250,8 @@ static void after_a_crash_the_old_or_the_new_one_is_in_force(void **state)
 		struct keyring *k = reload(&p);
 		assert_int_equal(policy_file_load(lower_posix(), p.dir, k, &got, &version, &e), 0);
 		bool is_new = !strcmp((char *)got.data, "new");
-		assert_true(is_new ? version == 2 : version == 1 && !strcmp((char *)got.data, "old"));
+		assert_true(
+			is_new ? version == 2 : version == 1 && !strcmp((char *)got.data, "old"));
 		*(is_new ? &new : &old) += hit;
 		assert_false(exists(&p, "policy.old"));
 		keyring_free(p.k);
@@ -287,7 +298,8 @@ static void a_failing_call_leaves_one_of_both_in_force(void **state)
 	}
 }
 
-/* Storing the keyring fails after the keyring on disk already names the new policy: nothing may be thrown away. */
+/* Storing the keyring fails after the keyring on disk already names the new policy: nothing may be
+ * thrown away. */
 static void a_half_stored_keyring_loses_nothing(void **state)
 {
 	(void)state;

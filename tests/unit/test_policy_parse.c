@@ -1,4 +1,5 @@
-/* fs/gate/policy_parse.c and policy_words.c: every mistake with its line and column; warnings; odd texts. */
+/* fs/gate/policy_parse.c and policy_words.c: every mistake with its line and column; warnings; odd
+ * texts. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -52,9 +53,11 @@ static const struct row rows[] = {
 	{"permit a:user:maria,group:clerks to read , write on /a,/b /c # end", 0, NULL},
 	{"\tpermit\ta\t:\tuser:#0\tto\tany\ton\t/\r", 0, NULL},
 	{"permit a: user:\"domain users\" to list on \"/a \\\" b/**\"", 0, NULL},
-	{"permit a: anyone except user:maria group:#7 to list on /** from 2024-02-29 until 2024-03-01 10:30 because \"a, b # \\\"c\\\"\"",
+	{"permit a: anyone except user:maria group:#7 to list on /** from 2024-02-29 until "
+	 "2024-03-01 10:30 because \"a, b # \\\"c\\\"\"",
 		0, NULL},
-	{"permit a: anyone to list on /a because \"x\" until 2024-03-01 10:30:59 from 0001-01-01", 0, NULL},
+	{"permit a: anyone to list on /a because \"x\" until 2024-03-01 10:30:59 from 0001-01-01",
+		0, NULL},
 	{"forbid a: anyone to list on /a/**/**/b /x\\ y/\\*\\#\\,\\\\", 0, NULL},
 	{"let a = user:maria except user:#5", 0, NULL},
 	{"permit via: anyone to list on /a until 2099-01-01", 0, NULL},
@@ -75,14 +78,17 @@ static const struct row rows[] = {
 	{"permit : anyone to read on /a", 8, "a rule needs a name"},
 	{"permit a anyone to read on /a", 10, "a \":\" must follow"},
 	{"permit anyone: anyone to read on /a", 8, "word of the language"},
-	{"permit a0123456789012345678901234567890123456789012345678901234567890123456789: anyone to read on /a", 8, "1 to 63"},
+	{"permit a0123456789012345678901234567890123456789012345678901234567890123456789: anyone "
+	 "to read on /a",
+		8, "1 to 63"},
 	/* lets */
 	{"let", 4, "a let needs a name"},
 	{"let x user:maria", 7, "a \"=\" must follow"},
 	{"let x =", 8, "a subject is missing"},
 	{"let x = y", 9, "there is no let \"y\""},
 	{"let x = x", 9, "there is no let \"x\""},
-	{"let o = mon-fri 07:00-19:00 Europe/Berlin", 9, "time windows (\"mon-fri\") are not supported"},
+	{"let o = mon-fri 07:00-19:00 Europe/Berlin", 9,
+		"time windows (\"mon-fri\") are not supported"},
 	{"let to = user:maria", 5, "word of the language"},
 	{"let x = user:maria to", 20, "there is no let \"to\""},
 	/* subjects */
@@ -132,7 +138,8 @@ static const struct row rows[] = {
 	{"permit a: anyone to read on /a via /usr/bin/restic", 32, "\"via\" is not supported"},
 	{"permit a: anyone to read on /a during office", 32, "\"during\" is not supported"},
 	{"permit a: anyone to read on /a with session", 32, "\"with\" is not supported"},
-	{"permit a: anyone to read on /a from-address 10.0.0.0/8", 32, "\"from-address\" is not supported"},
+	{"permit a: anyone to read on /a from-address 10.0.0.0/8", 32,
+		"\"from-address\" is not supported"},
 	{"permit a: anyone to read on /a log reads", 32, "\"log\" is not supported"},
 	{"permit a: anyone to read on /a maybe", 32, "expected from, until, because"},
 	{"permit a: anyone to read on /a = 5", 32, "expected from, until, because"},
@@ -142,17 +149,20 @@ static const struct row rows[] = {
 	{"permit a: anyone to read on /a until 2023-02-29", 38, "no such date"},
 	{"permit a: anyone to read on /a until 2024-13-01", 38, "no such date"},
 	{"permit a: anyone to read on /a until 2024-01-01T10:00", 38, "YYYY-MM-DD"},
-	{"permit a: anyone to list on /a until 2024-01-01T10:00Z from 2024-01-01T09:00:07Z", 0, NULL},
+	{"permit a: anyone to list on /a until 2024-01-01T10:00Z from 2024-01-01T09:00:07Z", 0,
+		NULL},
 	{"permit a: anyone to read on /a until 2024-01-01T10:00:61Z", 38, "no such time"},
 	{"permit a: anyone to read on /a until 2024-01-01T1Z", 38, "HH:MM"},
 	{"permit a: anyone to read on /a until 2024-01-01T10:00+01:00", 38, "YYYY-MM-DD"},
 	{"permit a: anyone to read on /a from 2024-01-01 24:00", 48, "no such time"},
 	{"permit a: anyone to read on /a from 2024-01-01 1:00", 48, "HH:MM"},
-	{"permit a: anyone to read on /a from 2024-01-01 10:00 from 2024-01-02", 54, "\"from\" stands twice"},
+	{"permit a: anyone to read on /a from 2024-01-01 10:00 from 2024-01-02", 54,
+		"\"from\" stands twice"},
 	{"permit a: anyone to read on /a because HR", 40, "expected a text in"},
 	{"permit a: anyone to read on /a because", 39, "expected a text in"},
 	{"permit a: anyone to read on /a because \"HR", 40, "closing quote is missing"},
-	{"permit a: anyone to read on /a because \"x\" because \"y\"", 44, "\"because\" stands twice"},
+	{"permit a: anyone to read on /a because \"x\" because \"y\"", 44,
+		"\"because\" stands twice"},
 };
 
 static void every_mistake_has_its_place(void **state)
@@ -164,12 +174,15 @@ static void every_mistake_has_its_place(void **state)
 		struct policy *p = NULL;
 		AUTO_BUF text = {0};
 		buf_printf(&text, "tenant t\n%s\n nonsense\n", r->line);
-		assert_int_equal(policy_compile((char *)text.data, text.len, "t", &names, &m, &p), -EBADRQC);
+		assert_int_equal(
+			policy_compile((char *)text.data, text.len, "t", &names, &m, &p), -EBADRQC);
 		assert_null(p);
 		if (m.errors != 1 + !!r->column || m.count != m.errors ||
-			(r->column && (m.list[0].line != 2 || m.list[0].column != r->column || !strstr(m.list[0].text, r->text))))
-			fail_msg("'%s': %zu, %u:%u %s", r->line, m.errors, m.count ? m.list[0].line : 0,
-				m.count ? m.list[0].column : 0, m.count ? m.list[0].text : "");
+			(r->column && (m.list[0].line != 2 || m.list[0].column != r->column ||
+					      !strstr(m.list[0].text, r->text))))
+			fail_msg("'%s': %zu, %u:%u %s", r->line, m.errors,
+				m.count ? m.list[0].line : 0, m.count ? m.list[0].column : 0,
+				m.count ? m.list[0].text : "");
 		/* the reader went on */
 		assert_int_equal(m.list[m.count - 1].line, 3);
 		assert_int_equal(m.list[m.count - 1].column, 2);
@@ -180,17 +193,21 @@ static void every_mistake_has_its_place(void **state)
 static void one_line_may_hold_several(void **state)
 {
 	(void)state;
-	static const char text[] = "tenant u\npermit a: user:x group:y login:z to fly on b /c// because \"x\" from soon\n"
-				   "permit a: user:maria to any on /a\npermit a: user:maria to any on /b\nlet l = user:q\n"
+	static const char text[] = "tenant u\npermit a: user:x group:y login:z to fly on b /c// "
+				   "because \"x\" from soon\n"
+				   "permit a: user:maria to any on /a\npermit a: user:maria to any "
+				   "on /b\nlet l = user:q\n"
 				   "permit c: l to any on /q\nlet l = anyone\n";
-	static const unsigned want[][2] = {{1, 8}, {2, 11}, {2, 18}, {2, 26}, {2, 37}, {2, 44}, {2, 46}, {2, 68}, {3, 8},
-		{4, 8}, {5, 9}, {7, 5}};
+	static const unsigned want[][2] = {{1, 8}, {2, 11}, {2, 18}, {2, 26}, {2, 37}, {2, 44},
+		{2, 46}, {2, 68}, {3, 8}, {4, 8}, {5, 9}, {7, 5}};
 	struct policy_mistakes m = {0};
 	struct policy *p = NULL;
 	assert_int_equal(policy_compile(text, sizeof(text) - 1, "t", &names, &m, &p), -EBADRQC);
 	for (size_t i = 0; i < m.count; i++)
-		if (i >= sizeof(want) / sizeof(want[0]) || m.list[i].line != want[i][0] || m.list[i].column != want[i][1])
-			fail_msg("%zu: %u:%u %s", i, m.list[i].line, m.list[i].column, m.list[i].text);
+		if (i >= sizeof(want) / sizeof(want[0]) || m.list[i].line != want[i][0] ||
+			m.list[i].column != want[i][1])
+			fail_msg("%zu: %u:%u %s", i, m.list[i].line, m.list[i].column,
+				m.list[i].text);
 	assert_int_equal(m.count, sizeof(want) / sizeof(want[0]));
 	policy_mistakes_done(&m);
 }
@@ -206,23 +223,41 @@ static void warnings_do_not_stop(void **state)
 	(void)state;
 	static const struct warning list[] = {
 		{"tenant t\npermit a: user:maria to any on /a/**\n", 0, 0, NULL},
-		{"tenant t\npermit a: user:maria to any on /a/** from 2024-02-01 until 2024-01-30\n", 2, 8, "ends before it begins"},
-		{"tenant t\nforbid a: user:maria to any on /a/** from 2024-02-01 12:00 until 2024-02-01 12:00\n", 2, 8,
-			"ends before it begins"},
-		{"tenant t\npermit a: user:maria to any on /a/** from 2024-02-01 until 2024-02-01\n", 0, 0, NULL},
+		{"tenant t\npermit a: user:maria to any on /a/** from 2024-02-01 until "
+		 "2024-01-30\n",
+			2, 8, "ends before it begins"},
+		{"tenant t\nforbid a: user:maria to any on /a/** from 2024-02-01 12:00 until "
+		 "2024-02-01 12:00\n",
+			2, 8, "ends before it begins"},
+		{"tenant t\npermit a: user:maria to any on /a/** from 2024-02-01 until "
+		 "2024-02-01\n",
+			0, 0, NULL},
 		{"tenant t\npermit a: anyone to read on /a/**\n", 2, 8, "anyone"},
-		{"tenant t\nlet all = user:maria anyone\npermit a: all to read on /a/**\n", 3, 8, "anyone"},
+		{"tenant t\nlet all = user:maria anyone\npermit a: all to read on /a/**\n", 3, 8,
+			"anyone"},
 		{"tenant t\npermit a: anyone except user:maria to read on /a/**\n", 0, 0, NULL},
 		{"tenant t\npermit a: anyone to read on /a/** until 2099-01-01\n", 0, 0, NULL},
 		{"tenant t\nforbid a: anyone to read on /a/**\n", 0, 0, NULL},
-		{"tenant t\nforbid f: user:maria to any on /a/**\npermit p: user:maria to read on /a/b/** /a/*/c/**\n", 3, 8,
-			"forbid covers"},
-		{"tenant t\npermit p: user:maria to read on /a/**\nforbid f: anyone to read,list on /**\n", 2, 8, "forbid covers"},
-		{"tenant t\npermit p: user:maria to read on /a/**\nforbid f: anyone to read on /**\n", 0, 0, NULL},
-		{"tenant t\npermit p: user:maria to read on /a/** /b/**\nforbid f: anyone to any on /a/**\n", 0, 0, NULL},
-		{"tenant t\npermit p: user:maria to read on /a/**\nforbid f: user:#5 to any on /a/**\n", 0, 0, NULL},
-		{"tenant t\npermit p: user:maria to read on /a/**\nforbid f: anyone to any on /a/** until 2099-01-01\n", 0, 0, NULL},
-		{"tenant t\npermit p: user:maria to read on /a/** /b/*.pdf\n", 2, 39, "splits a directory"},
+		{"tenant t\nforbid f: user:maria to any on /a/**\npermit p: user:maria to read on "
+		 "/a/b/** /a/*/c/**\n",
+			3, 8, "forbid covers"},
+		{"tenant t\npermit p: user:maria to read on /a/**\nforbid f: anyone to read,list "
+		 "on /**\n",
+			2, 8, "forbid covers"},
+		{"tenant t\npermit p: user:maria to read on /a/**\nforbid f: anyone to read on "
+		 "/**\n",
+			0, 0, NULL},
+		{"tenant t\npermit p: user:maria to read on /a/** /b/**\nforbid f: anyone to any "
+		 "on /a/**\n",
+			0, 0, NULL},
+		{"tenant t\npermit p: user:maria to read on /a/**\nforbid f: user:#5 to any on "
+		 "/a/**\n",
+			0, 0, NULL},
+		{"tenant t\npermit p: user:maria to read on /a/**\nforbid f: anyone to any on "
+		 "/a/** until 2099-01-01\n",
+			0, 0, NULL},
+		{"tenant t\npermit p: user:maria to read on /a/** /b/*.pdf\n", 2, 39,
+			"splits a directory"},
 		{"tenant t\npermit p: user:maria to write on /b/x\n", 2, 34, "splits a directory"},
 		{"tenant t\npermit p: user:maria to list on /b/x\n", 0, 0, NULL},
 		{"tenant t\npermit p: user:maria to read on /b/x /b/x/**\n", 0, 0, NULL},
@@ -231,18 +266,21 @@ static void warnings_do_not_stop(void **state)
 	for (size_t i = 0; i < sizeof(list) / sizeof(list[0]); i++) {
 		struct policy_mistakes m = {0};
 		struct policy *p = NULL;
-		assert_int_equal(policy_compile(list[i].text, strlen(list[i].text), "t", &names, &m, &p), 0);
+		assert_int_equal(
+			policy_compile(list[i].text, strlen(list[i].text), "t", &names, &m, &p), 0);
 		if (m.errors || m.count != !!list[i].line ||
-			(m.count && (!m.list[0].warning || m.list[0].line != list[i].line || m.list[0].column != list[i].column ||
+			(m.count && (!m.list[0].warning || m.list[0].line != list[i].line ||
+					    m.list[0].column != list[i].column ||
 					    !strstr(m.list[0].text, list[i].part))))
-			fail_msg("%zu: %zu, %u:%u %s", i, m.count, m.count ? m.list[0].line : 0, m.count ? m.list[0].column : 0,
-				m.count ? m.list[0].text : "");
+			fail_msg("%zu: %zu, %u:%u %s", i, m.count, m.count ? m.list[0].line : 0,
+				m.count ? m.list[0].column : 0, m.count ? m.list[0].text : "");
 		policy_mistakes_done(&m);
 		policy_put(p);
 	}
 }
 
-static int try(const char *text, size_t len, const char *tenant, unsigned *ret_line, char ret_text[static 160])
+static int try(const char *text, size_t len, const char *tenant, unsigned *ret_line,
+	char ret_text[static 160])
 {
 	struct policy_mistakes m = {0};
 	struct policy *p = NULL;
@@ -273,7 +311,8 @@ static void texts_as_a_whole(void **state)
 	assert_int_equal(line, 2);
 	assert_int_equal(try("tenant t\r\n\r\n", 12, NULL, &line, text), 0);
 	/* a user is looked up once */
-	static const char twice[] = "tenant t\npermit a: user:maria to list on /a\npermit b: user:maria to list on /b";
+	static const char twice[] =
+		"tenant t\npermit a: user:maria to list on /a\npermit b: user:maria to list on /b";
 	lookups = 0;
 	assert_int_equal(try(twice, sizeof(twice) - 1, NULL, &line, text), 0);
 	assert_int_equal(lookups, 1);
@@ -307,12 +346,15 @@ static void limits(void **state)
 		buf_str(&b, "tenant t\npermit a: user:#1 to any on /");
 		for (int i = 0; i < 255 + extra; i++)
 			buf_str(&b, "x");
-		assert_int_equal(try((char *)b.data, b.len, "t", &line, text), extra ? -EBADRQC : 0);
+		assert_int_equal(
+			try((char *)b.data, b.len, "t", &line, text), extra ? -EBADRQC : 0);
 		buf_reset(&b);
-		buf_str(&b, extra ? "tenant t\npermit a: user:#1 to any on /b" : "tenant t\npermit a: user:#1 to any on ");
+		buf_str(&b, extra ? "tenant t\npermit a: user:#1 to any on /b"
+				  : "tenant t\npermit a: user:#1 to any on ");
 		for (int i = 0; i < 4094; i += 2)
 			buf_str(&b, "/a");
-		assert_int_equal(try((char *)b.data, b.len, "t", &line, text), extra ? -EBADRQC : 0);
+		assert_int_equal(
+			try((char *)b.data, b.len, "t", &line, text), extra ? -EBADRQC : 0);
 	}
 	/* a deep chain of lets, and one that doubles at each step, cost neither stack nor time */
 	buf_reset(&b);
@@ -349,9 +391,10 @@ static void moments(void **state)
 		const char *text;
 		bool end;
 		int64_t want;
-	} list[] = {{"1970-01-01", false, 0}, {"1970-01-01", true, 86400}, {"1969-12-31 23:59:59", true, -1},
-		{"2000-02-29 12:30", false, 951827400}, {"2000-02-29T12:30:00Z", true, 951827400}, {"2100-03-01", false, 4107542400}, {"0001-01-01", false, -62135596800},
-		{"9999-12-31 23:59:59", true, 253402300799}};
+	} list[] = {{"1970-01-01", false, 0}, {"1970-01-01", true, 86400},
+		{"1969-12-31 23:59:59", true, -1}, {"2000-02-29 12:30", false, 951827400},
+		{"2000-02-29T12:30:00Z", true, 951827400}, {"2100-03-01", false, 4107542400},
+		{"0001-01-01", false, -62135596800}, {"9999-12-31 23:59:59", true, 253402300799}};
 	for (size_t i = 0; i < sizeof(list) / sizeof(list[0]); i++) {
 		struct policy_words w;
 		size_t at;
@@ -380,7 +423,8 @@ static void random_texts_do_no_harm(void **state)
 		}
 		for (int i = round % 4; i > 0; i--) {
 			seed ^= seed << 13, seed ^= seed >> 7, seed ^= seed << 17;
-			b.data[(seed >> 20) % b.len] = (uint8_t)" \"\\*/:,#\n=\0x"[(seed >> 50) % 12];
+			b.data[(seed >> 20) % b.len] =
+				(uint8_t) " \"\\*/:,#\n=\0x"[(seed >> 50) % 12];
 		}
 		/* exact length on the heap, so that a byte read too far is seen */
 		char *exact = malloc(b.len);
@@ -389,8 +433,9 @@ static void random_texts_do_no_harm(void **state)
 		free(exact);
 		assert_true(rc == 0 || rc == -EBADRQC);
 		for (size_t i = 0; i < m.count; i++)
-			assert_true(m.list[i].line >= 1 && m.list[i].line <= 8 && m.list[i].column >= 1 &&
-				m.list[i].column <= b.len && m.list[i].text[0]);
+			assert_true(m.list[i].line >= 1 && m.list[i].line <= 8 &&
+				    m.list[i].column >= 1 && m.list[i].column <= b.len &&
+				    m.list[i].text[0]);
 		policy_mistakes_done(&m);
 		policy_put(p);
 	}

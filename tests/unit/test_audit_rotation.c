@@ -10,7 +10,8 @@ struct tenant {
 	struct log_fixture log;
 	char path[64];
 	int keys_fd;
-	struct buf saved; /* the keyring's file from before */
+	struct buf saved;       /* the keyring's file from before */
+	struct keyring *before; /* the same, open */
 };
 
 static struct secret *words(const char *text)
@@ -51,6 +52,7 @@ static struct tenant tenant_new(void)
 	assert_int_equal(policy_file_apply(lower_posix(), t.log.fd, t.log.keys, t.keys_fd, some_policy,
 		sizeof(some_policy) - 1, &version, NULL), 0);
 	assert_int_equal(io_read_file(t.keys_fd, "acme.json", 1 << 20, &t.saved), 0);
+	t.before = load_as(&t, "eva's");
 	log_session(&t.log, 3, 0);
 	return t;
 }
@@ -62,6 +64,7 @@ static void tenant_free(struct tenant *t)
 	rmdir(t->path);
 	close(t->keys_fd);
 	buf_done(&t->saved);
+	keyring_free(t->before);
 	log_free(&t->log);
 }
 
@@ -83,6 +86,13 @@ static void by_removal(struct keyring *k)
 	assert_int_equal(keyring_slot_remove(k, "max", NULL), 0);
 }
 
+/* Neither slot of audit/next. */
+static void assert_next_closed(const struct tenant *t, const struct keyring *old)
+{
+	AUTO(audit_next_auto) struct audit_next next = {.stale = -1};
+	assert_int_equal(audit_next_load(lower_posix(), t->log.dir, old, &next, NULL), -EBADMSG);
+}
+
 /* Steps as tenantkey takes them. mounted: in between, as after an interruption. */
 static void renew(struct tenant *t, void (*begin)(struct keyring *), bool mounted)
 {
@@ -92,6 +102,7 @@ static void renew(struct tenant *t, void (*begin)(struct keyring *), bool mounte
 	if (mounted)
 		log_session(&t->log, 2, 0);
 	assert_int_equal(audit_rewrap(lower_posix(), t->log.fd, k, NULL), 0);
+	assert_next_closed(t, t->before);
 	assert_int_equal(policy_file_reseal(lower_posix(), t->log.fd, k, t->keys_fd, NULL), 0);
 	log_session(&t->log, 1, 0);
 	keyring_retire_done(k);
@@ -118,7 +129,6 @@ static int only_before(void *context, const struct audit_entry *entry)
 /* Nothing of today opens with `old`, even for somebody who ignores what a program checks first. */
 static void assert_outside(struct tenant *t, struct keyring *old)
 {
-	AUTO(audit_next_auto) struct audit_next next = {.stale = -1};
 	AUTO_BUF text = {0};
 	uint8_t hash[32];
 	uint64_t version;
@@ -133,7 +143,7 @@ static void assert_outside(struct tenant *t, struct keyring *old)
 	assert_int_equal(v.unreadable, v.segments - 1);
 	assert_non_null(strstr(v.text, "a copy from before the keys were renewed"));
 	assert_int_equal(audit_open(lower_posix(), t->log.fd, old, &o, &a, NULL), -EBADMSG);
-	assert_int_equal(audit_next_load(lower_posix(), t->log.dir, old, &next, NULL), -EBADMSG);
+	assert_next_closed(t, old);
 	assert_int_equal(policy_file_load(lower_posix(), t->log.fd, old, &text, &version, NULL), -EBADMSG);
 	keyring_policy_hash(t->log.keys, hash);
 	keyring_set_policy_hash(old, hash);

@@ -225,6 +225,7 @@ static void take_out(struct inode_table *t, struct inode *i)
 		t->detached = i->detached_next;
 	if (i->detached_next)
 		i->detached_next->detached_prev = i->detached_prev;
+	t->retired_count -= i->retired;
 }
 
 /* Frees i when nobody needs it, and then the parents that only its names kept. Lock held. */
@@ -406,6 +407,7 @@ void inode_retire(struct inode_table *t, struct inode *i)
 	pthread_mutex_lock(&t->lock);
 	if (!i->retired) {
 		detach(t, i);
+		t->retired_count++;
 		__atomic_store_n(&i->retired, true, __ATOMIC_RELEASE);
 	}
 	pthread_mutex_unlock(&t->lock);

@@ -51,6 +51,7 @@ struct inode_table {
 	size_t bucket_count, count;
 	struct inode *root;
 	struct inode *detached;       /* retired, or without a name, and still referenced */
+	size_t retired_count;         /* of these */
 	struct inode lru;             /* head of the list of open directories, most recent first */
 	unsigned open_dirs;
 	uint64_t stamp;               /* raised when a directory's rename may have changed states */

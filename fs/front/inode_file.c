@@ -7,24 +7,26 @@
 
 #define PARENTS_MAX 64 /* names of one inode that are checked at an open; its header knows four homes */
 
-struct file *inode_file_if_open(struct inode_table *t, struct inode *i)
-{
-	(void)t;
-	if (!i->file)
-		return NULL;
-	i->file_users++;
-	return file_get(i->file);
-}
-
 /* A retired inode may still hold the number's file open: there is one struct file for a lower inode. */
 static struct file *file_of_retired(struct inode_table *t, const struct inode *i)
 {
 	struct file *f = NULL;
 	pthread_mutex_lock(&t->lock);
-	for (struct inode *r = t->detached; r && !f; r = r->detached_next)
+	for (struct inode *r = t->retired_count ? t->detached : NULL; r && !f; r = r->detached_next)
 		if (r->retired && r->ino == i->ino && r->file)
 			f = file_get(r->file);
 	pthread_mutex_unlock(&t->lock);
+	return f;
+}
+
+struct file *inode_file_if_open(struct inode_table *t, struct inode *i)
+{
+	struct file *f = i->file ? file_get(i->file) : file_of_retired(t, i);
+	if (!f)
+		return NULL;
+	if (!i->file)
+		i->file = file_get(f);
+	i->file_users++;
 	return f;
 }
 
@@ -82,9 +84,11 @@ int inode_file_locked(struct inode_table *t, struct inode *i, struct file **ret)
 	if (!S_ISREG(i->type))
 		return S_ISDIR(i->type) ? -EISDIR : -EINVAL;
 	struct file *f = inode_file_if_open(t, i);
+	/* Its number is another inode's now, who would open it a second time. */
+	if (!f && __atomic_load_n(&i->retired, __ATOMIC_ACQUIRE))
+		return -ESTALE;
 	if (!f) {
 		int r = 0;
-		f = file_of_retired(t, i);
 		/* A rename may be under way between where it was and the open: once more finds the new name. */
 		for (int tries = 0; !f && tries < 3; tries++) {
 			r = open_first_name(t, i, &f);

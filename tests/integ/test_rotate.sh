@@ -34,13 +34,45 @@ check "rotate" tenantkey rotate "$STORE#acme" --keys "$K" --passphrase-file "$pa
 mount_tenant acme "$M" || { not_ok "mounts after rotate"; exit 1; }
 check_same "data is readable after rotate" "60" "$(grep -lE '^content of file [0-9]+$' "$M"/d/f* | wc -l)"
 check "large files too" cmp "$M/big" "$S/big"
-echo new >"$M/new"
+echo new >"$M/since-rotation"
 umount_tenant "$M" "$daemon"
+apply_policy acme <<E || not_ok "a policy since the rotation"
+tenant acme
+permit admin: user:root to any on /**
+permit since-rotation: user:#$user1 to read on /d/**
+E
 
-# The old keyring with its passphrase.
-check_not "the old keyring mounts nothing" tenantfs "$STORE#acme" "$M" -o "keys=$S/keys-old,passfile=$pass"
-check_not "nor rotates anything" tenantkey rotate "$STORE#acme" --keys "$S/keys-old" --passphrase-file "$pass" --no-progress
-check_not "nor reads the log" tenantctl audit show "$STORE#acme" --keys "$S/keys-old" --passphrase-file "$pass"
+# The old keyring with its passphrase, put back as from somebody's copy. Nothing that was written since comes out of it.
+old=(--keys "$S/keys-old" --passphrase-file "$pass")
+check_outside() { # name command...: status 6 (wrong key) or 7 (damaged), without a word from after the rotation
+	local name=$1 out status
+	shift
+	out=$("$@" 2>&1 </dev/null)
+	status=$?
+	if [ $status -ne 6 ] && [ $status -ne 7 ]; then
+		not_ok "$name: status $status"
+	elif grep -qE 'since-rotation|re-wrapped' <<<"$out"; then
+		not_ok "$name: it shows what was written after the rotation"
+	else
+		ok "$name"
+		return 0
+	fi
+	printf '%s\n' "$out" | head -n 20 | sed 's/^/  /'
+	return 1
+}
+check "control: the new keyring shows the log since the rotation" grep -q since-rotation <(audit show acme)
+check "control: and the end of the rotation" grep -q re-wrapped <(audit show acme)
+check "control: and reads all of it" audit verify acme
+check "control: and the policy" grep -q since-rotation <(tenantctl policy show "$STORE#acme" --keys "$K" --passphrase-file "$pass")
+check_outside "the old keyring mounts nothing" tenantfs "$STORE#acme" "$M" -o "keys=$S/keys-old,passfile=$pass"
+check_outside "nor rotates anything" tenantkey rotate "$STORE#acme" "${old[@]}" --no-progress
+check_outside "nor changes its passphrase" tenantkey passwd "$STORE#acme" "${old[@]}" --new-passphrase-file "$pass" "${cheap[@]}"
+check_outside "nor reads the log since then" tenantctl audit show "$STORE#acme" "${old[@]}"
+check_outside "nor exports it" tenantctl audit export "$STORE#acme" "${old[@]}"
+check_outside "nor shows the policy" tenantctl policy show "$STORE#acme" "${old[@]}"
+check_same "verify says that the keyring is old" 1 \
+	"$(tenantctl audit verify "$STORE#acme" "${old[@]}" | grep -c 'before the keys were renewed')"
+check "control: it read the log until then" grep -q "rotate: new keys" <(tenantctl audit show "$STORE#acme" "${old[@]}" 2>/dev/null)
 reader=$repo/tests/golden/read_store.py
 if [ -x "$reader" ]; then
 	check "control: the reader opens the old store with the old keyring" "$reader" "$S/store-old#acme" "$S/keys-old" --passphrase-file "$pass"

@@ -368,6 +368,9 @@ if [ "$(id -u)" = 0 ] && mkdir "$S/full" && mount -t tmpfs -o size=6m,mode=700 n
 	check_status "slot add with a full key directory" 11 "space" tenantkey slot add "$T" late \
 		--keys "$S/full/keys" --passphrase-file "$pass" --new-key-file "$S/key"
 	check_same "its keyring is as it was" "$before" "$(cat "$S/full/keys"/*/acme.json)"
+	check_status "create with a full key directory" 11 "space" tenantkey create "$STORE#late" \
+		--keys "$S/full/keys" --passphrase-file "$pass" --journal-size 1M "${cheap[@]}"
+	check_same "nothing of it is left" "" "$(find "$STORE/t" "$S/full/keys" -name '*late*')"
 	rm "$S/full/filler"
 	check "and opens" tenantkey slot add "$T" late --keys "$S/full/keys" --passphrase-file "$pass" \
 		--new-key-file "$S/key"

@@ -175,8 +175,12 @@ daemon_of() {
 mount_tenant() {
 	local t=$1 m=${2:-$M/$1} options=${3:-}
 	mkdir -p "$m" || return 1
-	tenantfs -f "$STORE#$t" "$m" -o "keys=$K,passfile=$(passphrase "$t")${options:+,$options}" \
-		>>"$S/log-$t" 2>&1 </dev/null &
+	passphrase "$t" >/dev/null
+	(
+		# Nothing that this shell has open is its business.
+		for f in /proc/"$BASHPID"/fd/*; do [ "${f##*/}" -gt 2 ] && eval "exec ${f##*/}>&-"; done
+		exec tenantfs -f "$STORE#$t" "$m" -o "keys=$K,passfile=$(passphrase "$t")${options:+,$options}"
+	) >>"$S/log-$t" 2>&1 </dev/null &
 	daemon=$!
 	our_pids+=("$daemon")
 	our_mountpoints+=("$m")

@@ -24,16 +24,15 @@ check "an open is on the log while the file system is mounted" test "$after" -gt
 check "a verifier finds the live log intact or not yet ended" bash -c '"$@"; s=$?; [ $s = 0 ] || [ $s = 2 ]' _ \
 	tenantctl audit verify "$STORE#acme" --keys "$K" --passphrase-file "$(passphrase acme)"
 if command -v strace >/dev/null; then
-	strace -f -qq -s 8 -e trace=write,pwrite64,pwritev,writev -o "$S/trace" -p "$daemon" >/dev/null 2>&1 &
+	strace -f -y -qq -s 8 -e trace=write,pwrite64,pwritev,writev -o "$S/trace" -p "$daemon" >/dev/null 2>&1 &
 	tracer=$!
 	our_pids+=("$tracer")
 	wait_for 5 grep -q "TracerPid:[[:space:]]*$tracer" "/proc/$daemon/status"
 	cat "$M/file" >/dev/null
 	kill "$tracer" && wait "$tracer" 2>/dev/null
-	segment_fd=$(ls -l "/proc/$daemon/fd" | awk '/audit\/[0-9]+\.seg/ {print $9; exit}')
-	fuse_fd=$(ls -l "/proc/$daemon/fd" | awk '/\/dev\/fuse/ {print $9; exit}')
-	order=$(awk -v s="(${segment_fd:-x}," -v f="(${fuse_fd:-x}," 'index($0, s) {printf "L"} index($0, f) {printf "r"}' "$S/trace")
-	check "seen by strace: the record is written before the reply ($order)" grep -q 'Lr' <<<"$order"
+	# 32 bytes: the reply to an open.
+	order=$(awk '/write.*audit\/[0-9]+\.seg>/ {printf "L"} /write.*<\/dev\/fuse>.* = 32$/ {printf "r"}' "$S/trace")
+	check "seen by strace: the record is written before the reply ($order)" grep -q '^Lr' <<<"$order"
 else
 	skip "seen by strace: the record is written before the reply" "strace is not installed"
 fi

@@ -23,7 +23,7 @@ dumpable() { # as an ordinary user tenantkey waits for its passphrase: who owns 
 	as "$user1" tenantkey init -q "$U/store" || return 1
 	mkfifo "$U/fifo" && chmod 666 "$U/fifo"
 	setpriv --reuid="$user1" --regid="$user1" --clear-groups -- tenantkey create -q "$U/store#own" --keys "$U/keys" \
-		"${cheap[@]}" "${small[@]}" --new-passphrase-fd 3 3<>"$U/fifo" &
+		"${cheap[@]}" "${small[@]}" --new-passphrase-fd 3 3<>"$U/fifo" >/dev/null 2>&1 &
 	local child=$!
 	our_pids+=("$child")
 	wait_for 5 process_is "$child" tenantkey || return 1

@@ -217,16 +217,16 @@ static void *make_as_owner(void *arg)
 		snprintf(name, sizeof(name), "%lx-%u", (unsigned long)pthread_self(), i);
 		int fd = o->openat(p->l, p->fd, name, O_CREAT | O_EXCL | O_RDWR, 0666, &cred);
 		if (fd < 0)
-			return "open";
+			return (void *)"open";
 		struct stat st;
 		if (o->fstat(p->l, fd, &st) < 0 || st.st_uid != cred.uid || st.st_gid != cred.gid ||
 			(st.st_mode & 0777) != 0666)
-			return "owner";
+			return (void *)"owner";
 		close(fd);
 		snprintf(name, sizeof(name), "%lx-%u.", (unsigned long)pthread_self(), i);
 		fd = o->openat(p->l, p->fd, name, O_CREAT | O_EXCL | O_RDWR, 0600, NULL);
 		if (fd < 0 || o->fstat(p->l, fd, &st) < 0 || st.st_uid != 0 || st.st_gid != 0)
-			return "own";
+			return (void *)"own";
 		close(fd);
 	}
 	return NULL;

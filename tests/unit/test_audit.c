@@ -6,6 +6,7 @@
 #include "tests/unit/fail_lower.h"
 
 #include "fs/gate/audit_next.h"
+#include "keymgmt/base/bytes.h"
 
 #include <pthread.h>
 #include <time.h>
@@ -126,6 +127,8 @@ static void tampered_while_closed(void **state)
 	AUTO_BUF b = log_load(&f, "00000001.seg");
 	log_store(&f, "00000001.seg", b.data, b.len - 100);
 	log_session(&f, 1, 0);
+	assert_int_equal(log_verify(&f), AUDIT_BROKEN); /* not an unclean end: audit/next knew how it ended */
+	assert_int_equal(f.verdict.segment, 1);
 	log_store(&f, "00000001.seg", b.data, b.len); /* what was there, put back too late */
 	assert_int_equal(log_verify(&f), AUDIT_BROKEN);
 	assert_int_equal(f.verdict.segment, 1);
@@ -221,6 +224,10 @@ static void disk_full(void **state)
 		assert_int_equal(after.st_size, 1 << 20);
 		assert_int_equal(audit_sequence(a), 4);
 		audit_close(a);
+		/* the record that failed at first was sealed anew, under another nonce */
+		AUTO_BUF b = log_load(&f, "00000001.seg");
+		size_t second = AUDIT_HEADER_LEN + bytes_get32(b.data + AUDIT_HEADER_LEN) + AUDIT_FRAME_EXTRA;
+		assert_true(bytes_get32(b.data + second + 4) > 0);
 		assert_int_equal(log_verify(&f), AUDIT_INTACT);
 		log_free(&f);
 	}
@@ -492,10 +499,18 @@ static void next_holds_one(void **state)
 		/* the slot that was used is random now, and the key of before opens nowhere */
 		assert_memory_not_equal(before.data + 4096 * next.slot, after.data + 4096 * next.slot, 168);
 	}
+	struct audit *a;
+	{ /* and while the log is open too */
+		AUTO(audit_next_auto) struct audit_next next = {.stale = -1};
+		assert_int_equal(log_open(&f, NULL, 0, &a), 0);
+		assert_int_equal(audit_next_load(lower_posix(), f.dir, f.keys, &next, &e), 0);
+		assert_int_equal(next.stale, -1);
+		assert_int_equal(next.number, expected + 1);
+		audit_close(a);
+	}
 	AUTO_BUF old = log_load(&f, "next");
 	log_session(&f, 1, 0);
 	log_store(&f, "next", old.data, old.len); /* an old copy put back */
-	struct audit *a;
 	assert_int_equal(log_open(&f, NULL, 0, &a), -EBADMSG);
 	assert_int_equal(log_verify(&f), AUDIT_BROKEN);
 	log_free(&f);

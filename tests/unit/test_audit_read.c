@@ -340,6 +340,63 @@ static void unclean_tails(void **state)
 	log_free(&f);
 }
 
+static size_t put_path(struct log_fixture *f, const char *path, unsigned n)
+{
+	struct fail_lower fail;
+	struct audit *a;
+	struct audit_event event = log_event(path);
+	fail_lower_init(&fail, lower_posix());
+	assert_int_equal(log_open(f, &fail.base, 0, &a), 0);
+	for (unsigned i = 0; i < n; i++)
+		assert_int_equal(audit_write(a, &event, false), 0);
+	crash(&fail, a);
+	AUTO_BUF b = log_load(f, "00000001.seg");
+	return b.len;
+}
+
+/* A lost sector that begins within the twelve bytes before a record. */
+static void lost_in_frame(void **state)
+{
+	(void)state;
+	static const uint8_t zeros[2000];
+	struct log_fixture measured = log_new(1), f = log_new(1);
+	char path[600] = "/";
+	size_t len = put_path(&measured, path, 1);
+	memset(path + 1, 'a', (506 + 512 - len % 512) % 512);
+	assert_true(put_path(&f, path, 2) > 4096 + 512);
+	AUTO_BUF b = log_load(&f, "00000001.seg");
+	struct frames at = frames_of(&b);
+	assert_int_equal(at.at[1] % 512, 506);
+	AUTO_BUF torn = {0};
+	buf_put(&torn, b.data, at.at[1] + 6);
+	buf_put(&torn, zeros, sizeof(zeros));
+	log_store(&f, "00000001.seg", torn.data, torn.len);
+	assert_int_equal(log_verify(&f), AUDIT_UNCLEAN);
+	assert_int_equal(f.verdict.records, 1);
+	log_free(&measured);
+	log_free(&f);
+}
+
+/* Stopped between the end record and audit/next: what is behind the end is nobody's. */
+static void behind_the_end(void **state)
+{
+	(void)state;
+	struct log_fixture f = log_new(1);
+	struct fail_lower fail;
+	struct audit *a;
+	fail_lower_init(&fail, lower_posix());
+	assert_int_equal(log_open(&f, &fail.base, 0, &a), 0);
+	assert_int_equal(log_put(a, false), 0);
+	fail_lower_arm(&fail, FAIL_LOWER_FSYNC, 1, -EIO, false);
+	audit_close(a);
+	assert_int_equal(log_verify(&f), AUDIT_INTACT);
+	AUTO_BUF b = log_load(&f, "00000001.seg");
+	buf_put8(&b, 'x');
+	log_store(&f, "00000001.seg", b.data, b.len);
+	assert_broken(&f, 1, 3);
+	log_free(&f);
+}
+
 /* Each byte of a log without an end, but for the tail that a stop may have cut. */
 static void unclean_flips(void **state)
 {
@@ -531,6 +588,7 @@ int main(void)
 		cmocka_unit_test(next_changed), cmocka_unit_test(records_moved), cmocka_unit_test(cut_after_close),
 		cmocka_unit_test(segments_moved), cmocka_unit_test(foreign_segment), cmocka_unit_test(forged),
 		cmocka_unit_test(unclean_end), cmocka_unit_test(unclean_tails), cmocka_unit_test(unclean_flips),
+		cmocka_unit_test(lost_in_frame), cmocka_unit_test(behind_the_end),
 		cmocka_unit_test(while_written), cmocka_unit_test(each_record), cmocka_unit_test(auditors_keys),
 		cmocka_unit_test(not_files), cmocka_unit_test(failing_calls),
 	};

@@ -15,7 +15,16 @@
 #define NAMES_MAX 64
 #define NAME_MAX_LEN 33
 
-enum { OPTION_USER = 1, OPTION_PATH, OPTION_FROM, OPTION_TO, OPTION_OUTCOME, OPTION_OP, OPTION_ALL, OPTION_PSEUDONYMISE };
+enum {
+	OPTION_USER = 1,
+	OPTION_PATH,
+	OPTION_FROM,
+	OPTION_TO,
+	OPTION_OUTCOME,
+	OPTION_OP,
+	OPTION_ALL,
+	OPTION_PSEUDONYMISE
+};
 
 static const struct option filters[] = {
 	{"user", required_argument, NULL, OPTION_USER},
@@ -74,7 +83,8 @@ static const char *user_name(void *context, uid_t uid)
 /* "2026-11-22", "2026-11-22 07:30", "2026-11-22T07:30:00Z", in UTC. */
 static int parse_time(struct cmd *c, const char *text, uint64_t *ret_ns)
 {
-	static const char *const forms[] = {"%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d"};
+	static const char *const forms[] = {
+		"%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d"};
 	for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
 		struct tm tm = {0};
 		const char *end = strptime(text, forms[i], &tm);
@@ -84,7 +94,8 @@ static int parse_time(struct cmd *c, const char *text, uint64_t *ret_ns)
 			return 0;
 		}
 	}
-	return err_set(&c->err, -EINVAL, "'%s' is no time: write \"2026-11-22\" or \"2026-11-22 07:30\", in UTC", text);
+	return err_set(&c->err, -EINVAL,
+		"'%s' is no time: write \"2026-11-22\" or \"2026-11-22 07:30\", in UTC", text);
 }
 
 static int parse_user(struct cmd *c, const char *text, uid_t *ret)
@@ -94,7 +105,8 @@ static int parse_user(struct cmd *c, const char *text, uid_t *ret)
 	errno = 0;
 	unsigned long n = strtoul(text, &end, 10);
 	if (!p && (!*text || *end || errno || n >= UINT32_MAX))
-		return err_set(&c->err, -EINVAL, "there is no user '%s'; for one who is gone give the number", text);
+		return err_set(&c->err, -EINVAL,
+			"there is no user '%s'; for one who is gone give the number", text);
 	*ret = p ? p->pw_uid : (uid_t)n;
 	return 0;
 }
@@ -117,12 +129,14 @@ static int take(struct cmd *c, void *context, int option, const char *value)
 		r->by_outcome = true;
 		r->allowed = strcmp(value, "allowed") == 0;
 		if (!r->allowed && strcmp(value, "denied") != 0)
-			return err_set(&c->err, -EINVAL, "--outcome is allowed or denied, not '%s'", value);
+			return err_set(&c->err, -EINVAL, "--outcome is allowed or denied, not '%s'",
+				value);
 		return 0;
 	case OPTION_OP:
 		r->op = audit_record_op_number(value);
 		if (r->op < 0)
-			return err_set(&c->err, -EINVAL, "there is no operation '%s': see tenantctl(1), \"audit\"", value);
+			return err_set(&c->err, -EINVAL,
+				"there is no operation '%s': see tenantctl(1), \"audit\"", value);
 		return 0;
 	case OPTION_ALL:
 		r->all = true;
@@ -148,7 +162,8 @@ static bool path_matches(const char *wanted, const char *path)
 
 static bool is_access(const struct audit_entry *entry)
 {
-	return !entry->end && (entry->event.kind == AUDIT_ACCESS || entry->event.kind == AUDIT_CLOSE);
+	return !entry->end &&
+	       (entry->event.kind == AUDIT_ACCESS || entry->event.kind == AUDIT_CLOSE);
 }
 
 static bool wanted(const struct reading *r, const struct audit_entry *entry)
@@ -159,8 +174,8 @@ static bool wanted(const struct reading *r, const struct audit_entry *entry)
 	if ((r->by_user || r->path || r->by_outcome || r->op >= 0) && !is_access(entry))
 		return false;
 	return (!r->by_user || e->caller.uid == r->user) && (r->op < 0 || (int)e->op == r->op) &&
-		(!r->by_outcome || e->allowed == r->allowed) &&
-		(!r->path || path_matches(r->path, e->path) || path_matches(r->path, e->path2));
+	       (!r->by_outcome || e->allowed == r->allowed) &&
+	       (!r->path || path_matches(r->path, e->path) || path_matches(r->path, e->path2));
 }
 
 /* A name may hold what a terminal would obey. */
@@ -196,7 +211,8 @@ static void put_outcome(struct buf *b, const struct audit_event *e)
 	char error[24] = "", text[48];
 	if (e->error)
 		audit_record_errno(e->error, error);
-	snprintf(text, sizeof(text), "%s%s%s", e->allowed ? "allowed" : "denied", e->error ? " " : "", error);
+	snprintf(text, sizeof(text), "%s%s%s", e->allowed ? "allowed" : "denied",
+		e->error ? " " : "", error);
 	buf_printf(b, " %-14s", text);
 }
 
@@ -212,7 +228,8 @@ static void put_access(struct buf *b, struct reading *r, const struct audit_even
 	put_safe_word(b, " ", e->path ? e->path : "-");
 	put_safe_word(b, " -> ", e->path2);
 	if (e->kind == AUDIT_CLOSE)
-		buf_printf(b, "  read %" PRIu64 " written %" PRIu64, e->bytes_read, e->bytes_written);
+		buf_printf(
+			b, "  read %" PRIu64 " written %" PRIu64, e->bytes_read, e->bytes_written);
 	put_safe_word(b, "  rule ", e->rules);
 	put_safe_word(b, "  failed: ", e->failed);
 	put_safe_word(b, "  because: ", e->because);
@@ -278,7 +295,10 @@ static int begin(struct cmd *c, struct reading *r, const struct option *own, int
 	r->reader.tenant_fd = c->layout.tenant_fd;
 	r->reader.keyring = c->keyring;
 	r->ocsf = (struct audit_ocsf_options){.tenant = c->layout.owner.tenant,
-		.tenant_uuid = c->layout.owner.tenant_uuid, .version = TENANTFS_VERSION, .user_name = user_name, .context = r};
+		.tenant_uuid = c->layout.owner.tenant_uuid,
+		.version = TENANTFS_VERSION,
+		.user_name = user_name,
+		.context = r};
 	if (!r->pseudonymise)
 		return 0;
 	r->pseudonym_key = audit_record_path_key(c->keyring);
@@ -291,21 +311,30 @@ static void print_trouble(FILE *to, const char *prefix, const struct audit_verdi
 {
 	AUTO_BUF when = {0};
 	if (v->state == AUDIT_BROKEN && v->record)
-		fprintf(to, "%sBROKEN at segment %" PRIu32 ", record %" PRIu64 ": %s\n", prefix, v->segment, v->record, v->text);
+		fprintf(to, "%sBROKEN at segment %" PRIu32 ", record %" PRIu64 ": %s\n", prefix,
+			v->segment, v->record, v->text);
 	else if (v->state == AUDIT_BROKEN)
 		fprintf(to, "%sBROKEN at segment %" PRIu32 ": %s\n", prefix, v->segment, v->text);
 	if (v->unclean_ends) {
 		if (v->unclean_time_ns)
 			put_time(&when, v->unclean_time_ns);
-		fprintf(to, "%sunclean end: %" PRIu32 " segment%s without an end record, the newest of them %" PRIu32
-			"; its last record is %s%s\n", prefix, v->unclean_ends, v->unclean_ends == 1 ? "" : "s", v->unclean_segment,
-			v->unclean_time_ns ? "of " : "missing", v->unclean_time_ns ? (const char *)when.data : "");
+		fprintf(to,
+			"%sunclean end: %" PRIu32
+			" segment%s without an end record, the newest of them %" PRIu32
+			"; its last record is %s%s\n",
+			prefix, v->unclean_ends, v->unclean_ends == 1 ? "" : "s",
+			v->unclean_segment, v->unclean_time_ns ? "of " : "missing",
+			v->unclean_time_ns ? (const char *)when.data : "");
 	}
 	if (v->unreadable)
-		fprintf(to, "%s%" PRIu32 " segments are sealed to keys that this keyring does not hold: chained, not read\n", prefix, v->unreadable);
+		fprintf(to,
+			"%s%" PRIu32 " segments are sealed to keys that this keyring does not "
+			"hold: chained, not read\n",
+			prefix, v->unreadable);
 }
 
-static int run_each(struct cmd *c, int argc, char **argv, const struct option *own, audit_read_each *each)
+static int run_each(
+	struct cmd *c, int argc, char **argv, const struct option *own, audit_read_each *each)
 {
 	AUTO(reading_done) struct reading r = {.to_ns = UINT64_MAX, .op = -1};
 	int result = begin(c, &r, own, argc, argv);
@@ -344,10 +373,12 @@ int cmd_audit_run_verify(struct cmd *c, int argc, char **argv)
 	print_trouble(stdout, "", v);
 	if (v->state == AUDIT_INTACT)
 		printf("intact%s\n", v->live ? ", and being written" : "");
-	printf("segments: %" PRIu32 "\nrecords:  %" PRIu64 " that verify\n", v->segments, v->records);
+	printf("segments: %" PRIu32 "\nrecords:  %" PRIu64 " that verify\n", v->segments,
+		v->records);
 	if (v->records) {
 		put_time(&when, v->last_time_ns);
-		printf("last:     record %" PRIu64 " of %s\n", v->last_sequence, (const char *)when.data);
+		printf("last:     record %" PRIu64 " of %s\n", v->last_sequence,
+			(const char *)when.data);
 	}
 	return (int)v->state;
 }

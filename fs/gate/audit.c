@@ -1,7 +1,7 @@
 /*
- * Writing the audit trail. One mutex orders the records: format, seal, one pwrite at the end of the segment, then the
- * record key moves on. The order of steps in which a segment begins, so that a stop between any two loses
- * nothing and forges nothing, is argued in docs/audit.md, "audit/next".
+ * Writing the audit trail. One mutex orders the records: format, seal, one pwrite at the end of the
+ * segment, then the record key moves on. The order of steps in which a segment begins, so that a
+ * stop between any two loses nothing and forges nothing, is argued in docs/audit.md, "audit/next".
  */
 #include "fs/gate/audit.h"
 
@@ -46,11 +46,11 @@ struct audit {
 	char name[AUDIT_SEGMENT_NAME_LEN];
 	struct audit_chain chain;
 	struct audit_reserve reserve;
-	struct buf record;     /* head, frame, JSON, tag of the record being written */
-	uint64_t rotate_above; /* bytes */
+	struct buf record;       /* head, frame, JSON, tag of the record being written */
+	uint64_t rotate_above;   /* bytes */
 	uint64_t folder_checked; /* when, ns */
-	uint64_t durable;      /* last sequence that is on the disk */
-	bool flushing;         /* one thread is in fdatasync, without the lock */
+	uint64_t durable;        /* last sequence that is on the disk */
+	bool flushing;           /* one thread is in fdatasync, without the lock */
 	bool broken;
 };
 
@@ -70,7 +70,8 @@ static bool is_full(int r)
 static int fail(struct audit *a, const char *why)
 {
 	if (!a->broken)
-		log_say(LOG_LEVEL_ERROR, "audit: %s; nothing more is opened until the tenant is mounted again", why);
+		log_say(LOG_LEVEL_ERROR,
+			"audit: %s; nothing more is opened until the tenant is mounted again", why);
 	a->broken = true;
 	return -EIO;
 }
@@ -88,7 +89,8 @@ static bool same(struct identity a, struct identity b)
 static int check_folder(struct audit *a)
 {
 	struct stat dir;
-	if (a->lower->ops->fstatat(a->lower, a->tenant_fd, "audit", &dir) < 0 || !same(identity(&dir), a->dir))
+	if (a->lower->ops->fstatat(a->lower, a->tenant_fd, "audit", &dir) < 0 ||
+		!same(identity(&dir), a->dir))
 		return fail(a, "the folder audit was moved or replaced");
 	return 0;
 }
@@ -102,7 +104,8 @@ static int check_segment(struct audit *a, uint64_t now)
 	if (now - a->folder_checked > FOLDER_CHECK_NS)
 		a->folder_checked = now;
 	/* We hold the inode open, so that its number means this file and no later one. */
-	if (a->lower->ops->fstatat(a->lower, a->dir_fd, a->name, &st) < 0 || !same(identity(&st), a->file))
+	if (a->lower->ops->fstatat(a->lower, a->dir_fd, a->name, &st) < 0 ||
+		!same(identity(&st), a->file))
 		return fail(a, "the open segment was removed, renamed or replaced");
 	if (st.st_nlink != 1)
 		return fail(a, "the open segment has a second name");
@@ -115,27 +118,6 @@ static int check_segment(struct audit *a, uint64_t now)
 static int open_dir(struct lower *l, int tenant_fd)
 {
 	return l->ops->openat(l, tenant_fd, "audit", O_RDONLY | O_DIRECTORY, 0, NULL);
-}
-
-int audit_create(struct lower *l, int tenant_fd, struct keyring *k, struct err *e)
-{
-	AUTO(audit_next_auto) struct audit_next first = {.number = 1, .stale = -1};
-	uint8_t root[KEY_LEN];
-	int r = crypto_sign_new(root, &first.signing);
-	if (r == 0)
-		r = l->ops->mkdirat(l, tenant_fd, "audit", 0700, NULL);
-	if (r < 0)
-		return err_set(e, r, "the audit trail cannot be created (%s)", strerror(-r));
-	int dir_fd = open_dir(l, tenant_fd);
-	r = dir_fd < 0 ? dir_fd : audit_next_create(l, dir_fd, k, &first);
-	if (r == 0)
-		r = l->ops->fsync(l, dir_fd, false);
-	if (dir_fd >= 0)
-		l->ops->close(l, dir_fd);
-	if (r < 0)
-		return err_set(e, r, "the audit trail cannot be created (%s)", strerror(-r));
-	keyring_set_audit_root(k, root);
-	return 0;
 }
 
 /* What the new header signs of its predecessor, from its file: after a start. */
@@ -153,7 +135,8 @@ static int find_predecessor(struct audit *a, const struct audit_next *key, struc
 	int r = audit_file_read(a->lower, a->dir_fd, name, &bytes, &len);
 	if (r == -ENOENT) {
 		h->flags = AUDIT_PRED_MISSING;
-		log_say(LOG_LEVEL_ERROR, "audit: the newest segment is missing; see tenantctl audit verify");
+		log_say(LOG_LEVEL_ERROR,
+			"audit: the newest segment is missing; see tenantctl audit verify");
 		return 0;
 	}
 	if (r < 0)
@@ -164,10 +147,11 @@ static int find_predecessor(struct audit *a, const struct audit_next *key, struc
 	memcpy(h->pred_head, end.head, AUDIT_HEAD_LEN);
 	if (len >= AUDIT_HEADER_LEN && audit_segment_header_parse(bytes, &pred) == 0)
 		h->first_sequence = pred.first_sequence + end.records;
-	if (key->ended && (key->pred_len != end.length || memcmp(key->pred_head, end.head, AUDIT_HEAD_LEN) != 0)) {
+	if (key->ended && (key->pred_len != end.length ||
+				  memcmp(key->pred_head, end.head, AUDIT_HEAD_LEN) != 0)) {
 		h->flags |= AUDIT_PRED_ALTERED;
-		log_say(LOG_LEVEL_ERROR,
-			"audit: the newest segment was changed after it was closed; see tenantctl audit verify");
+		log_say(LOG_LEVEL_ERROR, "audit: the newest segment was changed after it was "
+					 "closed; see tenantctl audit verify");
 	}
 	return 0;
 }
@@ -211,10 +195,12 @@ static int publish(struct audit *a, int fd, const uint8_t *header)
 	return r;
 }
 
-/* Begins the segment that `key` signs, in the file fd (taken on success). first: after a start, not in a running log. */
+/* Begins the segment that `key` signs, in the file fd (taken on success). first: after a start, not
+ * in a running log. */
 static int begin_segment(struct audit *a, struct audit_next *key, int fd, bool first)
 {
-	AUTO(audit_next_auto) struct audit_next after = {.slot = key->slot, .version = key->version, .stale = -1};
+	AUTO(audit_next_auto)
+	struct audit_next after = {.slot = key->slot, .version = key->version, .stale = -1};
 	AUTO_SECRET *segment_key = NULL;
 	uint8_t bytes[AUDIT_HEADER_LEN];
 	struct audit_header h = {.number = key->number, .created_ns = now_ns()};
@@ -268,8 +254,11 @@ static int check_unused(struct audit *a, uint32_t number, struct err *e)
 	int r = a->lower->ops->fstatat(a->lower, a->dir_fd, name, &st);
 	if (r == -ENOENT)
 		return 0;
-	return r < 0 ? r : err_set(e, -EBADMSG, "audit/next is older than segment %s; restore it with the rest of the tenant",
-		name);
+	return r < 0 ? r
+		     : err_set(e, -EBADMSG,
+			       "audit/next is older than segment %s; restore it with the rest of "
+			       "the tenant",
+			       name);
 }
 
 static int open_first(struct audit *a, struct err *e)
@@ -329,33 +318,45 @@ static int open_log(struct audit *a, struct err *e)
 	return r < 0 ? r : open_first(a, e);
 }
 
-int audit_open(struct lower *l, int tenant_fd, const struct keyring *k, const struct audit_options *o,
-	struct audit **ret, struct err *e)
+int audit_open(struct lower *l, int tenant_fd, const struct keyring *k,
+	const struct audit_options *o, struct audit **ret, struct err *e)
 {
 	struct audit *a = malloc(sizeof(*a));
 	if (!a)
 		return err_set(e, -ENOMEM, "there is not enough memory for the audit trail");
-	*a = (struct audit){.lower = l, .tenant_fd = tenant_fd, .keys = k, .options = *o, .dir_fd = -1, .fd = -1,
+	*a = (struct audit){.lower = l,
+		.tenant_fd = tenant_fd,
+		.keys = k,
+		.options = *o,
+		.dir_fd = -1,
+		.fd = -1,
 		.reserve = {.lower = l, .fd = -1}};
 	pthread_mutex_init(&a->lock, NULL);
 	pthread_cond_init(&a->flushed, NULL);
 	uint64_t bytes = o->segment_bytes ? o->segment_bytes : SEGMENT_BYTES_DEFAULT;
-	a->rotate_above = a->options.segment_bytes = bytes < SEGMENT_BYTES_MAX ? bytes : SEGMENT_BYTES_MAX;
+	a->rotate_above = a->options.segment_bytes =
+		bytes < SEGMENT_BYTES_MAX ? bytes : SEGMENT_BYTES_MAX;
 	int r = open_log(a, e);
 	if (r < 0) {
 		free_log(a);
-		return err_default(e, r, "the audit trail cannot be opened (%s); nothing is mounted without it", strerror(-r));
+		return err_default(e, r,
+			"the audit trail cannot be opened (%s); nothing is mounted without it",
+			strerror(-r));
 	}
 	*ret = a;
 	return 0;
 }
 
 /* Formats and seals into a->record. The frame, or NULL. */
-static uint8_t *make_frame(struct audit *a, const struct audit_event *event, bool end, size_t *ret_len)
+static uint8_t *make_frame(
+	struct audit *a, const struct audit_event *event, bool end, size_t *ret_len)
 {
 	static const uint8_t room[AUDIT_HEAD_LEN + AUDIT_FRAME_LEN];
-	struct audit_stamp stamp = {.sequence = a->chain.sequence, .time_ns = now_ns(), .paths = a->options.paths,
-		.path_key = a->path_key, .end = end};
+	struct audit_stamp stamp = {.sequence = a->chain.sequence,
+		.time_ns = now_ns(),
+		.paths = a->options.paths,
+		.path_key = a->path_key,
+		.end = end};
 	struct buf *b = &a->record;
 	if (end || event->kind == AUDIT_HEARTBEAT)
 		stamp.head = a->chain.head;
@@ -381,7 +382,8 @@ static int append(struct audit *a, const uint8_t *frame, size_t len)
 	a->chain.attempt++; /* part of these bytes may be on the disk: never the same nonce twice */
 	if (n >= 0) {
 		/* short: the next call says why */
-		ssize_t more = lower_pwrite(a->lower, a->fd, frame + n, len - (size_t)n, a->chain.length + (size_t)n);
+		ssize_t more = lower_pwrite(
+			a->lower, a->fd, frame + n, len - (size_t)n, a->chain.length + (size_t)n);
 		if (more == (ssize_t)(len - (size_t)n))
 			return 0;
 		n = more < 0 ? more : -ENOSPC;
@@ -571,7 +573,8 @@ int audit_rewrap(struct lower *l, int tenant_fd, struct keyring *k, struct err *
 	AUTO(audit_next_auto) struct audit_next key = {.stale = -1};
 	int dir_fd = open_dir(l, tenant_fd);
 	if (dir_fd < 0)
-		return err_set(e, dir_fd, "the folder audit cannot be opened (%s)", strerror(-dir_fd));
+		return err_set(
+			e, dir_fd, "the folder audit cannot be opened (%s)", strerror(-dir_fd));
 	int r = audit_next_load(l, dir_fd, k, &key, e);
 	if (r == 0 && key.stale >= 0)
 		r = audit_next_shred(l, dir_fd, (unsigned)key.stale);
@@ -581,5 +584,6 @@ int audit_rewrap(struct lower *l, int tenant_fd, struct keyring *k, struct err *
 	if (r == 0 && key.retiring)
 		r = audit_next_shred(l, dir_fd, used);
 	l->ops->close(l, dir_fd);
-	return r < 0 ? err_default(e, r, "audit/next cannot be wrapped anew (%s)", strerror(-r)) : 0;
+	return r < 0 ? err_default(e, r, "audit/next cannot be wrapped anew (%s)", strerror(-r))
+		     : 0;
 }

@@ -6,13 +6,14 @@
 #include "fs/lower/lower.h"
 
 /*
- * A whole segment. *ret: malloc'd, with a spare byte behind len. -ENOENT; -EFBIG beyond AUDIT_SEGMENT_MAX or not a regular
- * file; -ENOMEM; -errno of the calls.
+ * A whole segment. *ret: malloc'd, with a spare byte behind len. -ENOENT; -EFBIG beyond
+ * AUDIT_SEGMENT_MAX or not a regular file; -ENOMEM; -errno of the calls.
  */
-MUST_USE int audit_file_read(struct lower *l, int dir_fd, const char *name, uint8_t **ret, size_t *ret_len);
+MUST_USE int audit_file_read(
+	struct lower *l, int dir_fd, const char *name, uint8_t **ret, size_t *ret_len);
 /*
- * Creates the file "new" (replacing what a stop left) with room for a header, and locks it: readers know by the lock that a
- * segment without an end is being written. Its descriptor, or -errno.
+ * Creates the file "new" (replacing what a stop left) with room for a header, and locks it: readers
+ * know by the lock that a segment without an end is being written. Its descriptor, or -errno.
  */
 MUST_USE int audit_file_make(struct lower *l, int dir_fd);
 /* The header into fd, the file "new" to its name; durable when it returns 0. */

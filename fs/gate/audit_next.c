@@ -60,18 +60,21 @@ static int pack(const struct keyring *k, const struct audit_next *n, uint8_t ret
 	memcpy(secret_bytes(body) + BODY_PRED_HEAD, n->pred_head, AUDIT_HEAD_LEN);
 	memcpy(secret_bytes(body) + BODY_SIGNING, secret_peek(n->signing), SIGNING_LEN);
 	struct binding ad = binding(k, ret);
-	return crypto_seal(CRYPTO_XCHACHA20_POLY1305, key, ret + AT_NONCE, ret + AT_NONCE + CRYPTO_NONCE_LEN,
-		ad.bytes, sizeof(ad.bytes), secret_peek(body), BODY_LEN, ret + AT_BODY, ret + AT_BODY + BODY_LEN);
+	return crypto_seal(CRYPTO_XCHACHA20_POLY1305, key, ret + AT_NONCE,
+		ret + AT_NONCE + CRYPTO_NONCE_LEN, ad.bytes, sizeof(ad.bytes), secret_peek(body),
+		BODY_LEN, ret + AT_BODY, ret + AT_BODY + BODY_LEN);
 }
 
-static int open_body(const struct keyring *k, const uint8_t *slot, bool retiring, struct secret *body)
+static int open_body(
+	const struct keyring *k, const uint8_t *slot, bool retiring, struct secret *body)
 {
 	AUTO_SECRET *key = keyring_mdk_subkey(k, "audit", retiring);
 	if (!key)
 		return retiring ? -EBADMSG : -ENOMEM;
 	struct binding ad = binding(k, slot);
-	return crypto_open(CRYPTO_XCHACHA20_POLY1305, key, slot + AT_NONCE, slot + AT_NONCE + CRYPTO_NONCE_LEN,
-		ad.bytes, sizeof(ad.bytes), slot + AT_BODY, BODY_LEN, secret_bytes(body), slot + AT_BODY + BODY_LEN);
+	return crypto_open(CRYPTO_XCHACHA20_POLY1305, key, slot + AT_NONCE,
+		slot + AT_NONCE + CRYPTO_NONCE_LEN, ad.bytes, sizeof(ad.bytes), slot + AT_BODY,
+		BODY_LEN, secret_bytes(body), slot + AT_BODY + BODY_LEN);
 }
 
 /* -EBADMSG for a slot that holds no key. */
@@ -167,13 +170,15 @@ int audit_next_load(
 	AUTO(audit_next_auto) struct audit_next b = {0};
 	int r = read_slots(l, dir_fd, slots);
 	if (r < 0)
-		return err_set(e, r, "audit/next cannot be read (%s); restore it with the rest of the tenant",
+		return err_set(e, r,
+			"audit/next cannot be read (%s); restore it with the rest of the tenant",
 			strerror(-r));
 	int ra = parse(k, slots[0], &a), rb = parse(k, slots[1], &b), chosen = ra < 0;
 	if ((ra < 0 && ra != -EBADMSG) || (rb < 0 && rb != -EBADMSG))
 		return ra < 0 && ra != -EBADMSG ? ra : rb;
 	if (ra < 0 && rb < 0)
-		return err_set(e, -EBADMSG, "audit/next is damaged or belongs to another state of the keys; "
+		return err_set(e, -EBADMSG,
+			"audit/next is damaged or belongs to another state of the keys; "
 			"restore it with the rest of the tenant");
 	if (ra == 0 && rb == 0)
 		chosen = choose(l, dir_fd, (const struct audit_next[2]){a, b});

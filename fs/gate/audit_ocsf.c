@@ -122,7 +122,8 @@ static void put_uuid(struct buf *b, const char *name, const uint8_t u[static 16]
 }
 
 /* The number, or the keyed hash of "uid:1000", "session:7". */
-static void put_id(struct buf *b, const char *name, const char *of, uint32_t id, const struct audit_ocsf_options *o)
+static void put_id(struct buf *b, const char *name, const char *of, uint32_t id,
+	const struct audit_ocsf_options *o)
 {
 	char text[32];
 	uint8_t mac[16];
@@ -145,7 +146,8 @@ static const char *base_name(const char *path)
 
 static bool is_system(const char *exe)
 {
-	return strncmp(exe, "/usr/", 5) == 0 || strncmp(exe, "/bin/", 5) == 0 || strncmp(exe, "/sbin/", 6) == 0;
+	return strncmp(exe, "/usr/", 5) == 0 || strncmp(exe, "/bin/", 5) == 0 ||
+	       strncmp(exe, "/sbin/", 6) == 0;
 }
 
 /* Members name and path of a file object. */
@@ -165,13 +167,14 @@ static void put_path(struct buf *b, const char *path, const struct secret *hide_
 	put_text(b, "path", path);
 }
 
-static void put_file(struct buf *b, const char *name, const char *path, const struct audit_entry *entry,
-	const struct audit_ocsf_options *o)
+static void put_file(struct buf *b, const char *name, const char *path,
+	const struct audit_entry *entry, const struct audit_ocsf_options *o)
 {
 	static const struct {
 		unsigned id;
 		const char *name;
-	} types[] = {{FILE_REGULAR, "Regular File"}, {FILE_FOLDER, "Folder"}, {FILE_LINK, "Symbolic Link"}};
+	} types[] = {{FILE_REGULAR, "Regular File"}, {FILE_FOLDER, "Folder"},
+		{FILE_LINK, "Symbolic Link"}};
 	const struct audit_event *event = &entry->event;
 	unsigned type = is_access(event) ? activities[event->op].file_type : FILE_UNKNOWN;
 	const char *type_name = "Unknown";
@@ -190,7 +193,8 @@ static void put_file(struct buf *b, const char *name, const char *path, const st
 	close_object(b);
 }
 
-static void put_actor(struct buf *b, const struct audit_event *event, const struct audit_ocsf_options *o)
+static void put_actor(
+	struct buf *b, const struct audit_event *event, const struct audit_ocsf_options *o)
 {
 	open_object(b, "actor");
 	if (event->caller.uid != (uid_t)-1) {
@@ -210,7 +214,9 @@ static void put_actor(struct buf *b, const struct audit_event *event, const stru
 		if (event->caller.pid)
 			put_number(b, "pid", (uint64_t)event->caller.pid);
 		if (event->exe) {
-			put_text(b, "name", is_system(event->exe) || !o->pseudonym_key ? base_name(event->exe) : NULL);
+			put_text(b, "name",
+				is_system(event->exe) || !o->pseudonym_key ? base_name(event->exe)
+									   : NULL);
 			open_object(b, "file");
 			put_path(b, event->exe, is_system(event->exe) ? NULL : o->pseudonym_key);
 			put_number(b, "type_id", FILE_REGULAR);
@@ -222,7 +228,8 @@ static void put_actor(struct buf *b, const struct audit_event *event, const stru
 	close_object(b);
 }
 
-static void put_metadata(struct buf *b, const struct audit_entry *entry, const struct audit_ocsf_options *o)
+static void put_metadata(
+	struct buf *b, const struct audit_entry *entry, const struct audit_ocsf_options *o)
 {
 	char text[48];
 	open_object(b, "metadata");
@@ -245,7 +252,8 @@ static void put_metadata(struct buf *b, const struct audit_entry *entry, const s
 	close_object(b);
 }
 
-static void put_unmapped(struct buf *b, const struct audit_entry *entry, const struct audit_ocsf_options *o)
+static void put_unmapped(
+	struct buf *b, const struct audit_entry *entry, const struct audit_ocsf_options *o)
 {
 	const struct audit_event *event = &entry->event;
 	open_object(b, "unmapped");
@@ -331,7 +339,8 @@ static void put_outcome(struct buf *b, const struct audit_entry *entry)
 	put_text(b, "message", event->message);
 }
 
-void audit_ocsf_format(struct buf *b, const struct audit_entry *entry, const struct audit_ocsf_options *o)
+void audit_ocsf_format(
+	struct buf *b, const struct audit_entry *entry, const struct audit_ocsf_options *o)
 {
 	const struct audit_event *event = &entry->event;
 	bool file = is_access(event) || event->kind == AUDIT_ALARM || event->kind == AUDIT_ERASE;

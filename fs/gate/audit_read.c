@@ -17,14 +17,14 @@ struct walk {
 	void *context;
 	struct audit_verdict *verdict;
 	int dir_fd;
-	uint32_t newest;          /* number of the last segment */
-	bool live;                /* ... which is being written */
+	uint32_t newest; /* number of the last segment */
+	bool live;       /* ... which is being written */
 	bool signer_known;
-	uint8_t signer[KEY_LEN];  /* public key of the segment to come */
+	uint8_t signer[KEY_LEN]; /* public key of the segment to come */
 	bool sequence_known;
-	uint64_t sequence;        /* its first one */
-	bool pred_known;          /* false for the first, and behind a missing one */
-	bool pred_clean;          /* by an end record that verified */
+	uint64_t sequence; /* its first one */
+	bool pred_known;   /* false for the first, and behind a missing one */
+	bool pred_clean;   /* by an end record that verified */
 	uint64_t pred_records;
 	struct audit_end pred;
 };
@@ -62,7 +62,8 @@ static bool is_broken(const struct walk *w)
 }
 
 /* The smallest number of a segment above `above` and the largest of all; 0 when there is none. */
-static int find_segments(struct lower *l, int dir_fd, uint32_t above, uint32_t *ret_first, uint32_t *ret_newest)
+static int find_segments(
+	struct lower *l, int dir_fd, uint32_t above, uint32_t *ret_first, uint32_t *ret_newest)
 {
 	_Alignas(struct dirent64) uint8_t bytes[8192];
 	uint32_t newest = 0, first = 0;
@@ -72,7 +73,8 @@ static int find_segments(struct lower *l, int dir_fd, uint32_t above, uint32_t *
 	ssize_t n;
 	while ((n = l->ops->getdents(l, dir_fd, bytes, sizeof(bytes))) > 0)
 		for (ssize_t at = 0; at < n;) {
-			const struct dirent64 *entry = (const struct dirent64 *)(const void *)(bytes + at);
+			const struct dirent64 *entry =
+				(const struct dirent64 *)(const void *)(bytes + at);
 			uint32_t number = audit_segment_number(entry->d_name);
 			newest = number > newest ? number : newest;
 			if (number > above && (!first || number < first))
@@ -106,13 +108,18 @@ static void check_predecessor(struct walk *w, const struct audit_header *h)
 	if (h->number == 1 || !w->pred_known)
 		return;
 	if (h->flags & AUDIT_PRED_MISSING)
-		broken(w, before, 0, "was missing when the next segment began, and is not what was there then");
+		broken(w, before, 0,
+			"was missing when the next segment began, and is not what was there then");
 	else if (h->flags & AUDIT_PRED_ALTERED)
-		broken(w, before, w->pred_records + 1, "was changed or cut after it had been closed");
-	else if (h->pred_len != w->pred.length || memcmp(h->pred_head, w->pred.head, AUDIT_HEAD_LEN) != 0)
-		broken(w, before, w->pred_records + 1, "is not what the next segment's signature says: cut or changed");
+		broken(w, before, w->pred_records + 1,
+			"was changed or cut after it had been closed");
+	else if (h->pred_len != w->pred.length ||
+		 memcmp(h->pred_head, w->pred.head, AUDIT_HEAD_LEN) != 0)
+		broken(w, before, w->pred_records + 1,
+			"is not what the next segment's signature says: cut or changed");
 	else if (((h->flags & AUDIT_PRED_CLEAN) != 0) != w->pred_clean)
-		broken(w, before, w->pred_records + 1, "has another end than the next segment's signature says");
+		broken(w, before, w->pred_records + 1,
+			"has another end than the next segment's signature says");
 }
 
 static void check_header(struct walk *w, const struct part *p)
@@ -120,7 +127,8 @@ static void check_header(struct walk *w, const struct part *p)
 	const struct audit_header *h = &p->header;
 	const struct keyring_owner *owner = keyring_owner(w->reader->keyring);
 	if (w->signer_known && !audit_segment_header_signed(p->bytes, w->signer))
-		broken(w, p->number, 0, "its header is not signed by the key that the segment before it named");
+		broken(w, p->number, 0,
+			"its header is not signed by the key that the segment before it named");
 	if (h->number != p->number)
 		broken(w, p->number, 0, "its header has another number");
 	if (memcmp(h->tenant_uuid, owner->tenant_uuid, CRYPTO_ID_LEN) != 0 ||
@@ -129,7 +137,8 @@ static void check_header(struct walk *w, const struct part *p)
 	if (h->number == p->number)
 		check_predecessor(w, h);
 	if (w->sequence_known && h->first_sequence != w->sequence)
-		broken(w, p->number, 0, "its first sequence number does not follow the segment before it");
+		broken(w, p->number, 0,
+			"its first sequence number does not follow the segment before it");
 }
 
 /* Reads and checks the header. 1; 0 when there is nothing to read on; -errno. */
@@ -153,7 +162,8 @@ static int load(struct walk *w, struct part *p)
 }
 
 /* The secret of one of the auditors that a header lists. NULL when we do not have it. */
-static const struct secret *auditor_secret(const struct audit_reader *reader, const uint8_t public_key[static KEY_LEN])
+static const struct secret *auditor_secret(
+	const struct audit_reader *reader, const uint8_t public_key[static KEY_LEN])
 {
 	if (reader->auditor && memcmp(public_key, reader->auditor_public, KEY_LEN) == 0)
 		return reader->auditor;
@@ -168,7 +178,8 @@ static int open_box(struct walk *w, const struct part *p, struct secret **ret)
 		const struct secret *auditor = auditor_secret(w->reader, public_key);
 		if (!auditor)
 			continue;
-		int r = crypto_box_open_with(public_key, auditor, p->header.box[i], AUDIT_BOX_LEN, ret);
+		int r = crypto_box_open_with(
+			public_key, auditor, p->header.box[i], AUDIT_BOX_LEN, ret);
 		if (r == 0 && secret_len(*ret) == KEY_LEN)
 			return 1;
 		if (r < 0 && r != -EBADMSG)
@@ -235,8 +246,8 @@ static int read_records(struct walk *w, struct part *p, struct audit_chain *c)
 	size_t at = AUDIT_HEADER_LEN, frame_len = 0;
 	bool end = false;
 	enum audit_frame kind;
-	while (!end && (kind = audit_segment_frame(c, p->bytes + at, p->len - at, &frame_len, &end)) ==
-		AUDIT_FRAME_WHOLE) {
+	while (!end && (kind = audit_segment_frame(c, p->bytes + at, p->len - at, &frame_len,
+				&end)) == AUDIT_FRAME_WHOLE) {
 		int r = take(w, p, c, p->bytes + at, frame_len, end);
 		if (r != 0)
 			return r;
@@ -316,8 +327,9 @@ static int read_segment(struct walk *w, uint32_t number)
 }
 
 /*
- * audit/next names the segment to come, so that newest ones cannot be taken away; and how the last was closed. It is read
- * before the folder is listed again: where no segment has come meanwhile, the two must agree.
+ * audit/next names the segment to come, so that newest ones cannot be taken away; and how the last
+ * was closed. It is read before the folder is listed again: where no segment has come meanwhile,
+ * the two must agree.
  */
 static int check_next(struct walk *w)
 {
@@ -333,21 +345,28 @@ static int check_next(struct walk *w)
 	if (loaded == -ENOENT)
 		broken(w, newest, 0, "audit/next is missing");
 	else if (loaded < 0 && w->verdict->unreadable)
-		broken(w, newest, 0, "this keyring opens neither audit/next nor all segments: it is a copy from before the "
+		broken(w, newest, 0,
+			"this keyring opens neither audit/next nor all segments: it is a copy from "
+			"before the "
 			"keys were renewed, or the log was forged");
 	else if (loaded < 0)
-		broken(w, newest, 0, "audit/next is damaged, or this keyring is a copy from before the keys were renewed");
+		broken(w, newest, 0,
+			"audit/next is damaged, or this keyring is a copy from before the keys "
+			"were renewed");
 	else if (seen > newest)
 		w->verdict->live = true;
 	else if (next.number > newest + 1)
 		broken(w, newest + 1, 0, "it is missing, and perhaps more behind it");
 	else if (next.number <= newest)
 		broken(w, newest, 0, "audit/next is older than this segment");
-	else if (w->signer_known && memcmp(w->signer, secret_peek(next.signing) + KEY_LEN, KEY_LEN) != 0)
+	else if (w->signer_known &&
+		 memcmp(w->signer, secret_peek(next.signing) + KEY_LEN, KEY_LEN) != 0)
 		broken(w, newest, 0, "audit/next does not hold the key that this segment names");
 	else if (next.ended && w->pred_known && !w->verdict->live &&
-		(next.pred_len != w->pred.length || memcmp(next.pred_head, w->pred.head, AUDIT_HEAD_LEN) != 0))
-		broken(w, newest, w->pred_records + 1, "was changed or cut after it had been closed");
+		 (next.pred_len != w->pred.length ||
+			 memcmp(next.pred_head, w->pred.head, AUDIT_HEAD_LEN) != 0))
+		broken(w, newest, w->pred_records + 1,
+			"was changed or cut after it had been closed");
 	return 0;
 }
 
@@ -359,13 +378,16 @@ static int read_all(struct walk *w, struct err *e)
 	for (; r == 0 && n <= w->newest; n++) {
 		r = read_segment(w, n);
 		/* A file with a number far ahead must not cost a try for each number before it. */
-		if (r == 0 && !w->signer_known && (r = find_segments(l, w->dir_fd, n, &first, &newest)) == 0)
+		if (r == 0 && !w->signer_known &&
+			(r = find_segments(l, w->dir_fd, n, &first, &newest)) == 0)
 			n = first ? first - 1 : w->newest;
 	}
 	if (r == 0)
 		r = check_next(w);
 	if (r != 0)
-		return r < 0 ? err_default(e, r, "the audit trail cannot be read (%s)", strerror(-r)) : r;
+		return r < 0 ? err_default(
+				       e, r, "the audit trail cannot be read (%s)", strerror(-r))
+			     : r;
 	if (!is_broken(w) && w->verdict->unclean_ends)
 		w->verdict->state = AUDIT_UNCLEAN;
 	return 0;
@@ -378,14 +400,16 @@ int audit_read(const struct audit_reader *reader, audit_read_each *each, void *c
 	struct lower *l = reader->lower;
 	struct walk w = {.reader = reader, .each = each, .context = context, .verdict = &verdict};
 	if (!reader->auditor && !keyring_has_auditor_secret(reader->keyring))
-		return err_set(e, -ENOKEY, "the audit trail is sealed to auditors who hold their own keys: none "
+		return err_set(e, -ENOKEY,
+			"the audit trail is sealed to auditors who hold their own keys: none "
 			"of them is in this keyring");
 	keyring_audit_root(reader->keyring, w.signer);
 	w.sequence = 1;
 	w.signer_known = w.sequence_known = true;
 	w.dir_fd = l->ops->openat(l, reader->tenant_fd, "audit", O_RDONLY | O_DIRECTORY, 0, NULL);
 	if (w.dir_fd < 0)
-		return err_set(e, w.dir_fd, "the tenant's folder audit cannot be opened (%s)", strerror(-w.dir_fd));
+		return err_set(e, w.dir_fd, "the tenant's folder audit cannot be opened (%s)",
+			strerror(-w.dir_fd));
 	int r = read_all(&w, e);
 	l->ops->close(l, w.dir_fd);
 	*ret = verdict;

@@ -8,30 +8,57 @@
 #define TEXT_MAX 1024
 
 static const char *const kinds[] = {
-	[AUDIT_ACCESS] = "access", [AUDIT_CLOSE] = "close", [AUDIT_MOUNT] = "mount",
-	[AUDIT_UNMOUNT] = "unmount", [AUDIT_RECOVERY] = "recovery", [AUDIT_POLICY] = "policy",
-	[AUDIT_KEY] = "key", [AUDIT_ALARM] = "alarm", [AUDIT_ERASE] = "erase",
+	[AUDIT_ACCESS] = "access",
+	[AUDIT_CLOSE] = "close",
+	[AUDIT_MOUNT] = "mount",
+	[AUDIT_UNMOUNT] = "unmount",
+	[AUDIT_RECOVERY] = "recovery",
+	[AUDIT_POLICY] = "policy",
+	[AUDIT_KEY] = "key",
+	[AUDIT_ALARM] = "alarm",
+	[AUDIT_ERASE] = "erase",
 	[AUDIT_HEARTBEAT] = "heartbeat",
 };
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))
 
 static const char *const ops[OP_COUNT] = {
-	[OP_LOOKUP] = "lookup", [OP_GETATTR] = "getattr", [OP_ACCESS] = "access",
-	[OP_READLINK] = "readlink", [OP_OPEN] = "open", [OP_OPENDIR] = "opendir",
-	[OP_READDIR] = "readdir", [OP_CREATE] = "create", [OP_MKDIR] = "mkdir", [OP_MKNOD] = "mknod",
-	[OP_SYMLINK] = "symlink", [OP_LINK] = "link", [OP_UNLINK] = "unlink", [OP_RMDIR] = "rmdir",
-	[OP_RENAME] = "rename", [OP_TRUNCATE] = "truncate", [OP_CHMOD] = "chmod",
-	[OP_CHOWN] = "chown", [OP_UTIMENS] = "utimens", [OP_GETXATTR] = "getxattr",
-	[OP_LISTXATTR] = "listxattr", [OP_SETXATTR] = "setxattr",
-	[OP_REMOVEXATTR] = "removexattr", [OP_FALLOCATE] = "fallocate", [OP_CLOSE] = "close",
+	[OP_LOOKUP] = "lookup",
+	[OP_GETATTR] = "getattr",
+	[OP_ACCESS] = "access",
+	[OP_READLINK] = "readlink",
+	[OP_OPEN] = "open",
+	[OP_OPENDIR] = "opendir",
+	[OP_READDIR] = "readdir",
+	[OP_CREATE] = "create",
+	[OP_MKDIR] = "mkdir",
+	[OP_MKNOD] = "mknod",
+	[OP_SYMLINK] = "symlink",
+	[OP_LINK] = "link",
+	[OP_UNLINK] = "unlink",
+	[OP_RMDIR] = "rmdir",
+	[OP_RENAME] = "rename",
+	[OP_TRUNCATE] = "truncate",
+	[OP_CHMOD] = "chmod",
+	[OP_CHOWN] = "chown",
+	[OP_UTIMENS] = "utimens",
+	[OP_GETXATTR] = "getxattr",
+	[OP_LISTXATTR] = "listxattr",
+	[OP_SETXATTR] = "setxattr",
+	[OP_REMOVEXATTR] = "removexattr",
+	[OP_FALLOCATE] = "fallocate",
+	[OP_CLOSE] = "close",
 };
 
 static const struct {
 	unsigned bit;
 	const char *name;
 } acts[] = {
-	{ACT_LIST, "list"}, {ACT_READ, "read"}, {ACT_WRITE, "write"}, {ACT_CREATE, "create"},
-	{ACT_DELETE, "delete"}, {ACT_MANAGE, "manage"},
+	{ACT_LIST, "list"},
+	{ACT_READ, "read"},
+	{ACT_WRITE, "write"},
+	{ACT_CREATE, "create"},
+	{ACT_DELETE, "delete"},
+	{ACT_MANAGE, "manage"},
 };
 #define ACTS (sizeof(acts) / sizeof(acts[0]))
 
@@ -197,11 +224,15 @@ struct secret *audit_record_path_key(const struct keyring *k)
 {
 	const struct secret *names = keyring_nmk(k, keyring_nmk_epoch(k));
 	const struct keyring_owner *owner = keyring_owner(k);
-	return names ? crypto_derive(names, "audit-path", owner->tenant_uuid, CRYPTO_ID_LEN, KEY_LEN) : NULL;
+	return names ? crypto_derive(
+			       names, "audit-path", owner->tenant_uuid, CRYPTO_ID_LEN, KEY_LEN)
+		     : NULL;
 }
 
-/* key: `"path` without its closing quote, since bytes that are not UTF-8 go into a second member. */
-static void put_path(struct buf *b, const char *key, const char *path, const struct audit_stamp *stamp)
+/* key: `"path` without its closing quote, since bytes that are not UTF-8 go into a second member.
+ */
+static void put_path(
+	struct buf *b, const char *key, const char *path, const struct audit_stamp *stamp)
 {
 	if (!path || stamp->paths == AUDIT_PATH_NONE)
 		return;
@@ -256,7 +287,8 @@ static void put_acts(struct buf *b, unsigned bits)
 	buf_put8(b, '"');
 }
 
-static void put_event(struct buf *b, const struct audit_event *event, const struct audit_stamp *stamp)
+static void put_event(
+	struct buf *b, const struct audit_event *event, const struct audit_stamp *stamp)
 {
 	bool access = event->kind == AUDIT_ACCESS || event->kind == AUDIT_CLOSE;
 	if (access || event->op) {
@@ -292,7 +324,8 @@ static void put_event(struct buf *b, const struct audit_event *event, const stru
 	put_text(b, "\"message\":", event->message);
 }
 
-void audit_record_format(struct buf *b, const struct audit_event *event, const struct audit_stamp *stamp)
+void audit_record_format(
+	struct buf *b, const struct audit_event *event, const struct audit_stamp *stamp)
 {
 	buf_put8(b, '{');
 	put_number(b, "\"n\":", stamp->sequence);
@@ -324,7 +357,8 @@ static bool get_bytes(json_t *json, const char *key, uint8_t *ret, size_t len)
 	return text && crypto_unb64(text, strlen(text), ret, len) == (ssize_t)len;
 }
 
-static const char *get_path(json_t *json, const char *key, const char *key_b64, const char *key_h, char **owned)
+static const char *get_path(
+	json_t *json, const char *key, const char *key_b64, const char *key_h, char **owned)
 {
 	const char *exact = get_text(json, key_b64), *hidden = get_text(json, key_h);
 	size_t len = exact ? strlen(exact) : 0;

@@ -48,9 +48,11 @@ void audit_reserve_spend(struct audit_reserve *r, int segment_fd, uint64_t end)
 	if (r->spent || r->lower->ops->ftruncate(r->lower, r->fd, 0) < 0)
 		return;
 	r->spent = true;
-	/* Without this an application could take the blocks first. Where it cannot be done the write must race for them. */
+	/* Without this an application could take the blocks first. Where it cannot be done the
+	 * write must race for them. */
 	if (segment_fd >= 0)
-		(void)r->lower->ops->fallocate(r->lower, segment_fd, FALLOC_FL_KEEP_SIZE, end, AUDIT_RESERVE_BYTES);
+		(void)r->lower->ops->fallocate(
+			r->lower, segment_fd, FALLOC_FL_KEEP_SIZE, end, AUDIT_RESERVE_BYTES);
 }
 
 void audit_reserve_close(struct audit_reserve *r)

@@ -29,8 +29,10 @@ enum {
 #define GUARD_LEN 4
 
 static const uint8_t magic[8] = "TFSAUDIT";
-/* As crypto_derive(key, label, "", 32) computes it, without allocating: the label behind its length. */
-static const uint8_t evolve_label[] = "\x0c" "audit-record";
+/* As crypto_derive(key, label, "", 32) computes it, without allocating: the label behind its
+ * length. */
+static const uint8_t evolve_label[] = "\x0c"
+				      "audit-record";
 
 void audit_segment_header_pack(const struct audit_header *h, const struct secret *signing,
 	uint8_t ret[static AUDIT_HEADER_LEN])
@@ -55,7 +57,8 @@ void audit_segment_header_pack(const struct audit_header *h, const struct secret
 	crypto_sign_with(signing, ret, AT_SIGNATURE, ret + AT_SIGNATURE);
 }
 
-int audit_segment_header_parse(const uint8_t bytes[static AUDIT_HEADER_LEN], struct audit_header *ret)
+int audit_segment_header_parse(
+	const uint8_t bytes[static AUDIT_HEADER_LEN], struct audit_header *ret)
 {
 	struct audit_header h = {0};
 	if (memcmp(bytes, magic, sizeof(magic)) != 0)
@@ -132,7 +135,8 @@ void audit_segment_chain_done(struct audit_chain *c)
 	*c = (struct audit_chain){0};
 }
 
-/* Binds the length to this very record, so that a changed length is never taken for an interrupted write. */
+/* Binds the length to this very record, so that a changed length is never taken for an interrupted
+ * write. */
 static void guard(const struct audit_chain *c, const uint8_t *frame, uint8_t ret[static GUARD_LEN])
 {
 	uint8_t in[32] = "audit-frame", mac[16];
@@ -169,8 +173,8 @@ int audit_segment_seal(struct audit_chain *c, uint8_t *frame, size_t len, bool e
 	bytes_put32(frame + 4, c->attempt);
 	guard(c, frame, frame + 8);
 	struct sealing s = sealing(c, frame);
-	return crypto_seal(CRYPTO_XCHACHA20_POLY1305, c->key, s.nonce, no_suffix, s.ad, sizeof(s.ad), json, len,
-		json, json + len);
+	return crypto_seal(CRYPTO_XCHACHA20_POLY1305, c->key, s.nonce, no_suffix, s.ad,
+		sizeof(s.ad), json, len, json, json + len);
 }
 
 /* head = BLAKE2b-256(head || bytes). */
@@ -198,8 +202,9 @@ void audit_segment_advance(struct audit_chain *c, uint8_t *frame, size_t frame_l
 }
 
 /*
- * Blocks that never reached the disk read as zeros, from some sector to the end of the file. The first byte of them behind
- * frame, or `available`. Whoever writes zeros there on purpose has cut the log, no more.
+ * Blocks that never reached the disk read as zeros, from some sector to the end of the file. The
+ * first byte of them behind frame, or `available`. Whoever writes zeros there on purpose has cut
+ * the log, no more.
  */
 static size_t lost_from(const struct audit_chain *c, const uint8_t *frame, size_t available)
 {
@@ -210,8 +215,8 @@ static size_t lost_from(const struct audit_chain *c, const uint8_t *frame, size_
 	return sector - c->length < available ? (size_t)(sector - c->length) : available;
 }
 
-enum audit_frame audit_segment_frame(const struct audit_chain *c, const uint8_t *frame, size_t available,
-	size_t *ret_len, bool *ret_end)
+enum audit_frame audit_segment_frame(const struct audit_chain *c, const uint8_t *frame,
+	size_t available, size_t *ret_len, bool *ret_end)
 {
 	uint8_t expected[GUARD_LEN];
 	if (available == 0)
@@ -236,12 +241,13 @@ enum audit_frame audit_segment_frame(const struct audit_chain *c, const uint8_t 
 	return AUDIT_FRAME_WHOLE;
 }
 
-int audit_segment_open(const struct audit_chain *c, const uint8_t *frame, size_t frame_len, uint8_t *ret)
+int audit_segment_open(
+	const struct audit_chain *c, const uint8_t *frame, size_t frame_len, uint8_t *ret)
 {
 	size_t len = frame_len - AUDIT_FRAME_EXTRA;
 	struct sealing s = sealing(c, frame);
-	return crypto_open(CRYPTO_XCHACHA20_POLY1305, c->key, s.nonce, no_suffix, s.ad, sizeof(s.ad),
-		frame + AUDIT_FRAME_LEN, len, ret, frame + AUDIT_FRAME_LEN + len);
+	return crypto_open(CRYPTO_XCHACHA20_POLY1305, c->key, s.nonce, no_suffix, s.ad,
+		sizeof(s.ad), frame + AUDIT_FRAME_LEN, len, ret, frame + AUDIT_FRAME_LEN + len);
 }
 
 void audit_segment_scan(uint8_t *bytes, size_t len, struct audit_end *ret)
@@ -250,7 +256,8 @@ void audit_segment_scan(uint8_t *bytes, size_t len, struct audit_end *ret)
 	bool end = false;
 	*ret = (struct audit_end){.length = len};
 	crypto_digest(bytes, at, ret->head, AUDIT_HEAD_LEN);
-	while (!end && audit_segment_frame(NULL, bytes + at, len - at, &frame_len, &end) == AUDIT_FRAME_WHOLE) {
+	while (!end && audit_segment_frame(NULL, bytes + at, len - at, &frame_len, &end) ==
+			       AUDIT_FRAME_WHOLE) {
 		chain_hash(ret->head, bytes + at, frame_len);
 		at += frame_len;
 		ret->records++;

@@ -1,4 +1,5 @@
-/* What the tests of the audit trail share: a tenant's folder, a keyring in memory, events, copies of segments. */
+/* What the tests of the audit trail share: a tenant's folder, a keyring in memory, events, copies
+ * of segments. */
 #ifndef TEST_AUDIT_FIXTURE_H
 #define TEST_AUDIT_FIXTURE_H
 
@@ -23,7 +24,7 @@
 
 struct log_fixture {
 	char path[64];
-	int fd; /* the tenant's folder */
+	int fd;  /* the tenant's folder */
 	int dir; /* its folder audit */
 	struct keyring *keys;
 	struct audit_reader reader;
@@ -46,7 +47,8 @@ static inline struct log_fixture log_new(uint8_t tenant)
 	assert_int_equal(keyring_create(&owner, CRYPTO_AES256_GCM, &f.keys), 0);
 	assert_int_equal(audit_create(lower_posix(), f.fd, f.keys, &e), 0);
 	f.dir = openat(f.fd, "audit", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	f.reader = (struct audit_reader){.lower = lower_posix(), .tenant_fd = f.fd, .keyring = f.keys};
+	f.reader =
+		(struct audit_reader){.lower = lower_posix(), .tenant_fd = f.fd, .keyring = f.keys};
 	return f;
 }
 
@@ -71,7 +73,8 @@ static inline void log_free(struct log_fixture *f)
 	keyring_free(f->keys);
 }
 
-static inline int log_open(struct log_fixture *f, struct lower *l, uint64_t segment_bytes, struct audit **ret)
+static inline int log_open(
+	struct log_fixture *f, struct lower *l, uint64_t segment_bytes, struct audit **ret)
 {
 	struct audit_options o = {.segment_bytes = segment_bytes};
 	struct err e = {0};
@@ -81,9 +84,18 @@ static inline int log_open(struct log_fixture *f, struct lower *l, uint64_t segm
 static inline struct audit_event log_event(const char *path)
 {
 	static const uint8_t id[16] = {1, 2, 3};
-	return (struct audit_event){.kind = AUDIT_ACCESS, .op = OP_OPEN, .allowed = true, .caller = {1000, 1001, 4242},
-		.login_uid = (uid_t)-1, .session = (uint32_t)-1, .exe = "/usr/bin/cat", .path = path, .file_id = id,
-		.acts = ACT_READ | ACT_WRITE, .rules = "payroll", .correlation = 9};
+	return (struct audit_event){.kind = AUDIT_ACCESS,
+		.op = OP_OPEN,
+		.allowed = true,
+		.caller = {1000, 1001, 4242},
+		.login_uid = (uid_t)-1,
+		.session = (uint32_t)-1,
+		.exe = "/usr/bin/cat",
+		.path = path,
+		.file_id = id,
+		.acts = ACT_READ | ACT_WRITE,
+		.rules = "payroll",
+		.correlation = 9};
 }
 
 static inline int log_put(struct audit *a, bool reserve)
@@ -117,7 +129,8 @@ static inline struct buf log_load(const struct log_fixture *f, const char *name)
 	return b;
 }
 
-static inline void log_store(const struct log_fixture *f, const char *name, const void *bytes, size_t len)
+static inline void log_store(
+	const struct log_fixture *f, const char *name, const void *bytes, size_t len)
 {
 	int fd = openat(f->dir, name, O_WRONLY | O_CREAT | O_TRUNC, 0600);
 	assert_true(fd >= 0);

@@ -1,6 +1,6 @@
 /*
- * Writing the audit trail: what stops it for good, a full disk, stops between any two calls, the secrets it
- * leaves behind.
+ * Writing the audit trail: what stops it for good, a full disk, stops between any two calls, the
+ * secrets it leaves behind.
  */
 #include "tests/unit/audit_fixture.h"
 #include "tests/unit/fail_lower.h"
@@ -107,7 +107,8 @@ static void tampered_while_open(void **state)
 		unlinkat(f.dir, "second", 0);
 		if (acts[i] == act_rename)
 			renameat(f.dir, "gone", f.dir, "00000001.seg");
-		assert_int_equal(log_put(a, true), -EIO); /* for good, though it is in order again */
+		assert_int_equal(
+			log_put(a, true), -EIO); /* for good, though it is in order again */
 		assert_int_equal(audit_heartbeat(a), -EIO);
 		audit_close(a);
 		if (acts[i] == act_folder) {
@@ -118,7 +119,8 @@ static void tampered_while_open(void **state)
 	}
 }
 
-/* A cut of the open segment that its writer noticed, and one after a crash: the next header tells. */
+/* A cut of the open segment that its writer noticed, and one after a crash: the next header tells.
+ */
 static void tampered_while_closed(void **state)
 {
 	(void)state;
@@ -127,7 +129,8 @@ static void tampered_while_closed(void **state)
 	AUTO_BUF b = log_load(&f, "00000001.seg");
 	log_store(&f, "00000001.seg", b.data, b.len - 100);
 	log_session(&f, 1, 0);
-	assert_int_equal(log_verify(&f), AUDIT_BROKEN); /* not an unclean end: audit/next knew how it ended */
+	assert_int_equal(log_verify(&f),
+		AUDIT_BROKEN); /* not an unclean end: audit/next knew how it ended */
 	assert_int_equal(f.verdict.segment, 1);
 	log_store(&f, "00000001.seg", b.data, b.len); /* what was there, put back too late */
 	assert_int_equal(log_verify(&f), AUDIT_BROKEN);
@@ -148,7 +151,8 @@ struct full_disk {
 	bool no_reserve; /* giving the reserve back frees nothing */
 };
 
-static ssize_t full_pwritev(struct lower *l, int fd, const struct iovec *iov, int n, uint64_t offset)
+static ssize_t full_pwritev(
+	struct lower *l, int fd, const struct iovec *iov, int n, uint64_t offset)
 {
 	struct full_disk *d = (struct full_disk *)l;
 	struct iovec half = iov[0];
@@ -226,7 +230,8 @@ static void disk_full(void **state)
 		audit_close(a);
 		/* the record that failed at first was sealed anew, under another nonce */
 		AUTO_BUF b = log_load(&f, "00000001.seg");
-		size_t second = AUDIT_HEADER_LEN + bytes_get32(b.data + AUDIT_HEADER_LEN) + AUDIT_FRAME_EXTRA;
+		size_t second = AUDIT_HEADER_LEN + bytes_get32(b.data + AUDIT_HEADER_LEN) +
+				AUDIT_FRAME_EXTRA;
 		assert_true(bytes_get32(b.data + second + 4) > 0);
 		assert_int_equal(log_verify(&f), AUDIT_INTACT);
 		log_free(&f);
@@ -298,7 +303,8 @@ static void write_errors(void **state)
 
 enum stage { OPEN, ROTATE, CLOSE, STAGES };
 
-/* One life of a log in which everything from the n-th call of a stage on fails. True when that came. */
+/* One life of a log in which everything from the n-th call of a stage on fails. True when that
+ * came. */
 static bool live_and_die(struct log_fixture *f, enum stage stage, unsigned n, bool once)
 {
 	struct fail_lower fail;
@@ -337,7 +343,8 @@ static void stops_anywhere(void **state)
 				assert_true(log_verify(&f) != AUDIT_BROKEN);
 				log_session(&f, 1, 0);
 				if (log_verify(&f) == AUDIT_BROKEN)
-					print_error("stage %d call %u: %s\n", stage, n, f.verdict.text);
+					print_error(
+						"stage %d call %u: %s\n", stage, n, f.verdict.text);
 				assert_true(f.verdict.state != AUDIT_BROKEN);
 				assert_true(hit || f.verdict.state == AUDIT_INTACT);
 				log_free(&f);
@@ -458,13 +465,15 @@ static void only_forwards(void **state)
 	(void)state;
 	struct audit_header h = {.number = 1, .first_sequence = 1};
 	struct audit_chain c;
-	uint8_t header[AUDIT_HEADER_LEN] = {0}, room[AUDIT_HEAD_LEN + 64 + AUDIT_FRAME_EXTRA] = {0}, out[64];
+	uint8_t header[AUDIT_HEADER_LEN] = {0}, room[AUDIT_HEAD_LEN + 64 + AUDIT_FRAME_EXTRA] = {0},
+		out[64];
 	uint8_t *frame = room + AUDIT_HEAD_LEN;
 	size_t len;
 	bool end;
 	assert_int_equal(audit_segment_chain_init(&c, &h, header, secret_random(KEY_LEN)), 0);
 	assert_int_equal(audit_segment_seal(&c, frame, 64, false), 0);
-	assert_int_equal(audit_segment_frame(&c, frame, 64 + AUDIT_FRAME_EXTRA, &len, &end), AUDIT_FRAME_WHOLE);
+	assert_int_equal(audit_segment_frame(&c, frame, 64 + AUDIT_FRAME_EXTRA, &len, &end),
+		AUDIT_FRAME_WHOLE);
 	assert_int_equal(audit_segment_open(&c, frame, len, out), 0);
 	audit_segment_advance(&c, frame, len);
 	assert_int_equal(audit_segment_frame(&c, frame, len, &len, &end), AUDIT_FRAME_BAD);
@@ -497,7 +506,8 @@ static void next_holds_one(void **state)
 		log_session(&f, 1, 0);
 		AUTO_BUF after = log_load(&f, "next");
 		/* the slot that was used is random now, and the key of before opens nowhere */
-		assert_memory_not_equal(before.data + 4096 * next.slot, after.data + 4096 * next.slot, 168);
+		assert_memory_not_equal(
+			before.data + 4096 * next.slot, after.data + 4096 * next.slot, 168);
 	}
 	struct audit *a;
 	{ /* and while the log is open too */
@@ -562,7 +572,8 @@ static void path_options(void **state)
 	}
 }
 
-/* A rotation of the keys takes audit/next with it; without that the new keys cannot open the log. */
+/* A rotation of the keys takes audit/next with it; without that the new keys cannot open the log.
+ */
 static void rewrapped(void **state)
 {
 	(void)state;
@@ -580,7 +591,8 @@ static void rewrapped(void **state)
 		keyring_retire_done(f.keys);
 		log_session(&f, 1, 0);
 		assert_int_equal(log_verify(&f), AUDIT_INTACT);
-		assert_int_equal(audit_rewrap(lower_posix(), f.fd, f.keys, &e), 0); /* nothing to do */
+		assert_int_equal(
+			audit_rewrap(lower_posix(), f.fd, f.keys, &e), 0); /* nothing to do */
 		if (!fail_lower_hit(&fail))
 			break;
 	}
@@ -612,12 +624,24 @@ static void missing(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(sequences), cmocka_unit_test(created_once), cmocka_unit_test(tampered_while_open),
-		cmocka_unit_test(tampered_while_closed), cmocka_unit_test(disk_full), cmocka_unit_test(reserve_lost),
-		cmocka_unit_test(full_at_open), cmocka_unit_test(write_errors), cmocka_unit_test(stops_anywhere),
-		cmocka_unit_test(create_fails), cmocka_unit_test(durable_together), cmocka_unit_test(keys_forgotten),
-		cmocka_unit_test(only_forwards), cmocka_unit_test(next_holds_one), cmocka_unit_test(hidden_in_the_log),
-		cmocka_unit_test(path_options), cmocka_unit_test(rewrapped), cmocka_unit_test(missing),
+		cmocka_unit_test(sequences),
+		cmocka_unit_test(created_once),
+		cmocka_unit_test(tampered_while_open),
+		cmocka_unit_test(tampered_while_closed),
+		cmocka_unit_test(disk_full),
+		cmocka_unit_test(reserve_lost),
+		cmocka_unit_test(full_at_open),
+		cmocka_unit_test(write_errors),
+		cmocka_unit_test(stops_anywhere),
+		cmocka_unit_test(create_fails),
+		cmocka_unit_test(durable_together),
+		cmocka_unit_test(keys_forgotten),
+		cmocka_unit_test(only_forwards),
+		cmocka_unit_test(next_holds_one),
+		cmocka_unit_test(hidden_in_the_log),
+		cmocka_unit_test(path_options),
+		cmocka_unit_test(rewrapped),
+		cmocka_unit_test(missing),
 	};
 	if (crypto_init() < 0)
 		return 1;

@@ -1,4 +1,5 @@
-/* Every event exports as valid JSON with the numbers of OCSF 1.8, and pseudonymised without a name in it. */
+/* Every event exports as valid JSON with the numbers of OCSF 1.8, and pseudonymised without a name
+ * in it. */
 #include "tests/unit/audit_fixture.h"
 
 #include "fs/gate/audit_ocsf.h"
@@ -15,14 +16,20 @@ static const char *name_of(void *context, uid_t uid)
 
 static struct audit_entry entry_of(const struct audit_event *event)
 {
-	return (struct audit_entry){.sequence = 41, .time_ns = 1700000000123456789u, .segment = 2, .record = 7,
+	return (struct audit_entry){.sequence = 41,
+		.time_ns = 1700000000123456789u,
+		.segment = 2,
+		.record = 7,
 		.event = *event};
 }
 
 static json_t *export(const struct audit_entry *entry, const struct secret *key, struct buf *text)
 {
-	const struct audit_ocsf_options o = {.tenant = "acme", .tenant_uuid = tenant_uuid, .version = "1",
-		.pseudonym_key = key, .user_name = name_of};
+	const struct audit_ocsf_options o = {.tenant = "acme",
+		.tenant_uuid = tenant_uuid,
+		.version = "1",
+		.pseudonym_key = key,
+		.user_name = name_of};
 	buf_reset(text);
 	audit_ocsf_format(text, entry, &o);
 	assert_true(buf_ok(text));
@@ -88,7 +95,8 @@ static void allowed_open(void **state)
 	assert_text(json, "metadata.tenant_uid", "12345678-9a00-0000-0000-000000000000");
 	assert_text(json, "metadata.correlation_uid", "9");
 	assert_number(json, "metadata.sequence", 41);
-	assert_string_equal(json_string_value(json_array_get(at(json, "metadata.profiles"), 0)), "security_control");
+	assert_string_equal(json_string_value(json_array_get(at(json, "metadata.profiles"), 0)),
+		"security_control");
 	assert_text(json, "unmapped.rules", "payroll");
 	assert_text(json, "unmapped.operation", "open");
 	json_decref(json);
@@ -143,9 +151,16 @@ static void every_kind(void **state)
 		enum audit_kind kind;
 		long long type_uid, severity;
 	} cases[] = {
-		{AUDIT_ACCESS, 100114, 1}, {AUDIT_CLOSE, 100199, 1}, {AUDIT_MOUNT, 600203, 1}, {AUDIT_UNMOUNT, 600204, 1},
-		{AUDIT_RECOVERY, 600299, 1}, {AUDIT_POLICY, 300403, 1}, {AUDIT_KEY, 300403, 1}, {AUDIT_ALARM, 100199, 5},
-		{AUDIT_ERASE, 100104, 1}, {AUDIT_HEARTBEAT, 600299, 1},
+		{AUDIT_ACCESS, 100114, 1},
+		{AUDIT_CLOSE, 100199, 1},
+		{AUDIT_MOUNT, 600203, 1},
+		{AUDIT_UNMOUNT, 600204, 1},
+		{AUDIT_RECOVERY, 600299, 1},
+		{AUDIT_POLICY, 300403, 1},
+		{AUDIT_KEY, 300403, 1},
+		{AUDIT_ALARM, 100199, 5},
+		{AUDIT_ERASE, 100104, 1},
+		{AUDIT_HEARTBEAT, 600299, 1},
 	};
 	AUTO_BUF text = {0};
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -163,7 +178,9 @@ static void every_kind(void **state)
 		assert_int_equal(json_is_object(at(json, "entity")), class_uid == 3004);
 		json_decref(json);
 	}
-	struct audit_event beat = {.kind = AUDIT_HEARTBEAT, .caller = {(uid_t)-1, (gid_t)-1, 0}, .login_uid = (uid_t)-1,
+	struct audit_event beat = {.kind = AUDIT_HEARTBEAT,
+		.caller = {(uid_t)-1, (gid_t)-1, 0},
+		.login_uid = (uid_t)-1,
 		.session = (uint32_t)-1};
 	struct audit_entry end = entry_of(&beat);
 	end.end = true;
@@ -180,7 +197,8 @@ static void any_bytes(void **state)
 	for (unsigned i = 1; i < 65536; i += i < 256 ? 1 : 251) {
 		char path[8] = {'/', (char)(i & 255 ? i & 255 : 1), (char)(i >> 8), 0};
 		struct audit_event event = log_event(path);
-		event.path2 = event.exe = event.rules = event.because = event.message = event.failed = path;
+		event.path2 = event.exe = event.rules = event.because = event.message =
+			event.failed = path;
 		struct audit_entry entry = entry_of(&event);
 		json_decref(export(&entry, NULL, &text));
 	}
@@ -206,9 +224,13 @@ static void pseudonymised(void **state)
 	assert_null(strstr((char *)text.data, "/payroll"));
 	assert_null(strstr((char *)text.data, "tool"));
 	assert_int_equal(strlen(json_string_value(at(json, "actor.user.uid"))), 22);
-	/* the same user and the same name are the same everywhere: login and user, folder and parent */
-	assert_string_equal(json_string_value(at(json, "unmapped.login_uid")), json_string_value(at(json, "actor.user.uid")));
-	assert_int_equal(strncmp(json_string_value(at(json, "file.path")), json_string_value(at(json, "file_result.path")), 23), 0);
+	/* the same user and the same name are the same everywhere: login and user, folder and
+	 * parent */
+	assert_string_equal(json_string_value(at(json, "unmapped.login_uid")),
+		json_string_value(at(json, "actor.user.uid")));
+	assert_int_equal(strncmp(json_string_value(at(json, "file.path")),
+				 json_string_value(at(json, "file_result.path")), 23),
+		0);
 	json_decref(json);
 	/* what the log has hidden already stays as it is */
 	entry.hidden = true;
@@ -221,8 +243,12 @@ static void pseudonymised(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(allowed_open), cmocka_unit_test(denied), cmocka_unit_test(every_operation),
-		cmocka_unit_test(every_kind), cmocka_unit_test(any_bytes), cmocka_unit_test(pseudonymised),
+		cmocka_unit_test(allowed_open),
+		cmocka_unit_test(denied),
+		cmocka_unit_test(every_operation),
+		cmocka_unit_test(every_kind),
+		cmocka_unit_test(any_bytes),
+		cmocka_unit_test(pseudonymised),
 	};
 	if (crypto_init() < 0)
 		return 1;

@@ -1,4 +1,5 @@
-/* Whatever is done to a log, verifying it says so and names the place; what a stop leaves is told apart from that. */
+/* Whatever is done to a log, verifying it says so and names the place; what a stop leaves is told
+ * apart from that. */
 #include "tests/unit/audit_fixture.h"
 #include "tests/unit/fail_lower.h"
 
@@ -191,9 +192,11 @@ static void segments_moved(void **state)
 		renameat(f.dir, "aside", f.dir, names[s]);
 	}
 	for (uint32_t s = 0; s < 2; s++) {
-		assert_int_equal(renameat2(f.dir, names[s], f.dir, names[s + 1], RENAME_EXCHANGE), 0);
+		assert_int_equal(
+			renameat2(f.dir, names[s], f.dir, names[s + 1], RENAME_EXCHANGE), 0);
 		assert_broken(&f, s + 1, 0);
-		assert_int_equal(renameat2(f.dir, names[s], f.dir, names[s + 1], RENAME_EXCHANGE), 0);
+		assert_int_equal(
+			renameat2(f.dir, names[s], f.dir, names[s + 1], RENAME_EXCHANGE), 0);
 	}
 	renameat(f.dir, names[2], f.dir, "00000004.seg");
 	assert_broken(&f, 3, 0);
@@ -202,7 +205,8 @@ static void segments_moved(void **state)
 	log_store(&f, "00000004.seg", b.data, b.len);
 	assert_broken(&f, 4, 0);
 	unlinkat(f.dir, "00000004.seg", 0);
-	log_store(&f, "99999999.seg", b.data, b.len); /* and at once, not after a hundred million tries */
+	log_store(&f, "99999999.seg", b.data,
+		b.len); /* and at once, not after a hundred million tries */
 	assert_broken(&f, 4, 0);
 	unlinkat(f.dir, "99999999.seg", 0);
 	for (uint32_t s = 0; s < 3; s++)
@@ -232,9 +236,11 @@ static void forged(void **state)
 {
 	(void)state;
 	struct log_fixture f = log_new(1);
-	uint8_t header[AUDIT_HEADER_LEN], room[AUDIT_HEAD_LEN + 512] = {0}, *frame = room + AUDIT_HEAD_LEN;
+	uint8_t header[AUDIT_HEADER_LEN], room[AUDIT_HEAD_LEN + 512] = {0},
+								*frame = room + AUDIT_HEAD_LEN;
 	uint8_t public_key[KEY_LEN];
-	static const char json[] = "{\"n\":1,\"t\":5,\"kind\":\"access\",\"op\":\"open\",\"allowed\":true}";
+	static const char json[] =
+		"{\"n\":1,\"t\":5,\"kind\":\"access\",\"op\":\"open\",\"allowed\":true}";
 	AUTO_SECRET *signing = NULL;
 	struct audit_chain chain;
 	log_session(&f, 2, 0);
@@ -300,7 +306,8 @@ static void unclean_end(void **state)
 	log_free(&f);
 }
 
-/* What a stop can leave at the end is no damage; once the next segment has signed for it, it may not change again. */
+/* What a stop can leave at the end is no damage; once the next segment has signed for it, it may
+ * not change again. */
 static void unclean_tails(void **state)
 {
 	(void)state;
@@ -445,7 +452,8 @@ static void while_written(void **state)
 	assert_int_equal(pthread_create(&thread, NULL, write_on, &w), 0);
 	for (int i = 0; i < 15; i++) {
 		if (log_verify(&f) != AUDIT_INTACT)
-			print_error("%s, segment %u record %lu\n", f.verdict.text, f.verdict.segment, (unsigned long)f.verdict.record);
+			print_error("%s, segment %u record %lu\n", f.verdict.text,
+				f.verdict.segment, (unsigned long)f.verdict.record);
 		assert_int_equal(f.verdict.state, AUDIT_INTACT);
 		nanosleep(&(struct timespec){.tv_nsec = 3000000}, NULL);
 	}
@@ -584,13 +592,25 @@ static void failing_calls(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(intact), cmocka_unit_test(every_byte), cmocka_unit_test(every_length_byte),
-		cmocka_unit_test(next_changed), cmocka_unit_test(records_moved), cmocka_unit_test(cut_after_close),
-		cmocka_unit_test(segments_moved), cmocka_unit_test(foreign_segment), cmocka_unit_test(forged),
-		cmocka_unit_test(unclean_end), cmocka_unit_test(unclean_tails), cmocka_unit_test(unclean_flips),
-		cmocka_unit_test(lost_in_frame), cmocka_unit_test(behind_the_end),
-		cmocka_unit_test(while_written), cmocka_unit_test(each_record), cmocka_unit_test(auditors_keys),
-		cmocka_unit_test(not_files), cmocka_unit_test(failing_calls),
+		cmocka_unit_test(intact),
+		cmocka_unit_test(every_byte),
+		cmocka_unit_test(every_length_byte),
+		cmocka_unit_test(next_changed),
+		cmocka_unit_test(records_moved),
+		cmocka_unit_test(cut_after_close),
+		cmocka_unit_test(segments_moved),
+		cmocka_unit_test(foreign_segment),
+		cmocka_unit_test(forged),
+		cmocka_unit_test(unclean_end),
+		cmocka_unit_test(unclean_tails),
+		cmocka_unit_test(unclean_flips),
+		cmocka_unit_test(lost_in_frame),
+		cmocka_unit_test(behind_the_end),
+		cmocka_unit_test(while_written),
+		cmocka_unit_test(each_record),
+		cmocka_unit_test(auditors_keys),
+		cmocka_unit_test(not_files),
+		cmocka_unit_test(failing_calls),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,7 +16,8 @@ static struct secret *path_key(void)
 static struct buf format(const struct audit_event *event, int paths, const struct secret *key)
 {
 	struct buf b = {0};
-	struct audit_stamp stamp = {.sequence = 41, .time_ns = 1700000000123456789u, .paths = paths, .path_key = key};
+	struct audit_stamp stamp = {
+		.sequence = 41, .time_ns = 1700000000123456789u, .paths = paths, .path_key = key};
 	audit_record_format(&b, event, &stamp);
 	assert_true(buf_ok(&b));
 	return b;
@@ -26,10 +27,26 @@ static void every_field(void **state)
 {
 	(void)state;
 	static const uint8_t id[16] = {1, 2, 3, 4};
-	struct audit_event in = {.kind = AUDIT_CLOSE, .op = OP_RENAME, .allowed = true, .error = -EACCES,
-		.caller = {1000, 1001, 77}, .login_uid = 0, .session = 5, .exe = "/bin/x", .path = "/a/b", .path2 = "/c",
-		.file_id = id, .acts = ACT_READ | ACT_MANAGE, .rules = "r1,r2", .failed = "time", .because = "HR \"812\"",
-		.correlation = UINT64_MAX >> 1, .bytes_read = 10, .bytes_written = 20, .count = 3, .message = "m"};
+	struct audit_event in = {.kind = AUDIT_CLOSE,
+		.op = OP_RENAME,
+		.allowed = true,
+		.error = -EACCES,
+		.caller = {1000, 1001, 77},
+		.login_uid = 0,
+		.session = 5,
+		.exe = "/bin/x",
+		.path = "/a/b",
+		.path2 = "/c",
+		.file_id = id,
+		.acts = ACT_READ | ACT_MANAGE,
+		.rules = "r1,r2",
+		.failed = "time",
+		.because = "HR \"812\"",
+		.correlation = UINT64_MAX >> 1,
+		.bytes_read = 10,
+		.bytes_written = 20,
+		.count = 3,
+		.message = "m"};
 	struct audit_entry out;
 	AUTO_BUF b = format(&in, AUDIT_PATH_CLEAR, NULL);
 	assert_int_equal(audit_record_parse((char *)b.data, b.len, &out), 0);
@@ -64,11 +81,15 @@ static void every_field(void **state)
 static void unknown_is_left_out(void **state)
 {
 	(void)state;
-	struct audit_event in = {.kind = AUDIT_ACCESS, .op = OP_LOOKUP, .login_uid = (uid_t)-1, .session = (uint32_t)-1};
+	struct audit_event in = {.kind = AUDIT_ACCESS,
+		.op = OP_LOOKUP,
+		.login_uid = (uid_t)-1,
+		.session = (uint32_t)-1};
 	struct audit_entry out;
 	AUTO_BUF b = format(&in, AUDIT_PATH_CLEAR, NULL);
 	assert_string_equal((char *)b.data,
-		"{\"n\":41,\"t\":1700000000123456789,\"kind\":\"access\",\"op\":\"lookup\",\"allowed\":false,\"uid\":0,\"gid\":0}");
+		"{\"n\":41,\"t\":1700000000123456789,\"kind\":\"access\",\"op\":"
+		"\"lookup\",\"allowed\":false,\"uid\":0,\"gid\":0}");
 	assert_int_equal(audit_record_parse((char *)b.data, b.len, &out), 0);
 	assert_int_equal(out.event.login_uid, (uid_t)-1);
 	assert_int_equal(out.event.session, (uint32_t)-1);
@@ -81,10 +102,12 @@ static void unknown_is_left_out(void **state)
 static void any_path(void **state)
 {
 	(void)state;
-	static const char *const paths[] = {"/", "/\xff\xfe", "/a\"b\\c", "/\x01\x1f\x7f", "/\xef\xbf\xbd", "/gr\xc3\xbc\xc3\x9f",
-		"/\xed\xa0\x80", "/\xf0\x9f\x98\x80", "/\xf0\x9f", "/\xef\xbf\xbd\xff", "/\n\t"};
+	static const char *const paths[] = {"/", "/\xff\xfe", "/a\"b\\c", "/\x01\x1f\x7f",
+		"/\xef\xbf\xbd", "/gr\xc3\xbc\xc3\x9f", "/\xed\xa0\x80", "/\xf0\x9f\x98\x80",
+		"/\xf0\x9f", "/\xef\xbf\xbd\xff", "/\n\t"};
 	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
-		struct audit_event in = {.kind = AUDIT_ACCESS, .op = OP_OPEN, .path = paths[i], .path2 = paths[i]};
+		struct audit_event in = {
+			.kind = AUDIT_ACCESS, .op = OP_OPEN, .path = paths[i], .path2 = paths[i]};
 		struct audit_entry out;
 		AUTO_BUF b = format(&in, AUDIT_PATH_CLEAR, NULL);
 		json_t *json = json_loadb((char *)b.data, b.len, 0, NULL);
@@ -97,7 +120,11 @@ static void any_path(void **state)
 	}
 	for (int c = 1; c < 256; c++) {
 		char path[3] = {'/', (char)c, 0};
-		struct audit_event in = {.kind = AUDIT_ACCESS, .op = OP_OPEN, .path = path, .exe = path, .because = path};
+		struct audit_event in = {.kind = AUDIT_ACCESS,
+			.op = OP_OPEN,
+			.path = path,
+			.exe = path,
+			.because = path};
 		struct audit_entry out;
 		AUTO_BUF b = format(&in, AUDIT_PATH_CLEAR, NULL);
 		assert_int_equal(audit_record_parse((char *)b.data, b.len, &out), 0);
@@ -115,8 +142,15 @@ static void longest(void **state)
 	for (size_t i = 0; i + 1 < sizeof(odd); i++)
 		odd[i] = i % 2 ? 'a' : '/';
 	odd[PATH_MAX] = 0;
-	struct audit_event in = {.kind = AUDIT_ACCESS, .op = OP_OPEN, .path = path, .path2 = path, .exe = path, .rules = path,
-		.because = path, .message = path, .failed = path};
+	struct audit_event in = {.kind = AUDIT_ACCESS,
+		.op = OP_OPEN,
+		.path = path,
+		.path2 = path,
+		.exe = path,
+		.rules = path,
+		.because = path,
+		.message = path,
+		.failed = path};
 	AUTO_BUF b = format(&in, AUDIT_PATH_CLEAR, NULL);
 	assert_true(b.len <= AUDIT_JSON_MAX);
 	in.path = in.path2 = odd;
@@ -128,7 +162,8 @@ static void hidden_paths(void **state)
 {
 	(void)state;
 	AUTO_SECRET *key = path_key();
-	struct audit_event in = {.kind = AUDIT_ACCESS, .op = OP_OPEN, .path = "/payroll/eva", .path2 = "/eva"};
+	struct audit_event in = {
+		.kind = AUDIT_ACCESS, .op = OP_OPEN, .path = "/payroll/eva", .path2 = "/eva"};
 	struct audit_entry out;
 	AUTO_BUF b = format(&in, AUDIT_PATH_HMAC, key);
 	assert_null(strstr((char *)b.data, "payroll"));
@@ -137,7 +172,8 @@ static void hidden_paths(void **state)
 	assert_true(out.hidden);
 	assert_int_equal(strlen(out.event.path), 2 * 23);
 	assert_int_equal(strlen(out.event.path2), 23);
-	assert_string_equal(out.event.path + 23, out.event.path2); /* the same name, the same hash */
+	assert_string_equal(
+		out.event.path + 23, out.event.path2); /* the same name, the same hash */
 	audit_record_done(&out);
 	AUTO_BUF none = format(&in, AUDIT_PATH_NONE, NULL);
 	assert_null(strstr((char *)none.data, "path"));
@@ -182,8 +218,9 @@ static void end_and_heartbeat(void **state)
 static void not_records(void **state)
 {
 	(void)state;
-	static const char *const texts[] = {"", "{", "[]", "{}", "{\"n\":1,\"t\":2}", "{\"n\":1,\"kind\":\"access\"}",
-		"{\"n\":1,\"t\":2,\"kind\":\"nothing\"}", "{\"n\":\"1\",\"t\":2,\"kind\":\"access\"}",
+	static const char *const texts[] = {"", "{", "[]", "{}", "{\"n\":1,\"t\":2}",
+		"{\"n\":1,\"kind\":\"access\"}", "{\"n\":1,\"t\":2,\"kind\":\"nothing\"}",
+		"{\"n\":\"1\",\"t\":2,\"kind\":\"access\"}",
 		"{\"n\":1,\"n\":1,\"t\":2,\"kind\":\"access\"}", "{\"n\":1,\"t\":2,\"kind\":3}"};
 	struct audit_entry out;
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
@@ -194,7 +231,10 @@ static void not_records(void **state)
 static void no_allocation(void **state)
 {
 	(void)state;
-	struct audit_event in = {.kind = AUDIT_ACCESS, .op = OP_OPEN, .path = "/payroll/2026/a.xlsx", .exe = "/usr/bin/cat"};
+	struct audit_event in = {.kind = AUDIT_ACCESS,
+		.op = OP_OPEN,
+		.path = "/payroll/2026/a.xlsx",
+		.exe = "/usr/bin/cat"};
 	struct audit_stamp stamp = {.sequence = 1, .time_ns = 2};
 	AUTO_BUF b = {0};
 	assert_true(buf_reserve(&b, 16384));
@@ -210,9 +250,15 @@ static void no_allocation(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(every_field), cmocka_unit_test(unknown_is_left_out), cmocka_unit_test(any_path),
-		cmocka_unit_test(longest), cmocka_unit_test(hidden_paths), cmocka_unit_test(errno_names),
-		cmocka_unit_test(end_and_heartbeat), cmocka_unit_test(not_records), cmocka_unit_test(no_allocation),
+		cmocka_unit_test(every_field),
+		cmocka_unit_test(unknown_is_left_out),
+		cmocka_unit_test(any_path),
+		cmocka_unit_test(longest),
+		cmocka_unit_test(hidden_paths),
+		cmocka_unit_test(errno_names),
+		cmocka_unit_test(end_and_heartbeat),
+		cmocka_unit_test(not_records),
+		cmocka_unit_test(no_allocation),
 	};
 	if (crypto_init() < 0)
 		return 1;

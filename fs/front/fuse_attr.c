@@ -230,7 +230,7 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int va
 	/* The kernel may still flush times of what was written before; whoever opened it may change no more. */
 	bool refused = __atomic_load_n(&i->retired, __ATOMIC_ACQUIRE) &&
 		(acts || (valid & ~(FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW | FUSE_SET_ATTR_CTIME)));
-	int r = refused ? -EIO : request_enter(&q, acts);
+	int r = refused ? -EIO : q.front->read_only ? -EROFS : request_enter(&q, acts);
 	if (r == 0)
 		r = set_attributes(q.front, i, attr, valid);
 	if (r == 0)

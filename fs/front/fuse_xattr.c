@@ -42,6 +42,12 @@ static void reply_bytes(struct request *q, ssize_t n, const char *bytes, size_t 
 		fuse_reply_buf(q->fuse, bytes, (size_t)n);
 }
 
+/* Part of the mode: whoever may see that may read it, the kernel for its own checks too; to change it is to manage. */
+static bool is_access_list(const char *name)
+{
+	return strncmp(name, "system.posix_acl_", 17) == 0;
+}
+
 /* The kernel asks for file capabilities at every write; there are none (nosuid), and it is no access by anybody. */
 static bool never_there(const char *name)
 {
@@ -60,8 +66,8 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
 	request_start(&q, req, OP_GETXATTR, ino, NULL);
 	struct inode *i = request_inode(q.front, ino);
 	char *bytes = front_buffer(q.front, size);
-	q.gate.log_allowed = size != 0;
-	n = bytes ? request_enter(&q, ACT_READ) : -ENOMEM;
+	q.gate.log_allowed = size != 0 && !is_access_list(name);
+	n = bytes ? request_enter(&q, is_access_list(name) ? ACT_LIST : ACT_READ) : -ENOMEM;
 	if (n == 0)
 		n = owner_find(q.front, i, &o);
 	if (n == 0)
@@ -94,7 +100,7 @@ static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const 
 	struct owner o = {0};
 	request_start(&q, req, OP_SETXATTR, ino, NULL);
 	struct inode *i = request_inode(q.front, ino);
-	int r = request_enter(&q, ACT_WRITE);
+	int r = request_enter(&q, is_access_list(name) ? ACT_MANAGE : ACT_WRITE);
 	if (r == 0)
 		r = owner_find(q.front, i, &o);
 	if (r == 0)
@@ -109,7 +115,7 @@ static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 	struct owner o = {0};
 	request_start(&q, req, OP_REMOVEXATTR, ino, NULL);
 	struct inode *i = request_inode(q.front, ino);
-	int r = request_enter(&q, ACT_WRITE);
+	int r = request_enter(&q, is_access_list(name) ? ACT_MANAGE : ACT_WRITE);
 	if (r == 0)
 		r = owner_find(q.front, i, &o);
 	if (r == 0)

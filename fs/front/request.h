@@ -18,7 +18,7 @@ struct request {
 
 /* Fills caller and operation; object: inode number as the kernel has it, and a name below it or NULL. */
 void request_start(struct request *q, fuse_req_t fuse, enum op op, fuse_ino_t ino, const char *child);
-/* Through the gate asking acts. 0 or -errno. */
+/* Through the gate asking acts. 0 or -errno; -EROFS for a change on a read-only mount. */
 MUST_USE int request_enter(struct request *q, unsigned acts);
 /* The outcome to gate, log and errno for the kernel. */
 int request_leave(struct request *q, int outcome);

@@ -113,6 +113,7 @@ class File:
     def parse(keys, raw):
         magic, version, suite, flags, file_id, tenant, epoch, size, commits = struct.unpack_from("<4sHBB16s16sIQQ", raw)
         assert magic == b"TFSH" and version == 1 and tenant == keys.tenant
+        assert not any(raw[604:688]), "a re-encryption in progress"
         wraps = {}
         for name, at in (("fek", 452), ("xk", 528)):
             ad = name.encode().ljust(4, b"\0") + tenant + file_id + struct.pack("<I", epoch)
@@ -156,6 +157,7 @@ class File:
                 continue
             plain, state = bytes(PAGE), entry[28]
             if self.present(f, group):
+                assert state in (1, 2), "no entry in a group that is present"
                 sealed = os.pread(f, PAGE, (page + 1 + index) * PAGE) if state == 1 else b""
                 number = struct.pack("<Q", block)
                 opened = aead_open(self.suite, self.fek, entry[:12], number + bytes(4), self.file_id + number + bytes([state]),

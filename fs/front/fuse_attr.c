@@ -153,9 +153,7 @@ static int set_times(struct lower *l, const struct place *p, const struct stat *
 		ts[1].tv_nsec = UTIME_NOW;
 	else if (valid & FUSE_SET_ATTR_MTIME)
 		ts[1] = attr->st_mtim;
-	/* Content still in memory would move the time again when it is written. */
-	int r = p->file ? file_commit(p->file) : 0;
-	return r < 0 ? r : l->ops->utimensat(l, p->fd, p->lower, ts);
+	return p->file ? file_set_times(p->file, ts) : l->ops->utimensat(l, p->fd, p->lower, ts);
 }
 
 #define SET_TIMES (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME)

@@ -186,6 +186,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t s
 	}
 	size_t done = 0;
 	ssize_t n = 0;
+	file_keep_time(h->file, fi->writepage);
 	while (done < size && n >= 0) {
 		n = file_write(h->file, bytes + done, size - done, (uint64_t)offset + done);
 		done += n > 0 ? (size_t)n : 0;

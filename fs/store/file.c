@@ -332,6 +332,39 @@ void file_set_trashed(struct file *f, const char *trash_name)
 	pthread_rwlock_unlock(&f->lock);
 }
 
+static void keep_time(struct file *f)
+{
+	struct stat st;
+	struct lower *l = f->store->lower;
+	f->keeps_time = l->ops->fstat(l, f->fd, &st) >= 0;
+	if (f->keeps_time)
+		f->kept = st.st_mtim;
+}
+
+int file_set_times(struct file *f, const struct timespec ts[2])
+{
+	struct lower *l = f->store->lower;
+	pthread_rwlock_wrlock(&f->lock);
+	/* Content still in memory would move the time again when it is written. */
+	int rc = file_commit_now(f, 0);
+	if (!rc)
+		rc = l->ops->utimensat(l, f->fd, "", ts);
+	if (!rc && f->keeps_time && ts[1].tv_nsec != UTIME_OMIT)
+		keep_time(f);
+	pthread_rwlock_unlock(&f->lock);
+	return rc;
+}
+
+void file_keep_time(struct file *f, bool keep)
+{
+	pthread_rwlock_wrlock(&f->lock);
+	if (keep && !f->keeps_time)
+		keep_time(f);
+	else if (!keep)
+		f->keeps_time = false;
+	pthread_rwlock_unlock(&f->lock);
+}
+
 int file_xattr_key(struct file *f, const struct secret **ret)
 {
 	struct file_fault ft = {"header", "the wrapped xattr key does not open", UINT64_MAX};

@@ -50,7 +50,7 @@ MUST_USE int file_sync(struct file *f, bool data_only);
 MUST_USE int file_stat(struct file *f, struct stat *ret);
 /* File id; all zero while the file is empty and has none. */
 void file_id(struct file *f, uint8_t ret[FILE_ID_LEN]);
-/* The lower descriptor, borrowed: for chmod, chown, times. */
+/* The lower descriptor, borrowed: for chmod and chown. */
 int file_fd(const struct file *f);
 const struct store *file_store(const struct file *f);
 
@@ -60,6 +60,15 @@ MUST_USE int file_home_add(struct file *f, const uint8_t dir_id[DIR_ID_LEN]);
 MUST_USE int file_home_remove(struct file *f, const uint8_t dir_id[DIR_ID_LEN]);
 /* Its last name has moved to the trash under this name: erase at the last put. */
 void file_set_trashed(struct file *f, const char *trash_name);
+/* Sets times as utimensat(2), after a commit; later commits keep the modification time if it is
+ * kept. -errno of the commit or the lower call. */
+MUST_USE int file_set_times(struct file *f, const struct timespec ts[2]);
+/*
+ * Whether the next write leaves the modification time as it is. One from the kernel's cache does:
+ * the kernel has its own time of it, and tells that by file_set_times, sooner or later than the
+ * data, or never when it is none but the old one.
+ */
+void file_keep_time(struct file *f, bool keep);
 /* Key for extended attributes: 32 bytes XK; gives an empty file its header first. Borrowed. */
 MUST_USE int file_xattr_key(struct file *f, const struct secret **ret);
 

@@ -38,7 +38,9 @@ int file_commit_now(struct file *f, unsigned flags)
 	rc = l->ops->fstat(l, f->fd, &st);
 	if (rc < 0)
 		return rc;
-	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, st.st_mtim};
+	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, f->keeps_time ? f->kept : st.st_mtim};
+	if (flags & FILE_COMMIT_TOUCH)
+		f->keeps_time = false;
 	if (flags & FILE_COMMIT_TOUCH && clock_gettime(CLOCK_REALTIME, &times[1]) < 0)
 		return -EIO;
 	f->h.modified_ns = (uint64_t)times[1].tv_sec * 1000000000u + (uint64_t)times[1].tv_nsec;

@@ -83,6 +83,8 @@ struct file {
 	struct file_tag_page first; /* group 0: its entries are in page 0 */
 	uint8_t *scratch;           /* ciphertext on its way; grows to FILE_RUN_BLOCKS */
 	size_t scratch_len;
+	struct timespec kept; /* modification time that commits keep, valid while keeps_time */
+	bool keeps_time;
 	char trash_name[64]; /* "" unless its last name is in the trash */
 
 	pthread_mutex_t cache_lock;

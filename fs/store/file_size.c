@@ -190,6 +190,7 @@ int file_size_set(struct file *f, uint64_t size, struct file_fault *ft)
 	if (rc)
 		return rc;
 	if (size == f->h.size) {
+		f->keeps_time = false;
 		struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_nsec = UTIME_NOW}};
 		rc = f->store->lower->ops->futimens(f->store->lower, f->write_fd, times);
 		return rc == -EPERM || rc == -EACCES ? 0 : rc;

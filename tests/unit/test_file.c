@@ -338,6 +338,51 @@ static void the_modification_time_is_the_users(void **state)
 	file_put(f);
 }
 
+static void expect_time(struct file *f, time_t seconds, bool later)
+{
+	struct stat st;
+	assert_int_equal(file_stat(f, &st), 0);
+	if (later)
+		assert_true(st.st_mtim.tv_sec > seconds);
+	else
+		assert_int_equal(st.st_mtim.tv_sec, seconds);
+}
+
+/* The kernel's cache hands data over before or after it tells the time of it. */
+static void writes_from_the_cache_have_no_time(void **state)
+{
+	struct store_place *p = *state;
+	struct file *f = create(p, "t");
+	const struct timespec ts[2] = {{1000, 1}, {2000, 2}};
+	const struct timespec access[2] = {{3000, 3}, {.tv_nsec = UTIME_OMIT}};
+	assert_int_equal(file_set_times(f, ts), 0);
+	file_keep_time(f, true);
+	write_all(f, "abc", 3, 0);
+	assert_int_equal(file_commit(f), 0);
+	expect_time(f, 2000, false);
+	const struct timespec told[2] = {{1000, 1}, {4000, 2}};
+	assert_int_equal(file_set_times(f, told), 0);
+	assert_int_equal(file_set_times(f, access), 0);
+	file_keep_time(f, true);
+	write_all(f, "late", 4, 8000);
+	write_all(f, "later", 5, 900000);
+	file_put(f);
+	f = reopen(p, "t");
+	expect_time(f, 4000, false);
+	/* What did not come from the cache, and what cuts, has a time of its own. */
+	file_keep_time(f, true);
+	file_keep_time(f, false);
+	write_all(f, "direct", 6, 0);
+	assert_int_equal(file_commit(f), 0);
+	expect_time(f, 4000, true);
+	assert_int_equal(file_set_times(f, ts), 0);
+	file_keep_time(f, true);
+	assert_int_equal(file_truncate(f, 10), 0);
+	assert_int_equal(file_commit(f), 0);
+	expect_time(f, 4000, true);
+	file_put(f);
+}
+
 /* What the moment before a lower file gets shorter is to show. */
 static struct {
 	struct store_place *p;
@@ -873,6 +918,7 @@ int main(void)
 		TEST(islands),
 		TEST(emptying_draws_a_new_key),
 		TEST(the_modification_time_is_the_users),
+		TEST(writes_from_the_cache_have_no_time),
 		TEST(what_is_cut_is_overwritten_first),
 		TEST(another_tenants_file_is_named_as_such),
 		TEST(links_of_an_empty_file),

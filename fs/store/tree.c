@@ -7,6 +7,8 @@
 #include <fcntl.h>
 #include <string.h>
 
+#define TRASH_WAIT_MS 10000
+
 void tree_lock(struct tree_locks *l)
 {
 	const size_t n = sizeof(l->dirs) / sizeof(l->dirs[0]);
@@ -42,6 +44,12 @@ pthread_mutex_t *tree_rename_lock(const struct store *s)
 bool tree_frees_content(const struct stat *st, const struct file *f)
 {
 	return S_ISREG(st->st_mode) && st->st_nlink == 1 && (st->st_size > 0 || f);
+}
+
+bool tree_trash_may_help(const struct store *s, int r)
+{
+	return (r == -ENOSPC || r == -EDQUOT) && s->trash &&
+	       trash_drain(s->trash, TRASH_WAIT_MS) == 0;
 }
 
 int tree_alarm(const struct dir *d, const char *what, const char *detail, int r)
@@ -328,6 +336,8 @@ int tree_unlink(struct dir *d, const char *lower, struct file *f)
 	AUTO(file_auto) struct file *opened = NULL;
 	char trashed[TRASH_NAME_LEN] = "";
 	int r = unlink_once(d, lower, f, false, trashed);
+	if (tree_trash_may_help(d->store, r))
+		r = unlink_once(d, lower, f, false, trashed);
 	if (r == 1) {
 		/* One that does not open may still be removed: its homes are nobody's concern any
 		 * more. */

@@ -298,9 +298,16 @@ int tree_rename(const struct tree_rename *r)
 	struct move m = {.r = r, .s = r->from->store};
 	if (r->flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE))
 		return -EINVAL;
+	const bool global = r->moved || r->victim_dir || (r->flags & RENAME_EXCHANGE);
 	int e = open_files(&m);
 	if (e == 0)
-		e = rename_once(&m, r->moved || r->victim_dir || (r->flags & RENAME_EXCHANGE));
+		e = rename_once(&m, global);
+	if (m.exists && !m.exchange && tree_trash_may_help(m.s, e)) {
+		struct move again = {.r = r, .s = m.s, .src_file = m.src_file, .dst_file = m.dst_file,
+			.src_opened = m.src_opened, .dst_opened = m.dst_opened};
+		m = again;
+		e = rename_once(&m, global);
+	}
 	if (e == 1)
 		e = rename_once(&m, true);
 	if (m.bad_record)

@@ -20,6 +20,13 @@ for n in a b c d; do echo small >"$M/small-$n" 2>/dev/null; done
 check "a file can still be deleted" rm "$M/fill"
 can_list() { ls -l "$M"; }
 check "then everything can be listed" wait_for 30 can_list
+
+# Many removals at once: each needs an entry in the trash, which needs a block now and then.
+i=0
+while head -c 60000 /dev/zero >"$M/many$i" 2>/dev/null && [ $i -lt 2000 ]; do i=$((i + 1)); done
+dd if=/dev/zero of="$S/disk/hog" bs=4k 2>/dev/null
+check "many files can be deleted at once while there is no space at all" rm -f "$M"/many*
+rm -f "$S/disk/hog"
 check "and deleted" find "$M" -name 'more*' -delete
 check "what was there is unharmed" cmp "$S/precious" "$M/precious"
 space() { head -c 5000000 /dev/zero >"$M/again"; }

@@ -207,7 +207,7 @@ umount_tenant() {
 # check_umount NAME MOUNTPOINT PID: as check, and the process must end with status 0.
 check_umount() {
 	local out
-	if out=$(umount "$2" 2>&1) && wait_for 30 process_ended "$3"; then
+	if out=$(umount "$2" 2>&1) && wait_for 90 process_ended "$3"; then
 		wait "$3" 2>/dev/null
 		local status=$?
 		if [ $status -eq 0 ] || [ $status -eq 127 ]; then

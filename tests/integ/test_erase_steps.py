@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-# tests/run: core timeout=300
+# tests/run: slow timeout=300
 """The eraser alone, on raw ext4 and xfs images: nothing that was erased is on the disk, also after the process or the power
 goes away at every step of the procedure. No mount of tenantfs. Usage: test_erase_steps.py BUILDDIR [table]"""
 import ctypes, fcntl, hashlib, os, subprocess, sys

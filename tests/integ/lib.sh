@@ -264,8 +264,9 @@ finish() {
 		grep -hE -A30 'ERROR: (Address|Leak)Sanitizer|runtime error:' "$S"/log-* | head -n 80 | sed 's/^/  /'
 	fi
 	cleanup
+	# Without a number, exit in a trap gives the status from before it.
 	[ $status -eq 0 ] && [ $failures -eq 0 ]
-	exit
+	exit $?
 }
 trap finish EXIT
 trap 'exit 1' INT TERM HUP

@@ -1,7 +1,10 @@
 #include "fs/serve.h"
 
 #include "fs/gate/policy_file.h"
+#include "fs/gate/subject.h"
 #include "fs/tenant.h"
+#include "keymgmt/base/log.h"
+#include "keymgmt/crypto.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -44,18 +47,27 @@ static void serve_status(struct tenant *t, struct buf *answer)
 	buf_str(answer, "}}");
 }
 
+/* Names in a policy may be no UTF-8, which JSON could not carry unchanged: hence base64. */
 static void serve_show(struct tenant *t, struct buf *answer)
 {
 	struct policy *p = gate_policy(t->front.gate);
 	size_t len;
 	const char *text = policy_text(p, &len);
-	say(answer, 0, "policy in force");
-	buf_printf(answer, ", \"version\": %llu, \"text\": ",
-		(unsigned long long)gate_policy_version(t->front.gate));
-	AUTO_BUF copy = {0};
-	buf_put(&copy, text ? text : "", len);
-	buf_json(answer, (const char *)copy.data);
-	buf_str(answer, "}");
+	AUTO_FREE char *encoded = malloc(crypto_b64_len(len) + 1);
+	uint64_t version = gate_policy_version(t->front.gate);
+	if (version == 0) {
+		say(answer, -ENOENT, "This tenant has no policy yet; give it one with: tenantctl policy apply");
+		buf_str(answer, "}");
+	} else if (!encoded) {
+		say(answer, -ENOMEM, "Not enough memory.");
+		buf_str(answer, "}");
+	} else {
+		crypto_b64(text, len, encoded);
+		say(answer, 0, "policy in force");
+		buf_printf(answer, ", \"version\": %llu, \"text_b64\": ", (unsigned long long)version);
+		buf_json(answer, encoded);
+		buf_str(answer, "}");
+	}
 	policy_put(p);
 }
 
@@ -71,6 +83,18 @@ static void list_mistakes(const struct policy_mistakes *m, struct buf *answer)
 	buf_str(answer, "]");
 }
 
+static int record_apply(struct tenant *t, const struct control_request *q, const char *message, int error)
+{
+	struct subject_facts who;
+	struct audit_event event = {.kind = AUDIT_POLICY, .allowed = error == 0, .error = error,
+		.caller = {q->uid, q->gid, q->pid}, .message = message};
+	subject_facts(&event.caller, &who);
+	event.login_uid = who.login_uid;
+	event.session = who.session;
+	event.exe = who.exe;
+	return gate_record(t->front.gate, &event, false);
+}
+
 /* On the log first; then durable; then in force; then taken from those who lose by it. */
 static int apply(struct tenant *t, const struct control_request *q, struct policy *p, uint64_t *ret_version,
 	struct err *e)
@@ -78,17 +102,18 @@ static int apply(struct tenant *t, const struct control_request *q, struct polic
 	char message[96];
 	snprintf(message, sizeof(message), "policy apply, version %llu in force before",
 		(unsigned long long)gate_policy_version(t->front.gate));
-	const struct audit_event event = {.kind = AUDIT_POLICY, .allowed = true,
-		.caller = {q->uid, q->gid, q->pid}, .login_uid = (uid_t)-1, .session = UINT32_MAX,
-		.message = message};
-	int r = gate_record(t->front.gate, &event, false);
+	int r = record_apply(t, q, message, 0);
 	if (r < 0)
 		return err_set(e, r, "Cannot write to the audit log: %s; the policy was not changed.",
 			strerror(-r));
 	r = policy_file_apply(lower_posix(), t->layout.tenant_fd, t->keyring, t->keys_fd, q->payload,
 		q->payload_len, ret_version, e);
-	if (r < 0)
+	if (r < 0) {
+		/* What was announced did not happen; when this cannot be written either, the log is broken and says so. */
+		if (record_apply(t, q, "policy apply failed", r) < 0)
+			log_say(LOG_LEVEL_ERROR, "A policy that could not be stored is on the log as if it had been.");
 		return err_default(e, r, "Cannot store the policy: %s.", strerror(-r));
+	}
 	gate_set_policy(t->front.gate, policy_get(p), *ret_version);
 	notify_rejudge(t->front.notify, true);
 	return 0;

@@ -3,6 +3,7 @@
 #include "fs/gate/policy_file.h"
 #include "fs/gate/policy_words.h"
 #include "keymgmt/base/io.h"
+#include "keymgmt/crypto.h"
 #include "tools/cmd.h"
 
 #include <errno.h>
@@ -109,12 +110,14 @@ static int read_in_force(
 	if (r < 0)
 		return r;
 	json_t *root = json_loadb((const char *)answer.data, answer.len, 0, NULL);
-	const char *text = json_string_value(json_object_get(root, "text"));
-	if (text)
-		buf_put(ret_text, text, strlen(text));
+	const char *text = json_string_value(json_object_get(root, "text_b64"));
+	size_t room = text ? strlen(text) : 0;
+	ssize_t len = text && buf_reserve(ret_text, room) ? crypto_unb64(text, room, ret_text->data, room) : -1;
+	if (len > 0)
+		ret_text->len = (size_t)len;
 	*ret_version = (uint64_t)json_integer_value(json_object_get(root, "version"));
 	json_decref(root);
-	if (!text || !buf_ok(ret_text))
+	if (len < 0)
 		return err_set(&c->err, -EPROTO,
 			"the daemon's answer has no policy; are daemon and tool of one version?");
 	return 0;
@@ -308,6 +311,25 @@ static int parse_at(struct cmd *c, const char *text, int64_t *ret)
 	return 0;
 }
 
+/* A path as the daemon would meet it: ".." and the like never reach it, so nothing may be said about them. */
+static int check_path(struct cmd *c, const char *path)
+{
+	if (path[0] != '/')
+		return err_set(&c->err, -EINVAL,
+			"'%s' is no path inside the tenant: it begins with '/'", path);
+	for (const char *at = path + 1; path[1]; at += strcspn(at, "/") + 1) {
+		size_t len = strcspn(at, "/");
+		if (len == 0 || (len == 1 && at[0] == '.') || (len == 2 && at[0] == '.' && at[1] == '.'))
+			return err_set(&c->err, -EINVAL,
+				"'%s' is no path inside the tenant: leave out '.', '..', double slashes and the "
+				"one at the end",
+				path);
+		if (!at[len])
+			break;
+	}
+	return 0;
+}
+
 static int explain(struct cmd *c, struct question *q, const struct buf *policy, const char *path,
 	const char *action)
 {
@@ -317,10 +339,7 @@ static int explain(struct cmd *c, struct question *q, const struct buf *policy, 
 	unsigned acts = 0;
 	int64_t now;
 	AUTO_BUF text = {0};
-	int r = path[0] == '/'
-			? 0
-			: err_set(&c->err, -EINVAL,
-				  "'%s' is no path inside the tenant: it begins with '/'", path);
+	int r = check_path(c, path);
 	if (r == 0)
 		r = parse_acts(c, action, &acts);
 	if (r == 0)

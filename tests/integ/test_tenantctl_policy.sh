@@ -72,6 +72,11 @@ check "explain: each rule with what fits" grep -qF '  forbid b (line 4): user ye
 	<(explain --user 100 --at 2030-01-01 /a/x read)
 check_status "explain: no action" 2 "'fly' is no action" explain --user 100 /a fly
 check_status "explain: no path" 2 "is no path inside the tenant" explain --user 100 a read
+for p in /a/ //a /a//b /a/../b /a/. /..; do
+	check_status "explain: $p could not be asked for" 2 "is no path inside the tenant" explain --user 100 $p read
+done
+check "explain: the top folder" explain --user 100 --at 2030-01-01 / list
+check "explain: names with dots" explain --user 100 --at 2030-01-01 /a/..b/.c/d. read
 check_status "explain: no user" 2 "there is no user" explain --user no-such-user-here /a read
 check_status "explain: no moment" 2 "YYYY-MM-DD" explain --at soon /a read
 check_status "explain: neither file nor tenant" 2 "usage" policy explain /a read

@@ -17,6 +17,7 @@
 #include <sys/un.h>
 
 #define SOCKET_NAME "control"
+#define ERRNO_MAX 4095
 #define PEER_TIMEOUT_SECONDS 5 /* a peer that says nothing must not hold the others up for long */
 
 struct control {
@@ -218,7 +219,8 @@ static int judge_answer(const struct buf *answer, struct err *e)
 	json_t *o = json_loadb((const char *)answer->data, answer->len, JSON_REJECT_DUPLICATES, &where);
 	json_t *code = json_object_get(o, "code");
 	int r = -EPROTO;
-	if (json_is_integer(code)) {
+	/* Nothing but 0 and what errno can be: callers take anything else for success or for another error. */
+	if (json_is_integer(code) && json_integer_value(code) <= 0 && json_integer_value(code) >= -ERRNO_MAX) {
 		const char *message = json_string_value(json_object_get(o, "message"));
 		r = (int)json_integer_value(code);
 		if (r < 0)

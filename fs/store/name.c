@@ -23,12 +23,19 @@ static void hash_name(const uint8_t *sealed, size_t len, char ret[static 64])
 	crypto_b64(hash, sizeof(hash), ret + 1);
 }
 
+/* What a directory entry may be called. */
+static bool plain_ok(const char *plain, size_t len)
+{
+	return len > 0 && !memchr(plain, '\0', len) && !memchr(plain, '/', len) &&
+	       !(plain[0] == '.' && (len == 1 || (len == 2 && plain[1] == '.')));
+}
+
 int name_seal(const struct dir *d, const char *plain, struct name *ret)
 {
 	size_t len = strlen(plain);
 	if (len > NAME_PLAIN_MAX)
 		return -ENAMETOOLONG;
-	if (len == 0 || memchr(plain, '/', len) || !strcmp(plain, ".") || !strcmp(plain, ".."))
+	if (!plain_ok(plain, len))
 		return -EINVAL;
 	uint8_t sealed[SEALED_MAX];
 	int r = crypto_siv_seal(d->name_key, d->id, DIR_ID_LEN, plain, len, sealed);
@@ -87,7 +94,7 @@ int name_open(const struct dir *d, const char *lower, char ret_plain[NAME_PLAIN_
 	if (r < 0)
 		return r;
 	size_t plain_len = (size_t)len - CRYPTO_SIV_LEN;
-	if (memchr(plain, '\0', plain_len) || memchr(plain, '/', plain_len)) {
+	if (!plain_ok(plain, plain_len)) {
 		crypto_wipe(plain, sizeof(plain));
 		return -EBADMSG;
 	}

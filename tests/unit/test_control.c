@@ -32,6 +32,8 @@ static void echo(void *context, const struct control_request *r, struct buf *ans
 		sum += (uint8_t)r->payload[k];
 	if (strcmp(r->verb, "fail") == 0)
 		buf_str(answer, "{\"code\": -28, \"message\": \"the disk is full\"}");
+	else if (strcmp(r->verb, "say") == 0)
+		buf_put(answer, r->payload, r->payload_len);
 	else if (strcmp(r->verb, "garbage") == 0)
 		buf_str(answer, "{\"code\": 0, \"code\": 1}");
 	else
@@ -91,6 +93,19 @@ static void a_refusal_carries_its_sentence(void **state)
 	assert_int_equal(control_call(p->fd, "fail", "", 0, &answer, &e), -ENOSPC);
 	assert_string_equal(e.text, "the disk is full");
 	assert_int_equal(control_call(p->fd, "garbage", "", 0, &second, &e), -EPROTO);
+}
+
+static void an_answer_is_zero_or_an_errno(void **state)
+{
+	struct place *p = *state;
+	static const char *const rows[] = {"{\"code\": 7}", "{\"code\": -4096}", "{\"code\": -4294967295}", "{\"code\": 4294967296}",
+		"{\"code\": true}", "[]"};
+	for (size_t k = 0; k < sizeof(rows) / sizeof(rows[0]); k++) {
+		AUTO_BUF answer = {0};
+		struct err e = {0};
+		assert_int_equal(control_call(p->fd, "say", rows[k], strlen(rows[k]), &answer, &e), -EPROTO);
+		assert_int_equal(e.code, -EPROTO);
+	}
 }
 
 static int raw(struct place *p, const void *bytes, size_t len, char *ret, size_t size)
@@ -189,6 +204,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(an_answer_comes_back, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_large_payload_arrives_whole, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_refusal_carries_its_sentence, setup, teardown),
+		cmocka_unit_test_setup_teardown(an_answer_is_zero_or_an_errno, setup, teardown),
 		cmocka_unit_test_setup_teardown(malformed_requests_are_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_silent_peer_does_not_stop_the_next, setup, teardown),
 		cmocka_unit_test_setup_teardown(strangers_are_not_heard, setup, teardown),

@@ -15,6 +15,7 @@ struct front {
 	struct inode_table inodes;
 	struct handle_list handles;
 	struct notify *notify;    /* set before the session answers */
+	uint64_t verdicts;        /* atomic: raised when they may have changed, before handles are asked again */
 	bool one_user;            /* no allow_other: only the mounting user gets in, so everything may be cached */
 	uid_t uid;                /* of this process */
 	bool as_root;

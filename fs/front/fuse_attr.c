@@ -40,6 +40,7 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct front *f = fuse_req_userdata(req);
 	struct fuse_entry_param e;
+	uint64_t verdicts = __atomic_load_n(&f->verdicts, __ATOMIC_SEQ_CST);
 	int r = find(f, request_inode(f, parent), name, &e);
 	if (r == -ENOENT) {
 		e = (struct fuse_entry_param){0};
@@ -50,6 +51,7 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 		fuse_reply_err(req, -err_to_fuse(r));
 	else if (fuse_reply_entry(req, &e) < 0 && e.ino)
 		inode_forget(&f->inodes, request_inode(f, e.ino), 1);
+	notify_if_changed(f->notify, verdicts);
 }
 
 static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t lookups)

@@ -28,6 +28,7 @@ static struct handle *handle_for(struct request *q, struct inode *i, struct file
 	h->writes = writes;
 	h->ticket = q->ticket;
 	handle_add(&q->front->handles, h);
+	notify_if_changed(q->front->notify, q->verdicts);
 	return h;
 }
 

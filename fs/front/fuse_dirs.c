@@ -145,6 +145,7 @@ static void list(fuse_req_t req, size_t size, off_t offset, struct fuse_file_inf
 	struct listing g = {.front = fuse_req_userdata(req), .fuse = req, .handle = handle_of(fi),
 		.size = size, .plus = plus};
 	int64_t at = offset;
+	uint64_t verdicts = __atomic_load_n(&g.front->verdicts, __ATOMIC_SEQ_CST);
 	g.bytes = front_buffer(g.front, size);
 	int r = g.bytes ? inode_dir(&g.front->inodes, g.handle->inode, &g.dir) : -ENOMEM;
 	if (r < 0) {
@@ -164,6 +165,7 @@ static void list(fuse_req_t req, size_t size, off_t offset, struct fuse_file_inf
 		fuse_reply_err(req, -err_to_fuse(r));
 	else
 		fuse_reply_buf(req, g.bytes, g.used);
+	notify_if_changed(g.front->notify, verdicts);
 }
 
 static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)

@@ -337,6 +337,11 @@ static int move_stat(struct move *m, unsigned flags)
 	return r;
 }
 
+static bool has_other_names(const struct stat *st)
+{
+	return S_ISREG(st->st_mode) && st->st_nlink > 1;
+}
+
 static int move(struct request *q, struct move *m, unsigned flags)
 {
 	struct front *f = q->front;
@@ -351,11 +356,11 @@ static int move(struct request *q, struct move *m, unsigned flags)
 	if (m->victim_exists && m->victim.st_ino == m->source.st_ino)
 		return 0; /* two names of one file: rename(2) does nothing */
 	bool same = gate_same_rules(f->gate, &q->gate.object, &q->gate.object2);
-	if (!same && S_ISREG(m->source.st_mode) && m->source.st_nlink > 1)
-		return -EXDEV; /* its other names would stay under other rules */
 	inode_lock_two(&f->inodes, m->source.st_ino,
 		m->victim_exists ? m->victim.st_ino : m->source.st_ino, held);
 	r = move_stat(m, flags);
+	if (r == 0 && !same && (has_other_names(&m->source) || ((flags & RENAME_EXCHANGE) && has_other_names(&m->victim))))
+		r = -EXDEV; /* those would stay under other rules */
 	if (r == 0)
 		r = move_locked(f, m, flags);
 	inode_unlock_two(held);

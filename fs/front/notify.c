@@ -155,6 +155,8 @@ static bool take_work(struct notify *n, struct work *w, time_t last)
 
 static void do_work(struct notify *n, struct work *w, bool boundary_passed)
 {
+	if (boundary_passed)
+		__atomic_add_fetch(&n->front->verdicts, 1, __ATOMIC_SEQ_CST);
 	if (boundary_passed || w->rejudge != n->rejudge_done) {
 		rejudge(n);
 		w->all_attributes = true;
@@ -261,11 +263,22 @@ void notify_rejudge(struct notify *n, bool wait)
 	struct timespec at;
 	clock_gettime(CLOCK_REALTIME, &at);
 	at.tv_sec += WAIT_SECONDS;
+	__atomic_add_fetch(&n->front->verdicts, 1, __ATOMIC_SEQ_CST);
 	pthread_mutex_lock(&n->lock);
 	uint64_t mine = ++n->rejudge_asked;
 	pthread_cond_signal(&n->wake);
 	while (wait && n->rejudge_done < mine)
 		if (pthread_cond_timedwait(&n->done, &n->lock, &at) == ETIMEDOUT)
 			break;
+	pthread_mutex_unlock(&n->lock);
+}
+
+void notify_if_changed(struct notify *n, uint64_t verdicts)
+{
+	if (__atomic_load_n(&n->front->verdicts, __ATOMIC_SEQ_CST) == verdicts)
+		return;
+	pthread_mutex_lock(&n->lock);
+	n->rejudge_asked++;
+	pthread_cond_signal(&n->wake);
 	pthread_mutex_unlock(&n->lock);
 }

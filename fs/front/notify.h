@@ -25,5 +25,8 @@ void notify_attributes(struct notify *n, struct inode *i);
 void notify_all_attributes(struct notify *n);
 /* Ask all open handles again; those that lost their right are retired. Waits until it is done, at most 10 s, when `wait`. */
 void notify_rejudge(struct notify *n, bool wait);
+/* For a request that was judged when front->verdicts was `verdicts` and whose handle or attributes are known only now: if
+ * they changed meanwhile, ask again. Queues. */
+void notify_if_changed(struct notify *n, uint64_t verdicts);
 
 #endif

@@ -20,6 +20,7 @@ void request_start(struct request *q, fuse_req_t fuse, enum op op, fuse_ino_t in
 	q->fuse = fuse;
 	q->front = fuse_req_userdata(fuse);
 	q->ticket = (struct gate_ticket){0};
+	q->verdicts = __atomic_load_n(&q->front->verdicts, __ATOMIC_SEQ_CST);
 	q->gate = (struct gate_request){
 		.op = op,
 		.caller = {c->uid, c->gid, c->pid},

@@ -14,6 +14,7 @@ struct request {
 	struct front *front;
 	struct gate_request gate;
 	struct gate_ticket ticket;
+	uint64_t verdicts; /* front->verdicts when it came */
 };
 
 /* Fills caller and operation; object: inode number as the kernel has it, and a name below it or NULL. */

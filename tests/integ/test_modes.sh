@@ -35,6 +35,18 @@ one setfacl -b "$F"
 check_errno "taken off the list" EACCES two cat "$F"
 one bash -c "mkdir '$M/area/d1' && chmod 700 '$M/area/d1' && setfacl -d -m u:$user2:rwx '$M/area/d1' && setfacl -m u:$user2:x '$M/area/d1' && echo new >'$M/area/d1/new'"
 check_same "what is made below inherits the list" new "$(two cat "$M/area/d1/new")"
+
+# A file with two names stays under one set of rules, whichever side of an exchange it is on.
+echo x >"$M/area/x" && ln "$M/area/x" "$M/area/y" && echo o >"$M/o"
+exchange() {
+	/usr/bin/python3 -c 'import ctypes,os,sys
+c = ctypes.CDLL(None, use_errno=True)
+if c.renameat2(-100, sys.argv[1].encode(), -100, sys.argv[2].encode(), 2): sys.exit(os.strerror(ctypes.get_errno()))' "$@"
+}
+check_errno "exchanged away from its other name" EXDEV exchange "$M/area/x" "$M/o"
+check_errno "and from the other side" EXDEV exchange "$M/o" "$M/area/x"
+rm "$M/area/y"
+check "with one name it may move" exchange "$M/o" "$M/area/x"
 before=$(cd "$M" && getfacl -R . | sort)
 check_umount "unmounts" "$M" "$daemon"
 

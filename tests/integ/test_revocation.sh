@@ -11,7 +11,8 @@ policy() { # who may use /area
 	printf 'tenant acme\npermit admin: user:root to any on /**\npermit area: %s to any on /area/**\n' "$1" | apply_policy acme >/dev/null
 }
 policy "user:#$user1 user:#$user2" || exit 1
-mount_tenant acme "$M" || { not_ok "mounts"; exit 1; }
+# Every open waits for the disk, so that some are always on their way.
+mount_tenant acme "$M" audit=durable || { not_ok "mounts"; exit 1; }
 chmod 777 "$M"
 mkdir "$M/area" && chmod 777 "$M/area"
 
@@ -71,4 +72,40 @@ check_same "and did nothing" "1000009 666" "$(as "$user1" stat -c '%s %a' "$M/ar
 as "$user1" rm "$M/area/f"
 exec 3>&- 4<&- 5>&- 6<&-
 check "removed and closed, it is erased" wait_for 10 bash -c "[ -z \"\$(ls -A '$STORE/t/acme/trash')\" ]"
+
+# Opens that are on their way while a policy is applied are judged by the old one: none may outlive it.
+policy "user:#$user1 user:#$user2" || not_ok "applies"
+as "$user1" bash -c "umask 0; mkdir '$M/area/many'; for ((i = 0; i < 400; i++)); do echo content >'$M/area/many/'\$i; done"
+cat >"$S/opener.py" <<'E'
+import os, sys, time
+top, number, fd, i = sys.argv[1], int(sys.argv[2]), -1, 0
+while True:
+    i += 1
+    try:
+        new = os.open(f"{top}/{number * 50 + i % 50}", os.O_RDONLY)
+    except OSError:
+        break
+    if fd >= 0:
+        os.close(fd)
+    fd = new
+time.sleep(1)
+try:
+    os.pread(fd, 10, 0)
+    print(f"opener {number} still reads")
+except OSError:
+    pass
+E
+: >"$S/escaped"
+for _ in 1 2 3 4 5; do
+	policy "user:#$user1 user:#$user2" || not_ok "applies"
+	openers=()
+	for n in 0 1 2 3 4 5 6 7; do
+		as "$user2" timeout 20 /usr/bin/python3 "$S/opener.py" "$M/area/many" $n >>"$S/escaped" 2>&1 &
+		openers+=($!)
+	done
+	sleep 0.5
+	policy "user:#$user1" || not_ok "applies"
+	wait "${openers[@]}"
+done
+check_same "no open outlives the policy that it was judged by" "" "$(cat "$S/escaped")"
 check_umount "unmounts" "$M" "$daemon"

@@ -402,6 +402,33 @@ static int make_folders(const char *path)
 	return 0;
 }
 
+/* Whether what is at the path, or will be, lies in a store, whose backups would hold the keys: by the folders that are
+ * there, links followed. */
+static int refuse_in_store(const char *path, struct err *e)
+{
+	char at[PATH_MAX + LAYOUT_UUID_TEXT + 1], real[PATH_MAX], mark[PATH_MAX + sizeof("/store.json")];
+	snprintf(at, sizeof(at), "%s", path);
+	while (!realpath(at, real)) {
+		char *slash = strrchr(at, '/');
+		if (errno != ENOENT)
+			return -errno;
+		if (!slash)
+			snprintf(at, sizeof(at), ".");
+		else
+			slash[slash == at] = 0;
+	}
+	for (char *end = real + strlen(real); end; end = strrchr(real, '/')) {
+		*end = 0;
+		snprintf(mark, sizeof(mark), "%s/store.json", real);
+		if (access(mark, F_OK) == 0)
+			return err_set(e, -EPERM,
+				"key directory %s lies in the store %s, whose backups must not hold keys: give "
+				"one elsewhere with --keys",
+				path, real);
+	}
+	return 0;
+}
+
 /* Descriptor of a folder that nobody else may read or write. */
 static int open_private(const char *path, struct err *e)
 {
@@ -430,6 +457,9 @@ int layout_open_keys(
 	layout_uuid_text(store_uuid, uuid);
 	if (snprintf(full, sizeof(full), "%s/%s", path, uuid) >= PATH_MAX)
 		return err_set(e, -ENAMETOOLONG, "the path of the key directory is too long");
+	r = refuse_in_store(full, e);
+	if (r < 0)
+		return err_default(e, r, "cannot open key directory %s: %s", path, strerror(-r));
 	r = create ? make_folders(path) : 0;
 	AUTO_CLOSE keys = r < 0 ? r : open_private(path, e);
 	if (keys == -ENOENT)

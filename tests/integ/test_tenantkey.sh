@@ -67,6 +67,8 @@ check_same "the parts of a tenant" "audit journal lock policy root tenant.json t
 check_same "the tree belongs to its owner alone" "700 $(id -u)" "$(stat -c '%a %u' "$STORE/t/acme/root")"
 refused "create again" 5 "already" make_tenant acme
 refused "an owner who is nobody" 4 "nobody-here" make_tenant beta --owner nobody-here
+refused "a key directory in the store" 3 "lies in the store" tenantkey create "$STORE#beta" --keys "$STORE/keys" \
+	--passphrase-file "$pass"
 refused "a tenant name that cannot be" 2 "name" tenantkey create "$STORE#../x" --keys "$K"
 text=$(tenantkey create "$STORE#beta" --keys "$K" --passphrase-file "$(passphrase beta)" "${cheap[@]}" \
 	--suite xchacha20-poly1305 --journal-size 1M) || not_ok "create beta"

@@ -338,6 +338,38 @@ static void key_directories_are_private(void **state)
 	assert_non_null(strstr(e.text, "02000000-0000"));
 }
 
+/* Whose backups would hold the keys. */
+static void key_directories_lie_in_no_store(void **state)
+{
+	struct place *p = *state;
+	static const uint8_t uuid[16] = {1};
+	static const char *const places[] = {"store", "store/keys", "store/t/keys/deeper", "store/t/../keys",
+		"link", "link/keys", "sub/../store/keys"};
+	char path[160], link[240];
+	struct stat st;
+	make_tenant(p, "acme");
+	snprintf(link, sizeof(link), "%s/link", p->path);
+	assert_int_equal(symlink(p->store, link), 0);
+	snprintf(path, sizeof(path), "%s/sub", p->path);
+	assert_int_equal(mkdir(path, 0700), 0);
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+		struct err e = {0};
+		snprintf(path, sizeof(path), "%s/%s", p->path, places[i]);
+		assert_int_equal(layout_open_keys(path, uuid, true, &e), -EPERM);
+		assert_non_null(strstr(e.text, "lies in the store"));
+		snprintf(path, sizeof(path), "%s/keys", p->store);
+		assert_int_equal(stat(path, &st), -1);
+	}
+	/* a folder of the right place that leads there */
+	snprintf(path, sizeof(path), "%s/keys", p->path);
+	snprintf(link, sizeof(link), "%s/01000000-0000-0000-0000-000000000000", path);
+	assert_int_equal(mkdir(path, 0700), 0);
+	snprintf(path, sizeof(path), "%s/t", p->store);
+	assert_int_equal(symlink(path, link), 0);
+	snprintf(path, sizeof(path), "%s/keys", p->path);
+	assert_int_equal(layout_open_keys(path, uuid, false, NULL), -EPERM);
+}
+
 static void init_takes_an_empty_folder_only(void **state)
 {
 	struct place *p = *state;
@@ -499,6 +531,7 @@ int main(void)
 		TEST(the_lock_names_who_has_it),
 		TEST(a_damaged_lock_file_does_not_hinder),
 		TEST(key_directories_are_private),
+		TEST(key_directories_lie_in_no_store),
 		TEST(init_takes_an_empty_folder_only),
 		TEST(after_any_failed_call_nothing_is_left),
 		TEST(a_crash_leaves_nothing_or_a_whole_tenant),

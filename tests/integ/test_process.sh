@@ -13,7 +13,10 @@ echo data >"$M/file"
 p=/proc/$daemon
 check_same "core dumps are off" "0 0" "$(awk '/^Max core file size/ {print $5, $6}' "$p/limits")"
 locked=$(awk '/^VmLck/ {print $2}' "$p/status")
-check "memory is locked (VmLck ${locked:-0} kB)" test "${locked:-0}" -gt 0
+sanitized=
+[ "${TENANTFS_VARIANT:-}" = asan ] && sanitized="the address sanitizer locks no memory and keeps what was freed"
+if [ -n "$sanitized" ]; then skip "memory is locked" "$sanitized"
+else check "memory is locked (VmLck ${locked:-0} kB)" test "${locked:-0}" -gt 0; fi
 check_same "it runs without a traced parent" 0 "$(awk '/^TracerPid/ {print $2}' "$p/status")"
 # What no other process of the machine may see: not dumpable processes belong to root in /proc, and no uid may trace.
 U=$S/user
@@ -57,7 +60,7 @@ check_not "a passphrase in the environment is not taken" env PASSPHRASE="$phrase
 	setsid -w tenantkey rotate "$STORE#acme" --keys "$K" </dev/null
 check_not "a passphrase on the command line is not taken" tenantkey rotate "$STORE#acme" --keys "$K" --passphrase "$phrase"
 # /proc/PID/mem as root: the passphrase was wiped after use.
-/usr/bin/python3 - "$daemon" "$phrase" <<'E' && ok "the passphrase is nowhere in the memory of the running process" || not_ok "the passphrase is nowhere in the memory of the running process"
+cat >"$S/search.py" <<'E'
 import sys
 pid, needle = sys.argv[1], sys.argv[2].encode()
 seen = 0
@@ -74,8 +77,12 @@ with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as mem
             continue
         seen += len(data)
         if needle in data:
-            print(f"  found in {line.strip()}")
-            sys.exit(1)
-sys.exit(seen < 100000)
+            sys.exit(f"found in {line.strip()}")
+sys.exit(0 if seen > 100000 else "there was nothing to search")
 E
+if [ -n "$sanitized" ]; then
+	skip "the passphrase is nowhere in the memory of the running process" "$sanitized"
+else
+	check "the passphrase is nowhere in the memory of the running process" /usr/bin/python3 "$S/search.py" "$daemon" "$phrase"
+fi
 check_umount "unmounts" "$M" "$daemon"

@@ -4,7 +4,8 @@
 . "$(dirname "$0")/lib.sh"
 need_loop
 need_fuse
-before=$(awk '{print $1, $2}' /proc/self/mounts; losetup -l -n -O BACK-FILE)
+left() { grep tenantfs-demo- /proc/self/mounts; losetup -l -n -O BACK-FILE | grep tenantfs-demo-; ls -d "${TMPDIR:-/var/tmp}"/tenantfs-demo-* 2>/dev/null; }
+before=$(left)
 begin=$SECONDS
 "$repo/tools/demo" >"$S/out" 2>&1
 status=$?
@@ -12,4 +13,4 @@ took=$((SECONDS - begin))
 sed 's/^/  /' "$S/out"
 check_same "tools/demo ends with everything as promised" 0 $status
 check "in under three minutes ($took s)" test $took -lt 180
-check_same "and leaves no mount and no loop device" "$before" "$(awk '{print $1, $2}' /proc/self/mounts; losetup -l -n -O BACK-FILE)"
+check_same "and leaves no mount, loop device or folder" "$before" "$(left)"

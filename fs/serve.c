@@ -92,7 +92,7 @@ static int record_apply(struct tenant *t, const struct control_request *q, const
 	event.login_uid = who.login_uid;
 	event.session = who.session;
 	event.exe = who.exe;
-	return gate_record(t->front.gate, &event, false);
+	return gate_record(t->front.gate, &event, AUDIT_RESERVE);
 }
 
 /* On the log first; then durable; then in force; then taken from those who lose by it. */

@@ -28,7 +28,7 @@ static void on_alarm(void *context, const struct store_alarm *a)
 	const struct audit_event event = {.kind = AUDIT_ALARM, .error = -EBADMSG, .file_id = a->file_id,
 		.message = message, .login_uid = (uid_t)-1, .session = UINT32_MAX};
 	log_say(LOG_LEVEL_ERROR, "Integrity alarm: %s; the audit log has the file id.", message);
-	gate_record(t->front.gate, &event, true);
+	gate_record(t->front.gate, &event, AUDIT_RESERVE);
 }
 
 static void on_receipt(void *context, const struct trash_receipt *r)
@@ -40,7 +40,7 @@ static void on_receipt(void *context, const struct trash_receipt *r)
 		r->error ? strerror(-r->error) : "");
 	const struct audit_event event = {.kind = AUDIT_ERASE, .error = r->error, .file_id = r->file_id,
 		.bytes_written = r->bytes, .message = message, .login_uid = (uid_t)-1, .session = UINT32_MAX};
-	gate_record(t->front.gate, &event, true);
+	gate_record(t->front.gate, &event, AUDIT_RESERVE);
 }
 
 static int open_keys(struct tenant *t, struct err *e)
@@ -87,7 +87,7 @@ static int record_mount(struct tenant *t, struct err *e)
 	snprintf(message, sizeof(message), "mounted at %s", t->options->mountpoint);
 	const struct audit_event event = {.kind = AUDIT_MOUNT, .allowed = true, .message = message,
 		.caller = {getuid(), getgid(), getpid()}, .login_uid = (uid_t)-1, .session = UINT32_MAX};
-	int r = gate_record(t->front.gate, &event, false);
+	int r = gate_record(t->front.gate, &event, AUDIT_RESERVE);
 	return r < 0 ? err_set(e, r, "Cannot write to the audit log: %s; nothing is opened without a record.",
 		strerror(-r)) : 0;
 }
@@ -219,7 +219,7 @@ void tenant_close(struct tenant *t)
 	if (t->trash)
 		trash_close(t->trash, ERASE_WAIT_MS);
 	if (t->front.gate) {
-		gate_record(t->front.gate, &event, true);
+		gate_record(t->front.gate, &event, AUDIT_RESERVE);
 		gate_free(t->front.gate);
 	}
 	if (t->store_ready)

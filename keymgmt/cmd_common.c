@@ -125,7 +125,7 @@ int cmd_common_log(struct cmd *c, const char *message, int error)
 	};
 	int r = audit_open(lower_posix(), c->layout.tenant_fd, c->keyring, &options, &log, &c->err);
 	if (r == 0) {
-		r = audit_write(log, &event, false);
+		r = audit_write(log, &event, AUDIT_RESERVE);
 		audit_close(log);
 	}
 	return r < 0 ? err_default(&c->err, r,

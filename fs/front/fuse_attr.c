@@ -226,7 +226,7 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int va
 	struct inode *i = request_inode(q.front, ino);
 	unsigned acts = acts_of(q.front, i, attr, valid, h, &q.gate.op);
 	q.gate.log_allowed = acts != 0 || (valid & FUSE_SET_ATTR_SIZE);
-	q.gate.reserve = (valid & FUSE_SET_ATTR_SIZE) && attr->st_size == 0;
+	q.gate.empties = (valid & FUSE_SET_ATTR_SIZE) && attr->st_size == 0;
 	/* The kernel may still flush times of what was written before; whoever opened it may change no more. */
 	bool refused = __atomic_load_n(&i->retired, __ATOMIC_ACQUIRE) &&
 		(acts || (valid & ~(FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW | FUSE_SET_ATTR_CTIME)));

@@ -154,7 +154,6 @@ static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 	struct spot s = {0};
 	request_start(&q, req, OP_UNLINK, parent, name);
 	struct inode *p = request_inode(q.front, parent);
-	q.gate.reserve = true;
 	int r = request_enter(&q, ACT_DELETE);
 	if (r == 0)
 		r = spot_find(q.front, p, name, &s);
@@ -198,7 +197,6 @@ static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 	struct spot s = {0};
 	request_start(&q, req, OP_RMDIR, parent, name);
 	struct inode *p = request_inode(q.front, parent);
-	q.gate.reserve = true;
 	int r = request_enter(&q, ACT_DELETE);
 	if (r == 0)
 		r = spot_find(q.front, p, name, &s);
@@ -380,7 +378,6 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 	struct move m = {.from_inode = request_inode(q.front, parent),
 		.to_inode = request_inode(q.front, new_parent), .old_plain = name, .new_plain = new_name};
 	q.gate.object2 = (struct gate_object){m.to_inode, new_name};
-	q.gate.reserve = true;
 	q.gate.acts2 = ACT_CREATE;
 	unsigned acts = ACT_DELETE;
 	int r = flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE) ? -EINVAL : 0;

@@ -24,6 +24,7 @@
 #define SEGMENT_BYTES_MAX (512u << 20)
 #define FOLDER_CHECK_NS 100000000u
 #define RECORD_ROOM 16384 /* what the buffer holds from the start */
+#define OPEN_ROOM 8192    /* in a segment that is begun on a full disk: two records and the end */
 
 struct identity {
 	dev_t dev;
@@ -264,17 +265,18 @@ static int check_unused(struct audit *a, uint32_t number, struct err *e)
 static int open_first(struct audit *a, struct err *e)
 {
 	AUTO(audit_next_auto) struct audit_next key = {.stale = -1};
+	char name[AUDIT_SEGMENT_NAME_LEN];
 	int r = load_key(a, &key, e);
 	if (r == 0)
 		r = check_unused(a, key.number, e);
 	if (r < 0)
 		return r;
-	int fd = audit_file_make(a->lower, a->dir_fd);
-	if (is_full(fd) && !a->reserve.spent) {
-		/* A full disk must be mountable, or nothing could be removed from it. */
-		audit_reserve_spend(&a->reserve, -1, 0);
-		fd = audit_file_make(a->lower, a->dir_fd);
+	if (key.number > 1) {
+		audit_segment_name(key.number - 1, name);
+		audit_reserve_reclaim(a->lower, a->dir_fd, name);
 	}
+	/* A full disk must be mountable, or nothing could be removed from it. */
+	int fd = audit_file_make(a->lower, a->dir_fd, OPEN_ROOM, &a->reserve);
 	if (fd < 0)
 		return fd;
 	r = begin_segment(a, &key, fd, true);
@@ -290,7 +292,6 @@ static void free_log(struct audit *a)
 		ops->close(a->lower, a->fd);
 	if (a->dir_fd >= 0)
 		ops->close(a->lower, a->dir_fd);
-	audit_reserve_close(&a->reserve);
 	audit_segment_chain_done(&a->chain);
 	secret_free(a->path_key);
 	if (a->record.data)
@@ -314,8 +315,7 @@ static int open_log(struct audit *a, struct err *e)
 	a->path_key = audit_record_path_key(a->keys);
 	if (!a->path_key || !buf_reserve(&a->record, RECORD_ROOM))
 		return -ENOMEM;
-	r = audit_reserve_open(a->lower, a->dir_fd, &a->reserve);
-	return r < 0 ? r : open_first(a, e);
+	return open_first(a, e);
 }
 
 int audit_open(struct lower *l, int tenant_fd, const struct keyring *k,
@@ -329,8 +329,7 @@ int audit_open(struct lower *l, int tenant_fd, const struct keyring *k,
 		.keys = k,
 		.options = *o,
 		.dir_fd = -1,
-		.fd = -1,
-		.reserve = {.lower = l, .fd = -1}};
+		.fd = -1};
 	pthread_mutex_init(&a->lock, NULL);
 	pthread_cond_init(&a->flushed, NULL);
 	uint64_t bytes = o->segment_bytes ? o->segment_bytes : SEGMENT_BYTES_DEFAULT;
@@ -339,6 +338,11 @@ int audit_open(struct lower *l, int tenant_fd, const struct keyring *k,
 	int r = open_log(a, e);
 	if (r < 0) {
 		free_log(a);
+		if (is_full(r))
+			return err_default(e, r,
+				"the audit trail cannot be opened (%s); free some space outside "
+				"the tenant",
+				strerror(-r));
 		return err_default(e, r,
 			"the audit trail cannot be opened (%s); nothing is mounted without it",
 			strerror(-r));
@@ -390,24 +394,24 @@ static int append(struct audit *a, const uint8_t *frame, size_t len)
 	}
 	if (!is_full((int)n))
 		return fail(a, "the open segment cannot be written");
-	if (a->lower->ops->ftruncate(a->lower, a->fd, a->chain.length) < 0)
+	if (audit_reserve_cut(&a->reserve, a->lower, a->fd, a->chain.length) < 0)
 		return fail(a, "a half-written record cannot be taken back");
 	return (int)n;
 }
 
 /* Seals and writes one record; moves the chain. */
-static int write_record(struct audit *a, const struct audit_event *event, bool end, bool reserve)
+static int write_record(
+	struct audit *a, const struct audit_event *event, bool end, enum audit_need need)
 {
 	size_t len;
 	uint8_t *frame = make_frame(a, event, end, &len);
 	if (!frame)
 		return -ENOMEM;
-	int r = append(a, frame, len);
-	if (is_full(r) && reserve && !a->reserve.spent) {
-		audit_reserve_spend(&a->reserve, a->fd, a->chain.length);
-		frame = make_frame(a, event, end, &len);
-		r = frame ? append(a, frame, len) : -ENOMEM;
-	}
+	int r = audit_reserve_take(&a->reserve, a->lower, a->fd, a->chain.length + len,
+		audit_reserve_floor(need, end));
+	if (r < 0)
+		return is_full(r) ? r : fail(a, "the open segment cannot be extended");
+	r = append(a, frame, len);
 	if (r == 0)
 		audit_segment_advance(&a->chain, frame, len);
 	return r;
@@ -424,18 +428,22 @@ static void wait_flushed(struct audit *a)
 static int rotate(struct audit *a)
 {
 	AUTO(audit_next_auto) struct audit_next key = {.stale = -1};
+	struct audit_reserve reserve;
 	struct err e = {0};
 	wait_flushed(a);
 	if (a->broken)
 		return -EIO;
 	if (a->chain.length <= a->rotate_above)
 		return 0; /* another thread did it meanwhile */
-	int old = a->fd, fd = audit_file_make(a->lower, a->dir_fd);
+	int old = a->fd,
+	    fd = audit_file_make(a->lower, a->dir_fd, AUDIT_RESERVE_BYTES, &reserve);
 	if (fd < 0) {
 		a->rotate_above = a->chain.length + AUDIT_RESERVE_BYTES;
 		return is_full(fd) ? 0 : fail(a, "a new segment cannot be created");
 	}
-	int r = write_record(a, NULL, true, true);
+	int r = write_record(a, NULL, true, AUDIT_RESERVE);
+	if (r == 0)
+		r = audit_reserve_cut(&a->reserve, a->lower, old, a->chain.length);
 	if (r == 0)
 		r = a->lower->ops->fsync(a->lower, old, true);
 	if (r == 0)
@@ -449,6 +457,7 @@ static int rotate(struct audit *a)
 		return fail(a, "a new segment cannot be begun");
 	}
 	a->lower->ops->close(a->lower, old);
+	a->reserve = reserve;
 	a->rotate_above = a->options.segment_bytes;
 	return 0;
 }
@@ -478,19 +487,16 @@ static int flush(struct audit *a, uint64_t sequence)
 }
 
 /* With the lock held. */
-static int write_locked(struct audit *a, const struct audit_event *event, bool reserve)
+static int write_locked(struct audit *a, const struct audit_event *event, enum audit_need need)
 {
 	int r;
 	if (a->broken)
 		return -EIO;
 	if ((r = check_segment(a, now_ns())) < 0)
 		return r;
-	/* What the reserve has been spent on is for removals, until there is room for all again. */
-	if (a->reserve.spent && !audit_reserve_refill(&a->reserve) && !reserve)
-		return -ENOSPC;
 	if (a->chain.length > a->rotate_above && (r = rotate(a)) < 0)
 		return r;
-	r = write_record(a, event, false, reserve);
+	r = write_record(a, event, false, need);
 	if (r < 0)
 		return r;
 	if (a->options.durable || event->kind == AUDIT_HEARTBEAT)
@@ -498,18 +504,19 @@ static int write_locked(struct audit *a, const struct audit_event *event, bool r
 	return 0;
 }
 
-int audit_write(struct audit *a, const struct audit_event *event, bool reserve)
+int audit_write(struct audit *a, const struct audit_event *event, enum audit_need need)
 {
 	pthread_mutex_lock(&a->lock);
-	int r = write_locked(a, event, reserve);
+	int r = write_locked(a, event, need);
 	pthread_mutex_unlock(&a->lock);
 	return r;
 }
 
 int audit_heartbeat(struct audit *a)
 {
-	struct audit_event beat = {.kind = AUDIT_HEARTBEAT};
-	return audit_write(a, &beat, true);
+	const struct audit_event beat = {
+		.kind = AUDIT_HEARTBEAT, .login_uid = (uid_t)-1, .session = UINT32_MAX};
+	return audit_write(a, &beat, AUDIT_RESERVE);
 }
 
 uint64_t audit_sequence(const struct audit *a)
@@ -554,14 +561,15 @@ void audit_close(struct audit *a)
 	wait_flushed(a);
 	int r = a->broken ? -EIO : check_segment(a, now_ns());
 	if (r == 0)
-		r = write_record(a, NULL, true, true);
-	/* blocks claimed from the reserve go back */
-	if (r == 0 && a->reserve.spent)
-		r = a->lower->ops->ftruncate(a->lower, a->fd, a->chain.length);
+		r = write_record(a, NULL, true, AUDIT_RESERVE);
+	if (r == 0)
+		r = audit_reserve_cut(&a->reserve, a->lower, a->fd, a->chain.length);
 	if (r == 0)
 		r = a->lower->ops->fsync(a->lower, a->fd, true);
 	if (r == 0)
 		r = remember_end(a);
+	if (r == 0)
+		audit_reserve_leave(a->lower, a->dir_fd);
 	if (r < 0 && !a->broken)
 		log_say(LOG_LEVEL_WARNING, "audit: the log could not be closed (%s)", strerror(-r));
 	pthread_mutex_unlock(&a->lock);

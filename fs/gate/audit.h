@@ -26,7 +26,19 @@ enum audit_kind {
 	AUDIT_HEARTBEAT
 };
 
-/* One event. Strings are borrowed and may be NULL; everything else 0 when unknown. */
+/*
+ * What a record is of decides how much of the log's reserve must be left behind it when the disk is
+ * full: so that nobody who writes or reads can use up what removals need.
+ */
+enum audit_need {
+	AUDIT_ORDINARY,  /* whatever creates or grows: all of it */
+	AUDIT_READING,   /* reading, listing, denials: half */
+	AUDIT_SHRINKING, /* renaming, emptying, removing a folder: a quarter */
+	AUDIT_RESERVE    /* removing a file, closes, alarms, unmount, policy and keys: nothing */
+};
+
+/* One event. Strings are borrowed and may be NULL; everything else 0 when unknown
+ * but login_uid and session. */
 struct audit_event {
 	enum audit_kind kind;
 	enum op op;
@@ -57,18 +69,18 @@ struct audit_options {
 /* The first segment's signing key for a new tenant: audit/ and audit/next, public key into the
  * keyring (not stored here). */
 MUST_USE int audit_create(struct lower *l, int tenant_fd, struct keyring *k, struct err *e);
-/* Begins a segment (checks its predecessor's end). tenant_fd and k are borrowed while open. */
+/* Begins a segment (checks its predecessor's end). tenant_fd and k are borrowed while open. -ENOSPC,
+ * -EDQUOT: the disk is full and the log left no space for itself when it was closed. */
 MUST_USE int audit_open(struct lower *l, int tenant_fd, const struct keyring *k,
 	const struct audit_options *o, struct audit **ret, struct err *e);
 /*
  * On the log when it returns 0. Otherwise nothing of it is, and the caller must refuse what it was
  * about to allow: -EIO (and from then on always -EIO, after one log_say) when the segment is not
  * the file with its name and link count 1 any more, or cannot be written; -ENOSPC, -EDQUOT the disk
- * is full (the log goes on once there is room); -ENOMEM. `reserve`: this record may use the
- * preallocated reserve when the disk is full (removals, alarms, unmount). A heartbeat carries the
- * chain's head and is flushed to the disk with all before it.
+ * is full as far as `need` goes (the log goes on once there is room); -ENOMEM. A heartbeat carries
+ * the chain's head and is flushed to the disk with all before it.
  */
-MUST_USE int audit_write(struct audit *a, const struct audit_event *event, bool reserve);
+MUST_USE int audit_write(struct audit *a, const struct audit_event *event, enum audit_need need);
 /* audit_write of a heartbeat, from the reserve if need be. */
 MUST_USE int audit_heartbeat(struct audit *a);
 /* Of the last record written; 0 before the first. */

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 int audit_file_read(struct lower *l, int dir_fd, const char *name, uint8_t **ret, size_t *ret_len)
 {
@@ -28,16 +29,45 @@ int audit_file_read(struct lower *l, int dir_fd, const char *name, uint8_t **ret
 	return 0;
 }
 
-int audit_file_make(struct lower *l, int dir_fd)
+/* A file that a stop or audit_reserve_leave has left, if nobody else has to do with it. */
+static int recycle(struct lower *l, int dir_fd)
 {
-	static const uint8_t blank[AUDIT_HEADER_LEN];
-	int r = l->ops->unlinkat(l, dir_fd, "new", 0);
+	struct stat st;
+	int r = l->ops->renameat(l, dir_fd, "reserve", dir_fd, "new", 0);
 	if (r < 0 && r != -ENOENT)
 		return r;
-	int fd = l->ops->openat(l, dir_fd, "new", O_RDWR | O_CREAT | O_EXCL, 0600, NULL);
+	int fd = l->ops->openat(l, dir_fd, "new", O_RDWR | O_NONBLOCK, 0, NULL);
 	if (fd < 0)
 		return fd;
-	r = lower_write_all(l, fd, blank, sizeof(blank), 0);
+	r = l->ops->fstat(l, fd, &st);
+	if (r == 0 && S_ISREG(st.st_mode) && st.st_nlink == 1 && st.st_uid == geteuid() &&
+		(st.st_mode & 07777) == 0600 && st.st_size <= AUDIT_HEADER_LEN)
+		return fd;
+	l->ops->close(l, fd);
+	return r < 0 ? r : -EEXIST;
+}
+
+static int make(struct lower *l, int dir_fd)
+{
+	int r, fd = recycle(l, dir_fd);
+	if (fd >= 0)
+		return fd;
+	r = l->ops->unlinkat(l, dir_fd, "new", 0);
+	if (r < 0 && r != -ENOENT)
+		return r;
+	return l->ops->openat(l, dir_fd, "new", O_RDWR | O_CREAT | O_EXCL, 0600, NULL);
+}
+
+int audit_file_make(struct lower *l, int dir_fd, uint64_t least, struct audit_reserve *ret)
+{
+	static const uint8_t blank[AUDIT_HEADER_LEN];
+	struct audit_reserve reserve = {0};
+	int fd = make(l, dir_fd);
+	if (fd < 0)
+		return fd;
+	int r = audit_reserve_take(&reserve, l, fd, AUDIT_HEADER_LEN, least);
+	if (r == 0)
+		r = lower_write_all(l, fd, blank, sizeof(blank), 0);
 	if (r == 0)
 		r = l->ops->fsync(l, fd, true);
 	/* Readers know by this lock that a segment without an end is being written. */
@@ -45,8 +75,10 @@ int audit_file_make(struct lower *l, int dir_fd)
 		r = l->ops->lock(l, fd);
 	if (r < 0) {
 		l->ops->close(l, fd);
+		(void)l->ops->unlinkat(l, dir_fd, "new", 0);
 		return r;
 	}
+	*ret = reserve;
 	return fd;
 }
 

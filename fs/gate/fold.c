@@ -98,7 +98,7 @@ void fold_flush(struct fold *f, struct audit *a, bool all)
 			.acts = s.acts, .caller = s.caller, .login_uid = (uid_t)-1, .session = UINT32_MAX,
 			.path = s.path, .count = s.count};
 		/* A record that cannot be written marks the log broken: nothing more to do here. */
-		bool written = !s.count || audit_write(a, &event, true) == 0;
+		bool written = !s.count || audit_write(a, &event, AUDIT_RESERVE) == 0;
 		free(s.path);
 		if (!written)
 			break;

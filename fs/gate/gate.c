@@ -152,6 +152,17 @@ static void fill(struct gate *g, const struct gate_request *r, struct record *c)
 		c->event.file_id = c->file_id;
 }
 
+/* How much of the log's reserve an allowed request may use on a full disk (docs/audit.md, "Full disk"). */
+static enum audit_need need_of(const struct gate_request *r)
+{
+	if (r->op == OP_UNLINK)
+		return AUDIT_RESERVE;
+	/* These can be repeated without end by whoever wants to use it up. */
+	if (r->op == OP_RMDIR || r->op == OP_RENAME || r->op == OP_REMOVEXATTR || r->empties)
+		return AUDIT_SHRINKING;
+	return (r->acts | r->acts2) & ~(unsigned)(ACT_LIST | ACT_READ) ? AUDIT_ORDINARY : AUDIT_READING;
+}
+
 int gate_enter(struct gate *g, const struct gate_request *r, struct gate_ticket *ret)
 {
 	struct judged j;
@@ -169,7 +180,7 @@ int gate_enter(struct gate *g, const struct gate_request *r, struct gate_ticket 
 	c.event.correlation = __atomic_add_fetch(&g->correlation, 1, __ATOMIC_RELAXED);
 	if (!j.allowed && fold_denial(g->fold, &c.event))
 		return audit_broken(g->audit) ? -EIO : j.error;
-	int written = audit_write(g->audit, &c.event, r->reserve);
+	int written = audit_write(g->audit, &c.event, j.allowed ? need_of(r) : AUDIT_READING);
 	if (written < 0)
 		return written;
 	if (!j.allowed)
@@ -187,7 +198,7 @@ int gate_leave(
 		c.event.allowed = true;
 		c.event.error = outcome;
 		c.event.correlation = t->correlation;
-		if (audit_write(g->audit, &c.event, true) < 0)
+		if (audit_write(g->audit, &c.event, AUDIT_RESERVE) < 0)
 			return -EIO;
 	}
 	return outcome;
@@ -204,13 +215,13 @@ void gate_close(struct gate *g, const struct gate_request *r, const struct gate_
 	c.event.bytes_read = bytes_read;
 	c.event.bytes_written = bytes_written;
 	/* A close cannot be refused; a log that fails here refuses the next open. */
-	if (audit_write(g->audit, &c.event, true) < 0)
+	if (audit_write(g->audit, &c.event, AUDIT_RESERVE) < 0)
 		return;
 }
 
-int gate_record(struct gate *g, const struct audit_event *event, bool reserve)
+int gate_record(struct gate *g, const struct audit_event *event, enum audit_need need)
 {
-	return audit_write(g->audit, event, reserve);
+	return audit_write(g->audit, event, need);
 }
 
 bool gate_allows(struct gate *g, struct subject *s, const struct gate_object *o, unsigned acts)
@@ -285,10 +296,9 @@ int64_t gate_boundary(struct gate *g, int64_t now)
 
 void gate_tick(struct gate *g, bool heartbeat)
 {
-	struct audit_event beat = {.kind = AUDIT_HEARTBEAT};
 	fold_flush(g->fold, g->audit, false);
 	/* A failed heartbeat marks the log broken, and that refuses the next open. */
-	if (heartbeat && audit_write(g->audit, &beat, true) < 0)
+	if (heartbeat && audit_heartbeat(g->audit) < 0)
 		return;
 }
 

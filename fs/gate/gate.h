@@ -38,7 +38,7 @@ struct gate_request {
 	struct gate_object object2;  /* target of rename and link; node NULL: none */
 	unsigned acts2;
 	bool log_allowed;            /* false: only denials are recorded (lookup, stat) */
-	bool reserve;                /* removals: may use the log's reserve on a full disk */
+	bool empties;                /* truncation to nothing: may use more of the log's reserve */
 };
 
 /* What ties the parts of one request together. */
@@ -52,15 +52,15 @@ struct gate *gate_new(struct policy *policy, uint64_t version, struct audit *aud
 /* Writes what is still folded, closes the log. */
 void gate_free(struct gate *g);
 
-/* 0; -ENOENT or -EACCES by policy; -EIO when it cannot be recorded. On the log before it returns. */
+/* 0; -ENOENT or -EACCES by policy; -EIO, -ENOSPC or -EDQUOT when it cannot be recorded. On the log before it returns. */
 MUST_USE int gate_enter(struct gate *g, const struct gate_request *r, struct gate_ticket *ret);
 /* outcome: 0 or the -errno with which an allowed request failed; recorded when it failed. Returns outcome. */
 int gate_leave(struct gate *g, const struct gate_request *r, const struct gate_ticket *t, int outcome);
 /* The end of a handle. */
 void gate_close(struct gate *g, const struct gate_request *r, const struct gate_ticket *t,
 	uint64_t bytes_read, uint64_t bytes_written);
-/* Any other event (mount, alarm, receipt). 0 or -EIO. */
-int gate_record(struct gate *g, const struct audit_event *event, bool reserve);
+/* Any other event (mount, alarm, receipt). 0, -EIO; -ENOSPC, -EDQUOT on a full disk. */
+int gate_record(struct gate *g, const struct audit_event *event, enum audit_need need);
 
 /* Verdict without a record: readdir's filter, timers, revocation. subject is reused over many calls. */
 bool gate_allows(struct gate *g, struct subject *s, const struct gate_object *o, unsigned acts);

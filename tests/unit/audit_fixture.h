@@ -98,10 +98,10 @@ static inline struct audit_event log_event(const char *path)
 		.correlation = 9};
 }
 
-static inline int log_put(struct audit *a, bool reserve)
+static inline int log_put(struct audit *a, enum audit_need need)
 {
 	struct audit_event event = log_event("/payroll/a.txt");
-	return audit_write(a, &event, reserve);
+	return audit_write(a, &event, need);
 }
 
 /* One more session with n records, closed. */
@@ -110,7 +110,7 @@ static inline void log_session(struct log_fixture *f, unsigned n, uint64_t segme
 	struct audit *a;
 	assert_int_equal(log_open(f, NULL, segment_bytes, &a), 0);
 	for (unsigned i = 0; i < n; i++)
-		assert_int_equal(log_put(a, false), 0);
+		assert_int_equal(log_put(a, AUDIT_ORDINARY), 0);
 	audit_close(a);
 }
 

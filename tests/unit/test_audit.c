@@ -1,6 +1,6 @@
 /*
- * Writing the audit trail: what stops it for good, a full disk, stops between any two calls, the
- * secrets it leaves behind.
+ * Writing the audit trail: what stops it for good, stops between any two calls, the secrets it
+ * leaves behind. A full disk: test_audit_space.c.
  */
 #include "tests/unit/audit_fixture.h"
 #include "tests/unit/fail_lower.h"
@@ -19,7 +19,7 @@ static void sequences(void **state)
 	assert_int_equal(log_open(&f, NULL, 0, &a), 0);
 	assert_int_equal(audit_sequence(a), 0);
 	for (unsigned i = 1; i <= 3; i++) {
-		assert_int_equal(log_put(a, false), 0);
+		assert_int_equal(log_put(a, AUDIT_ORDINARY), 0);
 		assert_int_equal(audit_sequence(a), i);
 	}
 	assert_int_equal(audit_heartbeat(a), 0);
@@ -100,15 +100,15 @@ static void tampered_while_open(void **state)
 		struct audit *a;
 		assert_int_equal(log_open(&f, NULL, 0, &a), 0);
 		for (int n = 0; n < 8; n++)
-			assert_int_equal(log_put(a, false), 0);
+			assert_int_equal(log_put(a, AUDIT_ORDINARY), 0);
 		acts[i](&f, "00000001.seg");
-		assert_int_equal(log_put(a, false), -EIO);
+		assert_int_equal(log_put(a, AUDIT_ORDINARY), -EIO);
 		assert_true(audit_broken(a));
 		unlinkat(f.dir, "second", 0);
 		if (acts[i] == act_rename)
 			renameat(f.dir, "gone", f.dir, "00000001.seg");
 		assert_int_equal(
-			log_put(a, true), -EIO); /* for good, though it is in order again */
+			log_put(a, AUDIT_RESERVE), -EIO); /* for good, though it is in order again */
 		assert_int_equal(audit_heartbeat(a), -EIO);
 		audit_close(a);
 		if (acts[i] == act_folder) {
@@ -141,145 +141,6 @@ static void tampered_while_closed(void **state)
 	log_free(&f);
 }
 
-/* A disk that is full for everything but what the reserve gives back. */
-struct full_disk {
-	struct lower base;
-	struct lower_ops ops;
-	struct lower *under;
-	bool full, part; /* part: half of what is written still fits */
-	int64_t free;    /* bytes that may be written to segments when full */
-	bool no_reserve; /* giving the reserve back frees nothing */
-};
-
-static ssize_t full_pwritev(
-	struct lower *l, int fd, const struct iovec *iov, int n, uint64_t offset)
-{
-	struct full_disk *d = (struct full_disk *)l;
-	struct iovec half = iov[0];
-	assert_int_equal(n, 1);
-	if (!d->full || d->free >= (int64_t)iov[0].iov_len) {
-		if (d->full)
-			d->free -= (int64_t)iov[0].iov_len;
-		return d->under->ops->pwritev(d->under, fd, iov, n, offset);
-	}
-	if (!d->part || half.iov_len < 2)
-		return -ENOSPC;
-	half.iov_len /= 2;
-	d->part = false;
-	ssize_t written = d->under->ops->pwritev(d->under, fd, &half, 1, offset);
-	return written;
-}
-
-static int full_ftruncate(struct lower *l, int fd, uint64_t size)
-{
-	struct full_disk *d = (struct full_disk *)l;
-	struct stat st;
-	if (d->full && size == 0 && fstat(fd, &st) == 0 && st.st_size == 1 << 20 && !d->no_reserve)
-		d->free += 1 << 20;
-	return d->under->ops->ftruncate(d->under, fd, size);
-}
-
-static int full_fallocate(struct lower *l, int fd, int mode, uint64_t offset, uint64_t len)
-{
-	struct full_disk *d = (struct full_disk *)l;
-	if (d->full)
-		return (mode & FALLOC_FL_KEEP_SIZE) && d->free >= (int64_t)len ? 0 : -ENOSPC;
-	return d->under->ops->fallocate(d->under, fd, mode, offset, len);
-}
-
-static void full_init(struct full_disk *d)
-{
-	*d = (struct full_disk){.under = lower_posix()};
-	d->ops = *lower_posix()->ops;
-	d->ops.pwritev = full_pwritev;
-	d->ops.ftruncate = full_ftruncate;
-	d->ops.fallocate = full_fallocate;
-	d->base.ops = &d->ops;
-}
-
-static void disk_full(void **state)
-{
-	(void)state;
-	for (int part = 0; part < 2; part++) {
-		struct log_fixture f = log_new(1);
-		struct full_disk d;
-		struct audit *a;
-		struct stat before, after;
-		full_init(&d);
-		assert_int_equal(log_open(&f, &d.base, 0, &a), 0);
-		assert_int_equal(log_put(a, false), 0);
-		fstatat(f.dir, "00000001.seg", &before, 0);
-		d.full = true;
-		d.part = part;
-		assert_int_equal(log_put(a, false), -ENOSPC);
-		fstatat(f.dir, "00000001.seg", &after, 0);
-		assert_int_equal(before.st_size, after.st_size); /* nothing half-written */
-		assert_false(audit_broken(a));
-		assert_int_equal(audit_sequence(a), 1);
-		d.part = part;
-		assert_int_equal(log_put(a, true), 0); /* from the reserve */
-		fstatat(f.dir, "reserve", &after, 0);
-		assert_int_equal(after.st_size, 0);
-		assert_int_equal(log_put(a, false), -ENOSPC); /* which is not for all */
-		assert_int_equal(log_put(a, true), 0);
-		d.full = false;
-		assert_int_equal(log_put(a, false), 0); /* there is room, and a reserve, again */
-		fstatat(f.dir, "reserve", &after, 0);
-		assert_int_equal(after.st_size, 1 << 20);
-		assert_int_equal(audit_sequence(a), 4);
-		audit_close(a);
-		/* the record that failed at first was sealed anew, under another nonce */
-		AUTO_BUF b = log_load(&f, "00000001.seg");
-		size_t second = AUDIT_HEADER_LEN + bytes_get32(b.data + AUDIT_HEADER_LEN) +
-				AUDIT_FRAME_EXTRA;
-		assert_true(bytes_get32(b.data + second + 4) > 0);
-		assert_int_equal(log_verify(&f), AUDIT_INTACT);
-		log_free(&f);
-	}
-}
-
-/* Even the reserve's blocks were taken by others: an error, not a broken log. */
-static void reserve_lost(void **state)
-{
-	(void)state;
-	struct log_fixture f = log_new(1);
-	struct full_disk d;
-	struct audit *a;
-	full_init(&d);
-	assert_int_equal(log_open(&f, &d.base, 0, &a), 0);
-	d.full = d.no_reserve = true;
-	assert_int_equal(log_put(a, true), -ENOSPC);
-	assert_int_equal(log_put(a, true), -ENOSPC);
-	d.full = false;
-	assert_int_equal(log_put(a, false), 0);
-	audit_close(a);
-	assert_int_equal(log_verify(&f), AUDIT_INTACT);
-	log_free(&f);
-}
-
-/* A full disk can be mounted, and a segment that is due waits for room. */
-static void full_at_open(void **state)
-{
-	(void)state;
-	struct log_fixture f = log_new(1);
-	struct full_disk d;
-	struct audit *a;
-	log_session(&f, 1, 0);
-	full_init(&d);
-	d.full = true;
-	assert_int_equal(log_open(&f, &d.base, 5000, &a), 0);
-	assert_int_equal(log_put(a, false), -ENOSPC);
-	for (int i = 0; i < 20; i++)
-		assert_int_equal(log_put(a, true), 0);
-	d.free = 0;
-	d.full = false;
-	for (int i = 0; i < 20; i++)
-		assert_int_equal(log_put(a, false), 0);
-	audit_close(a);
-	assert_int_equal(log_verify(&f), AUDIT_INTACT);
-	log_free(&f);
-}
-
 static void write_errors(void **state)
 {
 	(void)state;
@@ -289,8 +150,8 @@ static void write_errors(void **state)
 	fail_lower_init(&fail, lower_posix());
 	assert_int_equal(log_open(&f, &fail.base, 0, &a), 0);
 	fail_lower_arm(&fail, FAIL_LOWER_PWRITEV, 1, -EIO, true);
-	assert_int_equal(log_put(a, false), -EIO);
-	assert_int_equal(log_put(a, false), -EIO);
+	assert_int_equal(log_put(a, AUDIT_ORDINARY), -EIO);
+	assert_int_equal(log_put(a, AUDIT_ORDINARY), -EIO);
 	audit_close(a);
 	assert_int_equal(log_open(&f, &fail.base, 0, &a), 0);
 	fail_lower_arm(&fail, FAIL_LOWER_FSYNC, 1, -EIO, true);
@@ -318,7 +179,7 @@ static bool live_and_die(struct log_fixture *f, enum stage stage, unsigned n, bo
 		fail_lower_arm(&fail, FAIL_LOWER_ANY, n, -EIO, once);
 	bool hit = false;
 	for (int i = 0; i < 7 && !hit; i++)
-		hit = log_put(a, false) < 0;
+		hit = log_put(a, AUDIT_ORDINARY) < 0;
 	hit = hit || (stage != CLOSE && fail_lower_hit(&fail));
 	if (stage == CLOSE)
 		fail_lower_arm(&fail, FAIL_LOWER_ANY, n, -EIO, once);
@@ -395,7 +256,7 @@ static void *put_many(void *context)
 {
 	struct thread_work *w = context;
 	for (int i = 0; i < 200; i++)
-		w->failures += log_put(w->a, false) < 0;
+		w->failures += log_put(w->a, AUDIT_ORDINARY) < 0;
 	return NULL;
 }
 
@@ -414,7 +275,7 @@ static void durable_together(void **state)
 	fail_lower_init(&fail, lower_posix());
 	assert_int_equal(audit_open(&fail.base, f.fd, f.keys, &o, &a, &e), 0);
 	unsigned before = fail.total[FAIL_LOWER_FSYNC];
-	assert_int_equal(log_put(a, false), 0);
+	assert_int_equal(log_put(a, AUDIT_ORDINARY), 0);
 	assert_int_equal(fail.total[FAIL_LOWER_FSYNC], before + 1);
 	for (int i = 0; i < THREADS; i++) {
 		work[i] = (struct thread_work){.a = a};
@@ -533,7 +394,7 @@ static void hidden_in_the_log(void **state)
 	struct audit *a;
 	log_session(&f, 3, 0);
 	assert_int_equal(log_open(&f, NULL, 0, &a), 0);
-	assert_int_equal(log_put(a, false), 0);
+	assert_int_equal(log_put(a, AUDIT_ORDINARY), 0);
 	for (uint32_t n = 1; n <= 2; n++) {
 		char name[AUDIT_SEGMENT_NAME_LEN];
 		audit_segment_name(n, name);
@@ -563,7 +424,7 @@ static void path_options(void **state)
 		char path[64] = "";
 		struct audit_options o = {.paths = paths};
 		assert_int_equal(audit_open(lower_posix(), f.fd, f.keys, &o, &a, &e), 0);
-		assert_int_equal(log_put(a, false), 0);
+		assert_int_equal(log_put(a, AUDIT_ORDINARY), 0);
 		audit_close(a);
 		assert_int_equal(audit_read(&f.reader, look_at_path, path, &f.verdict, &e), 0);
 		assert_int_equal(strncmp(path, starts[paths], strlen(starts[paths])), 0);
@@ -628,9 +489,6 @@ int main(void)
 		cmocka_unit_test(created_once),
 		cmocka_unit_test(tampered_while_open),
 		cmocka_unit_test(tampered_while_closed),
-		cmocka_unit_test(disk_full),
-		cmocka_unit_test(reserve_lost),
-		cmocka_unit_test(full_at_open),
 		cmocka_unit_test(write_errors),
 		cmocka_unit_test(stops_anywhere),
 		cmocka_unit_test(create_fails),

@@ -281,7 +281,7 @@ static void crashed_session(struct log_fixture *f, unsigned n)
 	fail_lower_init(&fail, lower_posix());
 	assert_int_equal(log_open(f, &fail.base, 0, &a), 0);
 	for (unsigned i = 0; i < n; i++)
-		assert_int_equal(log_put(a, false), 0);
+		assert_int_equal(log_put(a, AUDIT_ORDINARY), 0);
 	crash(&fail, a);
 }
 
@@ -355,7 +355,7 @@ static size_t put_path(struct log_fixture *f, const char *path, unsigned n)
 	fail_lower_init(&fail, lower_posix());
 	assert_int_equal(log_open(f, &fail.base, 0, &a), 0);
 	for (unsigned i = 0; i < n; i++)
-		assert_int_equal(audit_write(a, &event, false), 0);
+		assert_int_equal(audit_write(a, &event, AUDIT_ORDINARY), 0);
 	crash(&fail, a);
 	AUTO_BUF b = log_load(f, "00000001.seg");
 	return b.len;
@@ -393,7 +393,7 @@ static void behind_the_end(void **state)
 	struct audit *a;
 	fail_lower_init(&fail, lower_posix());
 	assert_int_equal(log_open(&f, &fail.base, 0, &a), 0);
-	assert_int_equal(log_put(a, false), 0);
+	assert_int_equal(log_put(a, AUDIT_ORDINARY), 0);
 	fail_lower_arm(&fail, FAIL_LOWER_FSYNC, 1, -EIO, false);
 	audit_close(a);
 	assert_int_equal(log_verify(&f), AUDIT_INTACT);
@@ -430,7 +430,7 @@ static void *write_on(void *context)
 	struct writer *w = context;
 	/* not faster than it is read from the beginning, again and again */
 	for (int i = 0; i < 4000 && !atomic_load(&w->stop); i++) {
-		if (log_put(w->a, false) < 0)
+		if (log_put(w->a, AUDIT_ORDINARY) < 0)
 			return w;
 		if (i % 20 == 0)
 			nanosleep(&(struct timespec){.tv_nsec = 500000}, NULL);

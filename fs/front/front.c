@@ -23,19 +23,11 @@ int front_init(struct front *f)
 	return r ? -r : inode_table_init(&f->inodes, f->store);
 }
 
-/* The kernel is gone: what applications had open is committed and closed. */
+/* The kernel is gone: what applications had open is committed, recorded and closed. */
 static void close_all(struct front *f)
 {
-	while (f->handles.head.next != &f->handles.head) {
-		struct handle *h = f->handles.head.next;
-		handle_remove(&f->handles, h);
-		if (h->file)
-			inode_file_done(&f->inodes, h->inode, h->file);
-		if (h->cursor)
-			tree_cursor_close(h->cursor);
-		inode_put(&f->inodes, h->inode);
-		handle_free(h);
-	}
+	while (f->handles.head.next != &f->handles.head)
+		request_end_handle(f, f->handles.head.next);
 }
 
 void front_done(struct front *f)

@@ -63,19 +63,6 @@ static int open_file(struct request *q, struct inode *i, int flags, unsigned act
 	return r;
 }
 
-/* Ends a handle: its record, its use of the file, its memory. */
-static void end_handle(struct front *f, struct handle *h)
-{
-	struct gate_request r = {.op = h->op, .caller = h->caller, .object = {h->inode, NULL},
-		.acts = h->acts, .log_allowed = true};
-	gate_close(f->gate, &r, &h->ticket, __atomic_load_n(&h->bytes_read, __ATOMIC_RELAXED),
-		__atomic_load_n(&h->bytes_written, __ATOMIC_RELAXED));
-	handle_remove(&f->handles, h);
-	inode_file_done(&f->inodes, h->inode, h->file);
-	inode_put(&f->inodes, h->inode);
-	handle_free(h);
-}
-
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct request q;
@@ -84,7 +71,15 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	request_start(&q, req, OP_OPEN, ino, NULL);
 	struct inode *i = request_inode(q.front, ino);
 	/* ESTALE: the kernel looks the name up again and finds the new node. */
-	int r = __atomic_load_n(&i->retired, __ATOMIC_ACQUIRE) ? -ESTALE : request_enter(&q, acts);
+	int r = __atomic_load_n(&i->retired, __ATOMIC_ACQUIRE) ? -ESTALE : 0;
+	if (r == 0 && (fi->flags & O_TRUNC)) {
+		/* Two things in one call, and two records. */
+		q.gate.op = OP_TRUNCATE;
+		r = request_enter(&q, ACT_WRITE);
+		q.gate.op = OP_OPEN;
+	}
+	if (r == 0)
+		r = request_enter(&q, acts);
 	if (r == 0)
 		r = open_file(&q, i, fi->flags, acts, &h);
 	r = request_leave(&q, r);
@@ -95,7 +90,7 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	fi->fh = (uintptr_t)h;
 	fi->keep_cache = 1; /* content changes through this mount alone */
 	if (fuse_reply_open(req, fi) < 0)
-		end_handle(q.front, h);
+		request_end_handle(q.front, h);
 }
 
 static int create_file(struct request *q, struct inode *parent, const char *name, mode_t mode,
@@ -152,7 +147,7 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 	fi->keep_cache = 1;
 	if (fuse_reply_create(req, &e, fi) < 0) {
 		inode_forget(&q.front->inodes, request_inode(q.front, e.ino), 1);
-		end_handle(q.front, h);
+		request_end_handle(q.front, h);
 	}
 }
 
@@ -216,7 +211,7 @@ static void op_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_
 static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	(void)ino;
-	end_handle(fuse_req_userdata(req), handle_of(fi));
+	request_end_handle(fuse_req_userdata(req), handle_of(fi));
 	fuse_reply_err(req, 0);
 }
 

@@ -35,14 +35,6 @@ static int open_directory(struct request *q, struct inode *i, struct handle **re
 	return 0;
 }
 
-static void close_directory(struct front *f, struct handle *h)
-{
-	handle_remove(&f->handles, h);
-	tree_cursor_close(h->cursor);
-	inode_put(&f->inodes, h->inode);
-	handle_free(h);
-}
-
 static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct request q;
@@ -58,7 +50,7 @@ static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	}
 	fi->fh = (uintptr_t)h;
 	if (fuse_reply_open(req, fi) < 0)
-		close_directory(q.front, h);
+		request_end_handle(q.front, h);
 }
 
 /* One answer being filled. */
@@ -184,7 +176,7 @@ static void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t of
 static void op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	(void)ino;
-	close_directory(fuse_req_userdata(req), handle_of(fi));
+	request_end_handle(fuse_req_userdata(req), handle_of(fi));
 	fuse_reply_err(req, 0);
 }
 

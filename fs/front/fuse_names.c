@@ -97,12 +97,18 @@ static void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, co
 struct held {
 	struct inode *inode; /* known to the kernel, with a reference; or NULL */
 	struct file *file;
+	int pin; /* of the lower inode when its last name goes, or -1 */
 };
 
+/* homes: it is opened if need be. goes: the name is about to be removed. */
 static void hold(struct front *f, struct dir *d, const char *lower, const struct stat *st, bool homes,
-	struct held *ret)
+	bool goes, struct held *ret)
 {
-	*ret = (struct held){.inode = inode_find(&f->inodes, st->st_ino)};
+	struct lower *l = f->store->lower;
+	*ret = (struct held){.inode = inode_find(&f->inodes, st->st_ino), .pin = -1};
+	/* Its number must not be used again before the table has forgotten it. */
+	if (ret->inode && goes && st->st_nlink <= 1)
+		ret->pin = l->ops->openat(l, d->fd, lower, O_PATH, 0, NULL);
 	if (!S_ISREG(st->st_mode))
 		return;
 	if (ret->inode && !homes)
@@ -119,6 +125,8 @@ static void let_go(struct front *f, struct held *h)
 		inode_file_done_locked(&f->inodes, h->inode, h->file);
 	else if (h->file)
 		file_put(h->file);
+	if (h->pin >= 0)
+		f->store->lower->ops->close(f->store->lower, h->pin);
 	inode_put(&f->inodes, h->inode);
 }
 
@@ -138,7 +146,7 @@ static int unlink_spot(struct front *f, struct inode *parent, struct spot *s)
 	if (r == 0 && st.st_ino != ino)
 		r = -ESTALE;
 	if (r == 0) {
-		hold(f, s->dir, s->name.lower, &st, st.st_nlink > 1, &h);
+		hold(f, s->dir, s->name.lower, &st, st.st_nlink > 1, true, &h);
 		r = tree_unlink(s->dir, s->name.lower, h.file);
 		if (r == 0 && h.inode)
 			inode_name_removed(&f->inodes, h.inode, parent, s->name.lower, st.st_nlink <= 1);
@@ -270,10 +278,10 @@ static int move_open(struct front *f, struct move *m, unsigned flags)
 {
 	bool homes = m->from.dir != m->to.dir;
 	int r = 0;
-	hold(f, m->from.dir, m->from.name.lower, &m->source, homes, &m->source_held);
+	hold(f, m->from.dir, m->from.name.lower, &m->source, homes, false, &m->source_held);
 	if (m->victim_exists)
 		hold(f, m->to.dir, m->to.name.lower, &m->victim,
-			m->victim.st_nlink > 1 || (homes && (flags & RENAME_EXCHANGE)), &m->victim_held);
+			m->victim.st_nlink > 1 || (homes && (flags & RENAME_EXCHANGE)), !(flags & RENAME_EXCHANGE), &m->victim_held);
 	if (homes && S_ISREG(m->source.st_mode) && m->source.st_size > 0 && !m->source_held.file)
 		return -EBADMSG;
 	if (S_ISDIR(m->source.st_mode))
@@ -376,7 +384,8 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 	struct request q;
 	request_start(&q, req, OP_RENAME, parent, name);
 	struct move m = {.from_inode = request_inode(q.front, parent),
-		.to_inode = request_inode(q.front, new_parent), .old_plain = name, .new_plain = new_name};
+		.to_inode = request_inode(q.front, new_parent), .old_plain = name, .new_plain = new_name,
+		.source_held = {.pin = -1}, .victim_held = {.pin = -1}};
 	q.gate.object2 = (struct gate_object){m.to_inode, new_name};
 	q.gate.acts2 = ACT_CREATE;
 	unsigned acts = ACT_DELETE;

@@ -428,11 +428,14 @@ int inode_where(struct inode_table *t, struct inode *i, struct inode **ret_paren
 	return r;
 }
 
-/* Closes what was not used for longest. The references of running requests keep theirs alive. Lock held. */
+/* Closes what was not used for longest. What a request uses stays: a directory's lock is in the one object. Lock held. */
 static void lru_trim(struct inode_table *t)
 {
-	while (t->open_dirs > INODE_OPEN_DIRS) {
-		struct inode *oldest = t->lru.lru_prev;
+	struct inode *oldest = t->lru.lru_prev, *newer;
+	for (; t->open_dirs > INODE_OPEN_DIRS && oldest != &t->lru; oldest = newer) {
+		newer = oldest->lru_prev;
+		if (__atomic_load_n(&oldest->dir->refs, __ATOMIC_ACQUIRE) > 1)
+			continue;
 		lru_remove(t, oldest);
 		dir_put(oldest->dir);
 		oldest->dir = NULL;

@@ -130,3 +130,19 @@ int request_entry(struct front *f, struct inode *parent, const char *plain, cons
 	*ret_inode = i;
 	return 0;
 }
+
+void request_end_handle(struct front *f, struct handle *h)
+{
+	const struct gate_request r = {.op = h->op, .caller = h->caller, .object = {.node = h->inode},
+		.acts = h->acts, .log_allowed = true};
+	if (h->file)
+		gate_close(f->gate, &r, &h->ticket, __atomic_load_n(&h->bytes_read, __ATOMIC_RELAXED),
+			__atomic_load_n(&h->bytes_written, __ATOMIC_RELAXED));
+	handle_remove(&f->handles, h);
+	if (h->file)
+		inode_file_done(&f->inodes, h->inode, h->file);
+	if (h->cursor)
+		tree_cursor_close(h->cursor);
+	inode_put(&f->inodes, h->inode);
+	handle_free(h);
+}

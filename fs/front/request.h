@@ -33,6 +33,9 @@ double request_cache(struct front *f, const struct inode *i, const char *child);
 /* Credentials for a new file. */
 const struct lower_cred *request_cred(const struct request *q, struct lower_cred *room);
 
+/* The end of an open file or directory: its record, what it used, its memory. */
+void request_end_handle(struct front *f, struct handle *h);
+
 /* stat of an inode as applications see it: open file, directory, or through its name. */
 MUST_USE int request_stat(struct front *f, struct inode *i, struct stat *ret);
 /* Fills an entry for (parent, plain, lower), counting one lookup; the inode comes with a reference. -ENOMEM. */

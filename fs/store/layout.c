@@ -291,7 +291,8 @@ static uint64_t old_generation(int fd)
 	if (read_object(fd, &j) < 0)
 		return 0;
 	json_int_t generation = json_integer_value(json_object_get(j, "generation"));
-	return generation > 0 ? (uint64_t)generation : 0;
+	/* Behind the largest one the next would be no JSON integer any more. */
+	return generation > 0 && generation < INT64_MAX ? (uint64_t)generation : 0;
 }
 
 static int write_holder(int fd, const char *purpose, const char *mountpoint)

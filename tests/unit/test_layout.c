@@ -307,6 +307,22 @@ static void a_damaged_lock_file_does_not_hinder(void **state)
 	assert_int_equal(layout_lock(&l, "mount", "/m", NULL), 0);
 }
 
+static void a_generation_that_cannot_grow_begins_anew(void **state)
+{
+	struct place *p = *state;
+	char folder[160], clause[512];
+	make_tenant(p, "acme");
+	snprintf(folder, sizeof(folder), "%s/t/acme", p->store);
+	put_file(folder, "lock", "{\"generation\": 9223372036854775807}");
+	AUTO(layout_auto) struct layout l = LAYOUT_NONE;
+	AUTO(layout_auto) struct layout other = LAYOUT_NONE;
+	assert_int_equal(layout_open(p->store, "acme", &l, NULL), 0);
+	assert_int_equal(layout_open(p->store, "acme", &other, NULL), 0);
+	assert_int_equal(layout_lock(&l, "mount", "/m", NULL), 0);
+	assert_int_equal(layout_holder(&other, clause), 1);
+	assert_non_null(strstr(clause, "is mounted at /m"));
+}
+
 static void key_directories_are_private(void **state)
 {
 	struct place *p = *state;
@@ -530,6 +546,7 @@ int main(void)
 		TEST(a_link_in_place_of_a_file_is_refused),
 		TEST(the_lock_names_who_has_it),
 		TEST(a_damaged_lock_file_does_not_hinder),
+		TEST(a_generation_that_cannot_grow_begins_anew),
 		TEST(key_directories_are_private),
 		TEST(key_directories_lie_in_no_store),
 		TEST(init_takes_an_empty_folder_only),

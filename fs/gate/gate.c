@@ -30,7 +30,12 @@ struct gate *gate_new(struct policy *policy, uint64_t version, struct audit *aud
 		fold_free(fold);
 		return NULL;
 	}
-	pthread_rwlock_init(&g->lock, NULL);
+	/* A stream of verdicts must not keep a new policy waiting. */
+	pthread_rwlockattr_t writers_first;
+	pthread_rwlockattr_init(&writers_first);
+	pthread_rwlockattr_setkind_np(&writers_first, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(&g->lock, &writers_first);
+	pthread_rwlockattr_destroy(&writers_first);
 	g->policy = policy;
 	g->version = version;
 	g->generation = 1;

@@ -340,10 +340,13 @@ void audit_record_format(
 	buf_put8(b, '}');
 }
 
-static uint64_t get_number(json_t *json, const char *key, uint64_t absent)
+/* 0..max; `absent` for anything else, so that every number fits where it goes, and into JSON again. */
+static uint64_t get_number(json_t *json, const char *key, uint64_t max, uint64_t absent)
 {
 	json_t *v = json_object_get(json, key);
-	return json_is_integer(v) ? (uint64_t)json_integer_value(v) : absent;
+	if (!json_is_integer(v) || json_integer_value(v) < 0 || (uint64_t)json_integer_value(v) > max)
+		return absent;
+	return (uint64_t)json_integer_value(v);
 }
 
 static const char *get_text(json_t *json, const char *key)
@@ -395,11 +398,11 @@ static void get_event(json_t *json, struct audit_entry *entry)
 	event->op = number < 0 ? OP_LOOKUP : (enum op)number;
 	event->allowed = json_is_true(json_object_get(json, "allowed"));
 	event->error = error ? errno_number(error) : 0;
-	event->caller.uid = (uid_t)get_number(json, "uid", (uid_t)-1);
-	event->caller.gid = (gid_t)get_number(json, "gid", (gid_t)-1);
-	event->caller.pid = (pid_t)get_number(json, "pid", 0);
-	event->login_uid = (uid_t)get_number(json, "login", (uid_t)-1);
-	event->session = (uint32_t)get_number(json, "session", (uint32_t)-1);
+	event->caller.uid = (uid_t)get_number(json, "uid", UINT32_MAX, (uid_t)-1);
+	event->caller.gid = (gid_t)get_number(json, "gid", UINT32_MAX, (gid_t)-1);
+	event->caller.pid = (pid_t)get_number(json, "pid", INT_MAX, 0);
+	event->login_uid = (uid_t)get_number(json, "login", UINT32_MAX, (uid_t)-1);
+	event->session = (uint32_t)get_number(json, "session", UINT32_MAX, (uint32_t)-1);
 	event->exe = get_text(json, "exe");
 	event->path = get_path(json, "path", "path_b64", "path_h", &entry->owned[0]);
 	entry->hidden = get_text(json, "path_h") || get_text(json, "path2_h");
@@ -410,10 +413,10 @@ static void get_event(json_t *json, struct audit_entry *entry)
 	event->rules = get_text(json, "rules");
 	event->failed = get_text(json, "failed");
 	event->because = get_text(json, "because");
-	event->correlation = get_number(json, "handle", 0);
-	event->bytes_read = get_number(json, "read", 0);
-	event->bytes_written = get_number(json, "written", 0);
-	event->count = (uint32_t)get_number(json, "count", 1);
+	event->correlation = get_number(json, "handle", INT64_MAX, 0);
+	event->bytes_read = get_number(json, "read", INT64_MAX, 0);
+	event->bytes_written = get_number(json, "written", INT64_MAX, 0);
+	event->count = (uint32_t)get_number(json, "count", UINT32_MAX, 1);
 	event->message = get_text(json, "message");
 }
 
@@ -421,14 +424,14 @@ int audit_record_parse(const char *text, size_t len, struct audit_entry *ret)
 {
 	json_t *json = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL);
 	const char *kind = get_text(json, "kind");
-	if (!kind || !json_is_integer(json_object_get(json, "n")) ||
-		!json_is_integer(json_object_get(json, "t"))) {
+	if (!kind || get_number(json, "n", INT64_MAX, UINT64_MAX) == UINT64_MAX ||
+		get_number(json, "t", INT64_MAX, UINT64_MAX) == UINT64_MAX) {
 		json_decref(json);
 		return -EBADMSG;
 	}
 	*ret = (struct audit_entry){.json = json};
-	ret->sequence = get_number(json, "n", 0);
-	ret->time_ns = get_number(json, "t", 0);
+	ret->sequence = get_number(json, "n", INT64_MAX, 0);
+	ret->time_ns = get_number(json, "t", INT64_MAX, 0);
 	ret->end = strcmp(kind, "end") == 0;
 	ret->has_head = get_bytes(json, "head", ret->head, sizeof(ret->head));
 	size_t i = 0;

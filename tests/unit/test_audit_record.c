@@ -215,13 +215,35 @@ static void end_and_heartbeat(void **state)
 	audit_record_done(&out);
 }
 
+/* Numbers that do not fit are as good as none: none is cut down to another one. */
+static void numbers_that_do_not_fit(void **state)
+{
+	(void)state;
+	static const char text[] = "{\"n\":1,\"t\":2,\"kind\":\"access\",\"uid\":4294967296,\"gid\":-1,"
+				   "\"pid\":49000000000000000,\"login\":4294967297,\"session\":-5,\"handle\":-1,"
+				   "\"read\":-1,\"written\":-2,\"count\":4294967296}";
+	struct audit_entry out;
+	assert_int_equal(audit_record_parse(text, strlen(text), &out), 0);
+	assert_int_equal(out.event.caller.uid, (uid_t)-1);
+	assert_int_equal(out.event.caller.gid, (gid_t)-1);
+	assert_int_equal(out.event.caller.pid, 0);
+	assert_int_equal(out.event.login_uid, (uid_t)-1);
+	assert_int_equal(out.event.session, UINT32_MAX);
+	assert_int_equal(out.event.correlation, 0);
+	assert_int_equal(out.event.bytes_read, 0);
+	assert_int_equal(out.event.bytes_written, 0);
+	assert_int_equal(out.event.count, 1);
+	audit_record_done(&out);
+}
+
 static void not_records(void **state)
 {
 	(void)state;
 	static const char *const texts[] = {"", "{", "[]", "{}", "{\"n\":1,\"t\":2}",
 		"{\"n\":1,\"kind\":\"access\"}", "{\"n\":1,\"t\":2,\"kind\":\"nothing\"}",
 		"{\"n\":\"1\",\"t\":2,\"kind\":\"access\"}",
-		"{\"n\":1,\"n\":1,\"t\":2,\"kind\":\"access\"}", "{\"n\":1,\"t\":2,\"kind\":3}"};
+		"{\"n\":1,\"n\":1,\"t\":2,\"kind\":\"access\"}", "{\"n\":1,\"t\":2,\"kind\":3}",
+		"{\"n\":-1,\"t\":2,\"kind\":\"access\"}", "{\"n\":1,\"t\":-2,\"kind\":\"access\"}"};
 	struct audit_entry out;
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
 		assert_int_equal(audit_record_parse(texts[i], strlen(texts[i]), &out), -EBADMSG);
@@ -257,6 +279,7 @@ int main(void)
 		cmocka_unit_test(hidden_paths),
 		cmocka_unit_test(errno_names),
 		cmocka_unit_test(end_and_heartbeat),
+		cmocka_unit_test(numbers_that_do_not_fit),
 		cmocka_unit_test(not_records),
 		cmocka_unit_test(no_allocation),
 	};

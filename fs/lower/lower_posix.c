@@ -92,7 +92,8 @@ static int posix_openat(struct lower *l, int dirfd, const char *name, int flags,
 	int r = cred_enter(cred, &saved);
 	if (r < 0)
 		return r;
-	return (int)RETRY(openat(dirfd, name, flags | O_CLOEXEC | O_NOFOLLOW, mode));
+	/* O_NONBLOCK: a pipe that somebody put where a file was must not hold us up. */
+	return (int)RETRY(openat(dirfd, name, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, mode));
 }
 
 static int posix_close(struct lower *l, int fd)
@@ -121,7 +122,7 @@ static int posix_reopen(struct lower *l, int fd, int flags)
 	(void)l;
 	char path[PROC_FD_LEN];
 	/* O_NOFOLLOW would refuse the link in /proc; what it names is already held. */
-	return (int)RETRY(open(proc_fd(fd, path), (flags & ~O_NOFOLLOW) | O_CLOEXEC));
+	return (int)RETRY(open(proc_fd(fd, path), (flags & ~O_NOFOLLOW) | O_CLOEXEC | O_NONBLOCK));
 }
 
 static int posix_fsync(struct lower *l, int fd, bool data_only)

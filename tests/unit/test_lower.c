@@ -16,7 +16,9 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/xattr.h>
+#include <unistd.h>
 
 struct place {
 	char path[64];
@@ -266,10 +268,33 @@ static void root_creates_for_others_thread_by_thread(void **state)
 	assert_int_equal(st.st_uid, 1);
 }
 
+/* Who writes to the store can put one where a file was: that must not hold us up. */
+static void a_pipe_does_not_block(void **state)
+{
+	struct place *p = *state;
+	static const int flags[] = {O_RDONLY, O_RDWR, O_WRONLY};
+	assert_int_equal(mkfifoat(p->fd, "pipe", 0600), 0);
+	alarm(10);
+	for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
+		int fd = p->l->ops->openat(p->l, p->fd, "pipe", flags[i], 0, NULL);
+		assert_true(flags[i] == O_WRONLY ? fd == -ENXIO : fd >= 0);
+		if (fd >= 0)
+			p->l->ops->close(p->l, fd);
+	}
+	int held = p->l->ops->openat(p->l, p->fd, "pipe", O_PATH, 0, NULL);
+	assert_true(held >= 0);
+	int fd = p->l->ops->reopen(p->l, held, O_RDONLY);
+	assert_true(fd >= 0);
+	p->l->ops->close(p->l, fd);
+	p->l->ops->close(p->l, held);
+	alarm(0);
+}
+
 int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
+		CASE(a_pipe_does_not_block),
 		CASE(whole_reads_end_in_an_error_at_the_end),
 		CASE(links_are_not_followed),
 		CASE(an_o_path_descriptor_will_do),

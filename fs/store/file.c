@@ -46,8 +46,7 @@ void file_free(struct file *f)
 	free(f);
 }
 
-/* No lock held. Passes rc on, after the alarm that an -EBADMSG calls for. */
-static int finish(struct file *f, int rc, const struct file_fault *ft)
+int file_finish(struct file *f, int rc, const struct file_fault *ft)
 {
 	if (rc == -EBADMSG) {
 		struct store_alarm alarm = {ft->what, ft->detail,
@@ -147,7 +146,7 @@ int file_open(struct dir *d, const char *lower, struct file **ret)
 	if (!rc)
 		rc = check_home(f, d->id, &ft);
 	if (rc) {
-		rc = finish(f, rc, &ft);
+		rc = file_finish(f, rc, &ft);
 		file_free(f);
 		return rc;
 	}
@@ -167,7 +166,7 @@ int file_check_home(struct file *f, const struct dir *d)
 	if (!f->has_header && !home_find(f, d->id))
 		home_add(f, d->id);
 	pthread_rwlock_unlock(&f->lock);
-	return finish(f, rc, &ft);
+	return file_finish(f, rc, &ft);
 }
 
 struct file *file_get(struct file *f)
@@ -215,7 +214,7 @@ ssize_t file_read(struct file *f, void *bytes, size_t len, uint64_t offset)
 	pthread_rwlock_rdlock(&f->lock);
 	ssize_t n = file_io_read(f, bytes, len, offset, &ft);
 	pthread_rwlock_unlock(&f->lock);
-	return n < 0 ? finish(f, (int)n, &ft) : n;
+	return n < 0 ? file_finish(f, (int)n, &ft) : n;
 }
 
 ssize_t file_write(struct file *f, const void *bytes, size_t len, uint64_t offset)
@@ -224,7 +223,7 @@ ssize_t file_write(struct file *f, const void *bytes, size_t len, uint64_t offse
 	pthread_rwlock_wrlock(&f->lock);
 	ssize_t n = file_io_write(f, bytes, len, offset, &ft);
 	pthread_rwlock_unlock(&f->lock);
-	return n < 0 ? finish(f, (int)n, &ft) : n;
+	return n < 0 ? file_finish(f, (int)n, &ft) : n;
 }
 
 int file_truncate(struct file *f, uint64_t size)
@@ -233,7 +232,7 @@ int file_truncate(struct file *f, uint64_t size)
 	pthread_rwlock_wrlock(&f->lock);
 	int rc = file_size_set(f, size, &ft);
 	pthread_rwlock_unlock(&f->lock);
-	return finish(f, rc, &ft);
+	return file_finish(f, rc, &ft);
 }
 
 int file_commit(struct file *f)
@@ -250,6 +249,19 @@ int file_sync(struct file *f, bool data_only)
 	int rc = f->fsync_failed ? -EIO : file_commit_now(f, 0);
 	if (!rc)
 		rc = file_lower_sync(f, data_only);
+	pthread_rwlock_unlock(&f->lock);
+	return rc;
+}
+
+int file_settle_length(struct file *f)
+{
+	pthread_rwlock_wrlock(&f->lock);
+	int rc = 0;
+	if (f->has_header && f->lower_len > block_map_length(f->h.size)) {
+		f->dirty = true;
+		rc = file_commit_now(f, 0);
+		rc = rc ? rc : 1;
+	}
 	pthread_rwlock_unlock(&f->lock);
 	return rc;
 }
@@ -375,5 +387,5 @@ int file_xattr_key(struct file *f, const struct secret **ret)
 	if (!rc)
 		*ret = f->xk;
 	pthread_rwlock_unlock(&f->lock);
-	return finish(f, rc, &ft);
+	return file_finish(f, rc, &ft);
 }

@@ -41,11 +41,29 @@ MUST_USE ssize_t file_read(struct file *f, void *bytes, size_t len, uint64_t off
  * for writing. */
 MUST_USE ssize_t file_write(struct file *f, const void *bytes, size_t len, uint64_t offset);
 MUST_USE int file_truncate(struct file *f, uint64_t size);
+/*
+ * fallocate(2). mode 0 or KEEP_SIZE: later writes to the range find space (as far as the lower
+ * filesystem keeps that promise). ZERO_RANGE with or without KEEP_SIZE: it reads as zeros, with
+ * space. PUNCH_HOLE|KEEP_SIZE: as zeros, without. What lay in a zeroed or punched range is
+ * overwritten and durably gone from the disk at the return (docs/erase.md, "Parts of a file").
+ * -EOPNOTSUPP for other modes and where the lower filesystem cannot allocate; -EINVAL, -EFBIG,
+ * -ENOSPC, -EROFS, -EIO; -EBADMSG after an alarm. After an error a part of it may be done.
+ */
+MUST_USE int file_range_change(struct file *f, int mode, uint64_t offset, uint64_t len);
+/* lseek(2) with SEEK_DATA (data) or SEEK_HOLE, by blocks. -ENXIO at and behind the end and where
+ * no data follows; -EBADMSG after an alarm. */
+MUST_USE int64_t file_range_seek(struct file *f, uint64_t offset, bool data);
 /* Tags and header to the kernel: what was written before is found by the next open. For flush and
  * release. */
 MUST_USE int file_commit(struct file *f);
 /* commit and fsync/fdatasync. */
 MUST_USE int file_sync(struct file *f, bool data_only);
+/*
+ * A lower file longer than its header says is cut: 1, and whoever told anybody the size by the length told a wrong one.
+ * 0 when there is nothing to do. -EROFS, -EACCES and other errnos of a commit: it stays so. Only for a file that was just
+ * opened: one that is being written to is longer between commits.
+ */
+MUST_USE int file_settle_length(struct file *f);
 /* fstat with the plaintext size as it is now, committed or not. */
 MUST_USE int file_stat(struct file *f, struct stat *ret);
 /* File id; all zero while the file is empty and has none. */

@@ -38,6 +38,11 @@ struct file_fault {
 		"file", "does not verify", UINT64_MAX                                              \
 	}
 
+struct buf;
+
+/* Passes rc on, after the alarm that an -EBADMSG calls for. No lock held. */
+int file_finish(struct file *f, int rc, const struct file_fault *ft);
+
 /* Fills ft and returns -EBADMSG. */
 int file_fault_set(struct file_fault *ft, const char *what, const char *detail, uint64_t block);
 
@@ -176,6 +181,18 @@ MUST_USE int file_io_block(struct file *f, uint64_t block,
 	uint8_t plain[static BLOCK_MAP_BLOCK], struct file_fault *ft);
 /* f->scratch for at least len bytes. */
 MUST_USE int file_io_scratch(struct file *f, size_t len);
+
+/* Lower ranges whose bytes go, as pairs of offset and length (64 bits each); see buf_ok. */
+void file_range_add(struct buf *ranges, uint64_t offset, uint64_t len);
+/* The DATA blocks among entries [from, to) of a group that begins with block `first`. */
+void file_range_add_entries(
+	struct buf *ranges, uint64_t first, const uint8_t *entries, unsigned from, unsigned to);
+/*
+ * Commits (enum file_commit_flags), and overwrites the ranges once that is durable; durable itself.
+ * After an error the state in memory is the new one, and the old bytes may be there until the
+ * blocks are written again or the file is erased.
+ */
+MUST_USE int file_range_erase(struct file *f, const struct buf *ranges, unsigned flags);
 
 MUST_USE int file_size_set(struct file *f, uint64_t size, struct file_fault *ft);
 

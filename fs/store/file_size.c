@@ -1,7 +1,6 @@
 #include "fs/store/file_internal.h"
 
 #include "keymgmt/base/buf.h"
-#include "keymgmt/base/bytes.h"
 
 #include <errno.h>
 #include <string.h>
@@ -11,28 +10,6 @@
  * and made durable; then the old ciphertext is overwritten, that too made durable; only then the
  * lower file gets shorter (docs/erase.md).
  */
-
-/* Lower ranges to overwrite, as pairs of offset and length. */
-static void range_add(struct buf *ranges, uint64_t offset, uint64_t len)
-{
-	if (ranges->len >= 16) {
-		uint8_t *last = ranges->data + ranges->len - 16;
-		if (bytes_get64(last) + bytes_get64(last + 8) == offset) {
-			bytes_put64(last + 8, bytes_get64(last + 8) + len);
-			return;
-		}
-	}
-	buf_put64(ranges, offset);
-	buf_put64(ranges, len);
-}
-
-static void range_add_entries(
-	struct buf *ranges, uint64_t first, const uint8_t *entries, unsigned from, unsigned to)
-{
-	for (unsigned i = from; i < to; i++)
-		if (content_state(entries + i * FORMAT_TAG_LEN) == FORMAT_DATA)
-			range_add(ranges, block_map_data_offset(first + i), BLOCK_MAP_BLOCK);
-}
 
 /* The groups from `group` on: their blocks, and what their entries are in the set hash. */
 static int collect_groups(struct file *f, uint64_t group, struct buf *ranges,
@@ -52,40 +29,15 @@ static int collect_groups(struct file *f, uint64_t group, struct buf *ranges,
 		for (unsigned i = 0; i < blocks; i++)
 			content_toggle(f->keys.hash, first + i, entries + i * FORMAT_TAG_LEN, hash);
 		if (group && !fresh)
-			range_add(ranges, block_map_tag_offset(group), BLOCK_MAP_BLOCK);
-		range_add_entries(ranges, first, entries, 0, blocks);
+			file_range_add(ranges, block_map_tag_offset(group), BLOCK_MAP_BLOCK);
+		file_range_add_entries(ranges, first, entries, 0, blocks);
 	}
-}
-
-static int erase(struct file *f, const struct buf *ranges)
-{
-	const size_t step = FILE_RUN_BLOCKS * BLOCK_MAP_BLOCK;
-	int rc = ranges->len ? file_io_scratch(f, step) : 0;
-	for (size_t i = 0; !rc && i < ranges->len; i += 16) {
-		uint64_t at = bytes_get64(ranges->data + i),
-			 left = bytes_get64(ranges->data + i + 8);
-		while (!rc && left) {
-			size_t n = left < step ? (size_t)left : step;
-			crypto_random(f->scratch, n);
-			rc = file_lower_write_all(f, f->scratch, n, at);
-			at += n;
-			left -= n;
-		}
-	}
-	return rc;
 }
 
 /* What is left to do once the new state is in memory. */
 static int carry_out(struct file *f, const struct buf *ranges, unsigned flags)
 {
-	int rc = file_commit_now(f, flags | FILE_COMMIT_TOUCH | FILE_COMMIT_LONG);
-	if (!rc && ranges->len) {
-		rc = file_lower_sync(f, true);
-		if (!rc)
-			rc = erase(f, ranges);
-		if (!rc)
-			rc = file_lower_sync(f, true);
-	}
+	int rc = file_range_erase(f, ranges, flags);
 	uint64_t want = block_map_length(f->h.size);
 	if (!rc && f->lower_len > want)
 		rc = file_lower_resize(f, want);
@@ -151,7 +103,7 @@ static int cut_group(
 		if (content_state(p->entries + i * FORMAT_TAG_LEN) == FORMAT_DATA)
 			rc = content_seal_hole(&c, first + i, holes[i]);
 	if (!rc)
-		range_add_entries(ranges, first, p->entries, from, blocks);
+		file_range_add_entries(ranges, first, p->entries, from, blocks);
 	if (!rc && !buf_ok(ranges))
 		rc = -ENOMEM;
 	if (!rc && keep && content_state(p->entries + (from - 1) * FORMAT_TAG_LEN) == FORMAT_DATA)

@@ -340,11 +340,13 @@ void audit_record_format(
 	buf_put8(b, '}');
 }
 
-/* 0..max; `absent` for anything else, so that every number fits where it goes, and into JSON again. */
+/* 0..max; `absent` for anything else, so that every number fits where it goes, and into JSON again.
+ */
 static uint64_t get_number(json_t *json, const char *key, uint64_t max, uint64_t absent)
 {
 	json_t *v = json_object_get(json, key);
-	if (!json_is_integer(v) || json_integer_value(v) < 0 || (uint64_t)json_integer_value(v) > max)
+	if (!json_is_integer(v) || json_integer_value(v) < 0 ||
+		(uint64_t)json_integer_value(v) > max)
 		return absent;
 	return (uint64_t)json_integer_value(v);
 }

@@ -23,7 +23,8 @@ struct policy_mistake {
 
 struct policy_mistakes {
 	struct policy_mistake *list; /* owned; policy_mistakes_done */
-	size_t count, errors;        /* errors: those that are not warnings */
+	size_t count;                /* at most 1,000: the first ones */
+	size_t errors;               /* those that are not warnings, listed or not */
 };
 void policy_mistakes_done(struct policy_mistakes *m);
 

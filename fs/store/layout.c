@@ -403,11 +403,12 @@ static int make_folders(const char *path)
 	return 0;
 }
 
-/* Whether what is at the path, or will be, lies in a store, whose backups would hold the keys: by the folders that are
- * there, links followed. */
+/* Whether what is at the path, or will be, lies in a store, whose backups would hold the keys: by
+ * the folders that are there, links followed. */
 static int refuse_in_store(const char *path, struct err *e)
 {
-	char at[PATH_MAX + LAYOUT_UUID_TEXT + 1], real[PATH_MAX], mark[PATH_MAX + sizeof("/store.json")];
+	char at[PATH_MAX + LAYOUT_UUID_TEXT + 1], real[PATH_MAX],
+		mark[PATH_MAX + sizeof("/store.json")];
 	snprintf(at, sizeof(at), "%s", path);
 	while (!realpath(at, real)) {
 		char *slash = strrchr(at, '/');
@@ -423,7 +424,8 @@ static int refuse_in_store(const char *path, struct err *e)
 		snprintf(mark, sizeof(mark), "%s/store.json", real);
 		if (access(mark, F_OK) == 0)
 			return err_set(e, -EPERM,
-				"key directory %s lies in the store %s, whose backups must not hold keys: give "
+				"key directory %s lies in the store %s, whose backups must not "
+				"hold keys: give "
 				"one elsewhere with --keys",
 				path, real);
 	}

@@ -46,7 +46,7 @@ static void write_session(unsigned records)
 			.exe = "/usr/bin/cat",
 			.path = "/payroll/a.txt",
 			.rules = "payroll"};
-		FUZZ_CHECK(audit_write(a, &event, false) == 0);
+		FUZZ_CHECK(audit_write(a, &event, AUDIT_ORDINARY) == 0);
 	}
 	audit_close(a);
 }

@@ -136,7 +136,9 @@ static void check_mistakes(const struct policy_mistakes *m, int r)
 		FUZZ_CHECK(
 			m->list[i].text[0] && memchr(m->list[i].text, 0, sizeof(m->list[i].text)));
 	}
-	FUZZ_CHECK(errors == m->errors && (r == -EBADRQC) == (errors > 0));
+	FUZZ_CHECK(
+		m->count <= 1000 && (m->count < 1000 ? errors == m->errors : errors <= m->errors));
+	FUZZ_CHECK((r == -EBADRQC) == (m->errors > 0));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
@@ -170,25 +172,28 @@ void fuzz_seeds(void)
 {
 	static const char *const texts[] = {
 		"tenant acme\nlet clerks = group:acme user:maria except user:temp\n"
-		"permit payroll: clerks to read,write,create,delete on /payroll/** until "
+		"permit payroll: clerks to read,write,create,delete on /payroll/** "
+		"until "
 		"2026-12-31 because \"HR\"\n"
 		"permit board: group:board to list on /payroll/** from 2026-10-01 until 2026-10-31 "
 		"18:00\n"
 		"forbid no-root: user:root to any on /payroll/**\n",
-		"permit a: user:maria to read on /**\n",
-		"permit a: anyone to list on /a/*/b/**/c\n",
-		"permit a:user:#5,group:#6 to read , write on /x,/y /z from 2026-01-01 until "
+		"tenant acme\npermit a: user:maria to read on /**\n",
+		"tenant acme\npermit a: anyone to list on /a/*/b/**/c\n",
+		"tenant acme\npermit a:user:#5,group:#6 to read , write on /x,/y /z from "
+		"2026-01-01 until "
 		"2027-01-01T10:00Z # end\n",
-		"permit a: anyone except user:eva group:#7 to read on /x/** because \"y\" until "
+		"tenant acme\npermit a: anyone except user:eva group:#7 to read on /x/** because "
+		"\"y\" until "
 		"2027-03-01 10:30:59\n",
 		"# nothing\n",
 		"",
-		"permit a: user:maria to read on /**/a/**/a/**/a/**/a/**/b\n",
-		"permit a: user:maria to read on /a*a*a*a*a*a*a*b\n",
-		"permit a: user:\"domain users\" to read on \"/a \\\" b/**\" /c\\ d\n",
-		"let a = user:m\nlet b = a group:c\npermit p: b to manage on /**\n",
-		"permit p: login:m to read on /**\n",
-		"permit p: user:m to fly on /a/../b maybe\n",
+		"tenant acme\npermit a: user:maria to read on /**/a/**/a/**/a/**/a/**/b\n",
+		"tenant acme\npermit a: user:maria to read on /a*a*a*a*a*a*a*b\n",
+		"tenant acme\npermit a: user:\"domain users\" to read on \"/a \\\" b/**\" /c\\ d\n",
+		"tenant acme\nlet a = user:m\nlet b = a group:c\npermit p: b to manage on /**\n",
+		"tenant acme\npermit p: login:m to read on /**\n",
+		"tenant acme\npermit p: user:m to fly on /a/../b maybe\n",
 	};
 	char name[16];
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {

@@ -219,9 +219,10 @@ static void end_and_heartbeat(void **state)
 static void numbers_that_do_not_fit(void **state)
 {
 	(void)state;
-	static const char text[] = "{\"n\":1,\"t\":2,\"kind\":\"access\",\"uid\":4294967296,\"gid\":-1,"
-				   "\"pid\":49000000000000000,\"login\":4294967297,\"session\":-5,\"handle\":-1,"
-				   "\"read\":-1,\"written\":-2,\"count\":4294967296}";
+	static const char text[] =
+		"{\"n\":1,\"t\":2,\"kind\":\"access\",\"uid\":4294967296,\"gid\":-1,"
+		"\"pid\":49000000000000000,\"login\":4294967297,\"session\":-5,\"handle\":-1,"
+		"\"read\":-1,\"written\":-2,\"count\":4294967296}";
 	struct audit_entry out;
 	assert_int_equal(audit_record_parse(text, strlen(text), &out), 0);
 	assert_int_equal(out.event.caller.uid, (uid_t)-1);

@@ -359,8 +359,8 @@ static void key_directories_lie_in_no_store(void **state)
 {
 	struct place *p = *state;
 	static const uint8_t uuid[16] = {1};
-	static const char *const places[] = {"store", "store/keys", "store/t/keys/deeper", "store/t/../keys",
-		"link", "link/keys", "sub/../store/keys"};
+	static const char *const places[] = {"store", "store/keys", "store/t/keys/deeper",
+		"store/t/../keys", "link", "link/keys", "sub/../store/keys"};
 	char path[160], link[240];
 	struct stat st;
 	make_tenant(p, "acme");

@@ -128,7 +128,8 @@ static void a_sidecar_counts_only_when_it_is_the_right_one(void **state)
 	assert_int_equal(name_open(p->root, door, plain), -EBADMSG);
 }
 
-/* Whoever had the keys, and was careless: what no directory entry can be called is none of its names. */
+/* Whoever had the keys, and was careless: what no directory entry can be called is none of its
+ * names. */
 static void what_no_entry_can_be_called_does_not_open(void **state)
 {
 	struct store_place *p = *state;
@@ -136,13 +137,13 @@ static void what_no_entry_can_be_called_does_not_open(void **state)
 		const char *plain;
 		size_t len;
 		int result;
-	} rows[] = {{".", 1, -EBADMSG}, {"..", 2, -EBADMSG}, {"a/b", 3, -EBADMSG}, {"a\0b", 3, -EBADMSG},
-		{"...", 3, 0}, {".a", 2, 0}};
+	} rows[] = {{".", 1, -EBADMSG}, {"..", 2, -EBADMSG}, {"a/b", 3, -EBADMSG},
+		{"a\0b", 3, -EBADMSG}, {"...", 3, 0}, {".a", 2, 0}};
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		uint8_t sealed[32];
 		char lower[64], plain[256];
-		assert_int_equal(crypto_siv_seal(p->root->name_key, p->root->id, DIR_ID_LEN, rows[i].plain,
-					 rows[i].len, sealed),
+		assert_int_equal(crypto_siv_seal(p->root->name_key, p->root->id, DIR_ID_LEN,
+					 rows[i].plain, rows[i].len, sealed),
 			0);
 		crypto_b64(sealed, rows[i].len + CRYPTO_SIV_LEN, lower);
 		assert_int_equal(name_open(p->root, lower, plain), rows[i].result);

@@ -265,7 +265,8 @@ static void put_unmapped(
 	put_text(b, "failed", event->failed);
 	if (!o->pseudonym_key)
 		put_text(b, "because", event->because);
-	if (event->caller.gid != (gid_t)-1)
+	/* A personal group's number is its user's. */
+	if (event->caller.gid != (gid_t)-1 && !o->pseudonym_key)
 		put_number(b, "gid", event->caller.gid);
 	if (event->login_uid != (uid_t)-1)
 		put_id(b, "login_uid", "uid", event->login_uid, o);

@@ -28,4 +28,8 @@ void policy_mistakes_add(struct policy_mistakes *m, unsigned line, unsigned colu
 	va_start(args, format);
 	vsnprintf(new->text, sizeof(new->text), format, args);
 	va_end(args);
+	/* The text quotes the policy, and goes to a terminal. */
+	for (char *c = new->text; *c; c++)
+		if ((unsigned char)*c < 0x20 || *c == 0x7f)
+			*c = '?';
 }

@@ -22,10 +22,14 @@ check "the command returns when the mount answers" tenantfs "$STORE#acme" "$M" -
 remember
 check "it is a mount of type fuse.tenantfs" is_mounted "$M"
 check "and it works at once" work one
+chmod 755 "$M"
 options=$(awk -v m="$M" '$2 == m {print "," $4 ","}' /proc/self/mounts)
 for o in nosuid nodev default_permissions allow_other; do
 	check "as root it is mounted with $o" grep -q ",$o," <<<"$options"
 done
+check "create --owner lets the owner in" cat "$M/hello"
+check_not "and nobody else: he cannot read" setpriv --reuid="$user1" --regid="$user1" --clear-groups cat "$M/hello"
+check_same "and lists nothing" "" "$(setpriv --reuid="$user1" --regid="$user1" --clear-groups ls -A "$M" 2>&1)"
 check_status "a second mount of the tenant says who has it" 5 "$daemon.*$M|$M.*$daemon" \
 	tenantfs "$STORE#acme" "$S/other" -o "keys=$K,passfile=$pass"
 check_status "a mount point in use is refused" 5 "in use|mounted" \

@@ -213,6 +213,8 @@ void fuzz_seeds(void)
 {
 	fuzz_seed("unchanged", "\0", 1);
 	fuzz_seed("flip-size", "\0\0\54\0\0\1", 6);
+	fuzz_seed("shrink", "\0\0\55\0\0\20\0\55\4\0\20", 11);
+	fuzz_seed("clear-presence", "\0\0\244\0\0\2\0\244\4\0\2", 11);
 	fuzz_seed("flip-block", "\0\1\12\0\0\1", 6);
 	fuzz_seed("swap", "\0\1\0\0\2\3\3\0\0\2\1", 11);
 	fuzz_seed("cut", "\0\3\0\10\3\0", 6);

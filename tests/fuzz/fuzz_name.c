@@ -106,6 +106,10 @@ void fuzz_seeds(void)
 	text[255] = 0;
 	FUZZ_CHECK(name_seal(d, text, &n) == 0);
 	seed("long", 0, n.lower, strlen(n.lower), n.sidecar);
+	struct name other;
+	text[0] = 'y';
+	FUZZ_CHECK(name_seal(d, text, &other) == 0);
+	seed("foreign-sidecar", 0, n.lower, strlen(n.lower), other.sidecar);
 	seed("long-alone", 0, n.lower, strlen(n.lower), "");
 	seed("record", 0, ".dir", 4, "");
 	seed("sidecar", 0, "~abc.n", 6, "");

@@ -56,7 +56,12 @@ static int open_keys(struct tenant *t, struct err *e)
 		return r;
 	snprintf(prompt, sizeof(prompt), "Passphrase for %s", t->layout.owner.tenant);
 	r = source_read(&t->options->source, prompt, false, &key, &secret, e);
-	return r < 0 ? r : keyring_unlock(t->keyring, &key, e);
+	if (r == 0)
+		r = keyring_unlock(t->keyring, &key, e);
+	if (r == 0 && keyring_suite(t->keyring) != t->layout.suite)
+		r = err_set(e, -EBADMSG, "tenant.json names another cipher suite than the keyring: restore it from "
+			"a backup.");
+	return r;
 }
 
 /* The policy in force, compiled; a tenant without one denies everything. */

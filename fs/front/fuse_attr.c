@@ -235,7 +235,9 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int va
 		r = set_attributes(q.front, i, attr, valid);
 	if (r == 0)
 		r = request_stat(q.front, i, &st);
-	reply_attr(&q, i, r == -ESTALE ? -ENOENT : r, &st);
+	/* Retired meanwhile, its size was wrong: ESTALE makes the kernel look it up again. */
+	bool gone = r == -ESTALE && !__atomic_load_n(&i->retired, __ATOMIC_ACQUIRE);
+	reply_attr(&q, i, gone ? -ENOENT : r, &st);
 }
 
 static void op_access(fuse_req_t req, fuse_ino_t ino, int mask)

@@ -98,6 +98,14 @@ int inode_file_locked(struct inode_table *t, struct inode *i, struct file **ret)
 		}
 		if (!f)
 			return r < 0 ? r : -ESTALE;
+		/* The kernel has a wrong size, and takes no other for this node: ESTALE makes it look up a new one. */
+		r = file_settle_length(f);
+		if (r != 0) {
+			if (r > 0)
+				inode_retire(t, i);
+			file_put(f);
+			return r < 0 ? r : -ESTALE;
+		}
 		i->file = file_get(f);
 		i->file_users = 1;
 	}

@@ -150,6 +150,32 @@ static int check_set_hash(const struct file *f, struct file_fault *ft)
 	return 0;
 }
 
+/*
+ * The slot that does not count holds the commit before, or the same one, under the same wrap or one that was being
+ * replaced; it is blank beside a file's first commit alone. So nobody undoes the last commit by breaking its slot.
+ */
+static int check_other(const struct file *f, const uint8_t *slot, struct file_fault *ft)
+{
+	struct format_header h;
+	struct file_keys keys;
+	if (f->h.commits == 1 && bytes_all_zero(slot, FORMAT_SLOT_LEN))
+		return 0;
+	int rc = format_header_parse(slot, &h);
+	if (!rc && h.epoch == f->h.epoch && !memcmp(h.fek, f->h.fek, WRAP_LEN)) {
+		rc = format_header_verify(slot, f->keys.mac) ? 0 : -EBADMSG;
+	} else if (!rc) {
+		rc = open_slot(f->store, slot, &h, &keys, ft);
+		if (!rc)
+			keys_done(&keys);
+	}
+	if (!rc && memcmp(h.file_id, f->h.file_id, FILE_ID_LEN) != 0)
+		rc = -EBADMSG;
+	if (rc == -ENODATA || rc == -EBADMSG || rc == -EPROTONOSUPPORT)
+		return file_fault_set(
+			ft, "header", "one of its slots is not what was written", UINT64_MAX);
+	return rc;
+}
+
 int file_header_load(struct file *f, struct file_fault *ft)
 {
 	uint8_t *tags = f->first.entries;
@@ -163,17 +189,14 @@ int file_header_load(struct file *f, struct file_fault *ft)
 	if (n < (ssize_t)BLOCK_MAP_BLOCK)
 		return file_fault_set(ft, "header", "page 0 is cut off", UINT64_MAX);
 	unsigned slot = claimed_commits(f->slots[1]) > claimed_commits(f->slots[0]);
-	struct file_fault other_fault;
 	int rc = open_slot(f->store, f->slots[slot], &f->h, &f->keys, ft);
-	if (rc == -ENODATA || rc == -EBADMSG) {
-		int other = open_slot(f->store, f->slots[!slot], &f->h, &f->keys, &other_fault);
-		if (other != -ENODATA && other != -EBADMSG) {
-			rc = other;
-			slot = !slot;
-		}
-	}
+	if (!rc)
+		rc = check_other(f, f->slots[!slot], ft);
 	if (rc == -ENODATA)
 		return file_fault_set(ft, "header", "page 0 is blank", UINT64_MAX);
+	if (rc == -EPROTONOSUPPORT)
+		return file_fault_set(
+			ft, "header", "it is of a newer format, or damaged", UINT64_MAX);
 	if (rc)
 		return rc;
 	f->has_header = true;

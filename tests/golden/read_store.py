@@ -97,16 +97,16 @@ class File:
     """"Regular files": header, blocks, presence."""
 
     def __init__(self, keys, page0):
-        slots = []
-        for raw in (page0[:1024], page0[1024:2048]):
-            try:
-                slots.append(self.parse(keys, raw))
-            except (AssertionError, KeyError, ValueError):
-                pass
-            except Exception as e:  # the library's InvalidTag
-                if type(e).__name__ != "InvalidTag":
-                    raise
-        assert slots, "no header slot opens"
+        try:
+            slots = [self.parse(keys, raw) for raw in (page0[:1024], page0[1024:2048]) if any(raw)]
+        except (KeyError, ValueError) as e:
+            raise AssertionError(f"a header slot: {e!r}") from e
+        except Exception as e:
+            if type(e).__name__ != "InvalidTag": # the library's
+                raise
+            raise AssertionError("a header slot does not verify") from e
+        assert slots, "no header slot"
+        assert len(slots) == 2 or slots[0]["commits"] == 1, "a header slot is blank"
         self.__dict__.update(max(slots, key=lambda s: s["commits"]))
 
     @staticmethod
@@ -269,4 +269,5 @@ def main():
         walk(keys, root, "", bytes(16), "")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -496,7 +496,11 @@ static const struct damage damages[] = {
 	{FLIP, 164, 1025, 0, -EBADMSG, "header"},   /* presence */
 	{FLIP, 460, 1025, 0, -EBADMSG, "header"},   /* wrapped key */
 	{FLIP, 1000, 1025, 0, -EBADMSG, "header"},  /* MAC */
-	{FLIP, 4, 1025, 0, -EPROTONOSUPPORT, NULL}, /* version */
+	{FLIP, 4, 1025, 0, -EBADMSG, "header"},     /* version */
+	{FLIP, 1024 + 52, 1, 0, -EBADMSG, "header"}, /* one slot alone */
+	{FLIP, 52, 1, 0, -EBADMSG, "header"},
+	{ZERO, 0, 1024, 0, -EBADMSG, "header"},
+	{ZERO, 1024, 1024, 0, -EBADMSG, "header"},
 };
 
 static void do_damage(int fd, const struct damage *d)
@@ -559,6 +563,39 @@ static void damage_is_refused(void **state)
 	}
 	free(bytes);
 	free(got);
+}
+
+/* The length below is told as the size before anybody opens the file. */
+static void a_longer_lower_file_is_cut(void **state)
+{
+	struct store_place *p = *state;
+	uint8_t bytes[PAGE + 100];
+	struct stat st;
+	struct file *f = create(p, "l");
+	pattern(bytes, sizeof(bytes), 0, 1);
+	write_all(f, bytes, sizeof(bytes), 0);
+	file_put(f);
+	AUTO_CLOSE fd = lower_fd(p, "l", O_RDWR);
+	f = reopen(p, "l");
+	assert_int_equal(file_settle_length(f), 0);
+	file_put(f);
+	assert_int_equal(fstat(fd, &st), 0);
+	const off_t right = st.st_size;
+	for (off_t more = 1; more < 4 * PAGE; more += PAGE + 7) {
+		assert_int_equal(ftruncate(fd, right + more), 0);
+		f = reopen(p, "l");
+		assert_int_equal(file_settle_length(f), 1);
+		assert_int_equal(file_settle_length(f), 0);
+		expect(f, bytes, sizeof(bytes), 0);
+		assert_int_equal(fstat(fd, &st), 0);
+		assert_int_equal(st.st_size, right);
+		file_put(f);
+	}
+	file_put(create(p, "empty"));
+	f = reopen(p, "empty");
+	assert_int_equal(file_settle_length(f), 0);
+	file_put(f);
+	assert_int_equal(p->alarms, 0);
 }
 
 static void old_blocks_of_a_small_file_are_noticed(void **state)
@@ -702,13 +739,13 @@ static void rewrap_leaves_no_old_wrap(void **state)
 	expect(f, (const uint8_t *)"kept", 4, 0);
 	file_put(f);
 	/* Either slot alone opens under the new epoch. */
-	uint8_t slot[1024], zero[1024] = {0};
+	uint8_t slots[2][1024];
+	assert_int_equal(pread(fd, slots, sizeof(slots), 0), sizeof(slots));
 	for (unsigned i = 0; i < 2; i++) {
-		assert_int_equal(pread(fd, slot, 1024, i * 1024), 1024);
-		assert_int_equal(pwrite(fd, zero, 1024, i * 1024), 1024);
+		assert_int_equal(pwrite(fd, slots[i], 1024, !i * 1024), 1024);
 		f = reopen(p, "w");
 		file_put(f);
-		assert_int_equal(pwrite(fd, slot, 1024, i * 1024), 1024);
+		assert_int_equal(pwrite(fd, slots[!i], 1024, !i * 1024), 1024);
 	}
 	assert_int_equal(p->alarms, 0);
 }
@@ -923,6 +960,7 @@ int main(void)
 		TEST(another_tenants_file_is_named_as_such),
 		TEST(links_of_an_empty_file),
 		TEST(damage_is_refused),
+		TEST(a_longer_lower_file_is_cut),
 		TEST(old_blocks_of_a_small_file_are_noticed),
 		TEST(a_punched_presence_page_is_noticed),
 		TEST(a_file_opens_only_where_it_lives),

@@ -59,9 +59,10 @@ MUST_USE int file_commit(struct file *f);
 /* commit and fsync/fdatasync. */
 MUST_USE int file_sync(struct file *f, bool data_only);
 /*
- * A lower file longer than its header says is cut: 1, and whoever told anybody the size by the length told a wrong one.
- * 0 when there is nothing to do. -EROFS, -EACCES and other errnos of a commit: it stays so. Only for a file that was just
- * opened: one that is being written to is longer between commits.
+ * A lower file longer than its header says is cut: 1, and whoever told anybody the size by the
+ * length told a wrong one. 0 when there is nothing to do. -EROFS, -EACCES and other errnos of a
+ * commit: it stays so. Only for a file that was just opened: one that is being written to is longer
+ * between commits.
  */
 MUST_USE int file_settle_length(struct file *f);
 /* fstat with the plaintext size as it is now, committed or not. */

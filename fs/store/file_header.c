@@ -151,8 +151,9 @@ static int check_set_hash(const struct file *f, struct file_fault *ft)
 }
 
 /*
- * The slot that does not count holds the commit before, or the same one, under the same wrap or one that was being
- * replaced; it is blank beside a file's first commit alone. So nobody undoes the last commit by breaking its slot.
+ * The slot that does not count holds the commit before, or the same one, under the same wrap or one
+ * that was being replaced; it is blank beside a file's first commit alone. So nobody undoes the
+ * last commit by breaking its slot.
  */
 static int check_other(const struct file *f, const uint8_t *slot, struct file_fault *ft)
 {

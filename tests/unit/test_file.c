@@ -488,15 +488,17 @@ static const struct damage damages[] = {
 	{ZERO, 65 * 4096, 4096, 0, 0, "block"},          /* its tag page */
 	{SWAP, 65 * 4096, 4096, 194 * 4096, 0, "block"}, /* tag pages of two groups */
 	{FLIP, 2048 + 28, 1, 0, 0, "block"},             /* state of block 0 */
-	{CUT, 300 * 4096, 0, 0, -EBADMSG, "size"}, {CUT, 4096, 0, 0, -EBADMSG, "size"},
-	{CUT, 100, 0, 0, -EBADMSG, "header"}, {BLANK_ALL, 0, 2048, 0, -EBADMSG, "header"},
-	{FLIP, 8, 1025, 0, -EBADMSG, "header"},     /* file id, in both slots */
-	{FLIP, 24, 1025, 0, -EBADMSG, "header"},    /* tenant */
-	{FLIP, 44, 1025, 0, -EBADMSG, "header"},    /* size */
-	{FLIP, 164, 1025, 0, -EBADMSG, "header"},   /* presence */
-	{FLIP, 460, 1025, 0, -EBADMSG, "header"},   /* wrapped key */
-	{FLIP, 1000, 1025, 0, -EBADMSG, "header"},  /* MAC */
-	{FLIP, 4, 1025, 0, -EBADMSG, "header"},     /* version */
+	{CUT, 300 * 4096, 0, 0, -EBADMSG, "size"},
+	{CUT, 4096, 0, 0, -EBADMSG, "size"},
+	{CUT, 100, 0, 0, -EBADMSG, "header"},
+	{BLANK_ALL, 0, 2048, 0, -EBADMSG, "header"},
+	{FLIP, 8, 1025, 0, -EBADMSG, "header"},      /* file id, in both slots */
+	{FLIP, 24, 1025, 0, -EBADMSG, "header"},     /* tenant */
+	{FLIP, 44, 1025, 0, -EBADMSG, "header"},     /* size */
+	{FLIP, 164, 1025, 0, -EBADMSG, "header"},    /* presence */
+	{FLIP, 460, 1025, 0, -EBADMSG, "header"},    /* wrapped key */
+	{FLIP, 1000, 1025, 0, -EBADMSG, "header"},   /* MAC */
+	{FLIP, 4, 1025, 0, -EBADMSG, "header"},      /* version */
 	{FLIP, 1024 + 52, 1, 0, -EBADMSG, "header"}, /* one slot alone */
 	{FLIP, 52, 1, 0, -EBADMSG, "header"},
 	{ZERO, 0, 1024, 0, -EBADMSG, "header"},

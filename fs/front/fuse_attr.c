@@ -217,6 +217,15 @@ static unsigned acts_of(struct front *f, struct inode *i, const struct stat *att
 	return acts;
 }
 
+/* The kernel flushes its times of a file that was removed meanwhile: nothing is left to set them on, and syncfs(2) must not fail. */
+static bool only_times_of_the_past(const struct inode *i, int valid, struct stat *ret)
+{
+	if (i->hashed || (valid & ~(FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_CTIME)))
+		return false;
+	*ret = (struct stat){.st_ino = i->ino, .st_mode = i->type | 0600};
+	return true;
+}
+
 static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int valid, struct fuse_file_info *fi)
 {
 	struct request q;
@@ -233,6 +242,10 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int va
 	int r = refused ? -EIO : q.front->read_only ? -EROFS : request_enter(&q, acts);
 	if (r == 0)
 		r = set_attributes(q.front, i, attr, valid);
+	if (r == -ESTALE && only_times_of_the_past(i, valid, &st)) {
+		reply_attr(&q, i, 0, &st);
+		return;
+	}
 	if (r == 0)
 		r = request_stat(q.front, i, &st);
 	/* Retired meanwhile, its size was wrong: ESTALE makes the kernel look it up again. */

@@ -101,7 +101,7 @@ static int open_slot(const struct store *s, const uint8_t *slot, struct format_h
 			ft, "header", "its key epoch is not in the keyring", UINT64_MAX);
 	if (rc == -EKEYREJECTED || rc == -EBADMSG)
 		return file_fault_set(ft, "header", "the wrapped key does not open", UINT64_MAX);
-	struct file_keys keys;
+	struct file_keys keys = {0};
 	if (!rc)
 		rc = keys_init(fek, &keys);
 	if (rc)
@@ -158,7 +158,7 @@ static int check_set_hash(const struct file *f, struct file_fault *ft)
 static int check_other(const struct file *f, const uint8_t *slot, struct file_fault *ft)
 {
 	struct format_header h;
-	struct file_keys keys;
+	struct file_keys keys = {0};
 	if (f->h.commits == 1 && bytes_all_zero(slot, FORMAT_SLOT_LEN))
 		return 0;
 	int rc = format_header_parse(slot, &h);
@@ -277,7 +277,7 @@ int file_header_rekey(struct file *f)
 	int rc = file_header_open_xk(f);
 	if (rc)
 		return rc;
-	struct file_keys keys;
+	struct file_keys keys = {0};
 	rc = keys_init(secret_random(KEY_LEN), &keys);
 	if (rc)
 		return rc;

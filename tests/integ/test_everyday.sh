@@ -102,6 +102,12 @@ work_tar() {
 	tar -C "$M/src" --compare -f "$S/src.tar"
 }
 check "tar unpacks a source tree, equal to the original" work_tar
+removed_and_remade() {
+	for _ in $(seq 30); do
+		echo a >"$M/f" && chmod 600 "$M/f" && ln "$M/f" "$M/g" && rm "$M/f" "$M/g" && echo b >"$M/f" && sync -f "$M/f" || return 1
+	done
+}
+check "syncfs does not stumble over files removed meanwhile" removed_and_remade
 check_umount "unmounts at the end" "$M" "$daemon"
 
 mount_tenant acme "$M" ro || { not_ok "mounts with -o ro"; exit 1; }

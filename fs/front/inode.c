@@ -46,15 +46,19 @@ int inode_table_init(struct inode_table *t, const struct store *s)
 	t->stamp = 1;
 	t->buckets = calloc(t->bucket_count, sizeof(*t->buckets));
 	t->root = calloc(1, sizeof(*t->root));
-	if (!t->buckets || !t->root)
-		return -ENOMEM;
 	struct stat st;
-	int r = dir_open_root(s, &t->root->dir);
-	if (r < 0)
+	int r = t->buckets && t->root ? dir_open_root(s, &t->root->dir) : -ENOMEM;
+	if (r == 0)
+		r = s->lower->ops->fstat(s->lower, t->root->dir->fd, &st);
+	if (r < 0) {
+		if (t->root && t->root->dir)
+			dir_put(t->root->dir);
+		free(t->root);
+		free(t->buckets);
+		t->root = NULL;
+		t->buckets = NULL;
 		return r;
-	r = s->lower->ops->fstat(s->lower, t->root->dir->fd, &st);
-	if (r < 0)
-		return r;
+	}
 	t->root->ino = st.st_ino;
 	t->root->type = S_IFDIR;
 	t->root->refs = 1;

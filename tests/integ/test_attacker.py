@@ -984,7 +984,7 @@ def run_live():
 DAMAGED, WRONG_KEY = 7, 6
 
 
-def refused_mount(name, tamper, statuses=(DAMAGED,)):
+def refused_mount(name, tamper, statuses=(DAMAGED,), alarm=False):
     """The attacker's change, a try to mount, and everything put back."""
     saved, tenant = SCRATCH + "/saved", ("policy", "tenant.json", "audit")
     shutil.rmtree(saved, ignore_errors=True)
@@ -992,7 +992,10 @@ def refused_mount(name, tamper, statuses=(DAMAGED,)):
     sh("cp", "-a", KEYS, STORE + "/store.json", *(f"{acme.folder}/{n}" for n in tenant), saved)
     record = os.readlink(acme.root + "/.dir")
     tamper()
+    before = len(acme.alarms()) if alarm else 0
     status, said = acme.refusal()
+    if alarm and len(acme.alarms()) == before:
+        status, said = "without an alarm", said
     report(status in statuses, name + (": the mount is refused" if statuses != (0,) else ""), f"status {status}: {said}")
     sh("cp", "-a", saved + "/store.json", STORE)
     for n in tenant:
@@ -1069,12 +1072,13 @@ def run_mount_rows():
     refused_mount("store.json: store_uuid changed", lambda: edit_json(STORE + "/store.json", lambda j: j.update(store_uuid=bump(
         j["store_uuid"]))), (4, 6, 7))
     refused_mount("store.json: cut off", lambda: os.truncate(STORE + "/store.json", 10))
-    refused_mount("the root's record of another tenant", lambda: relink(acme.root + "/.dir", os.readlink(beta.root + "/.dir")))
-    refused_mount("the root's record of a directory in it", lambda: relink(acme.root + "/.dir", os.readlink(acme.lower("row0") + "/.dir")))
-    refused_mount("the root's record removed", lambda: os.unlink(acme.root + "/.dir"))
-    refused_mount("a bit of the root's record", lambda: relink(acme.root + "/.dir", changed(os.readlink(acme.root + "/.dir"), 20)))
+    refused_mount("the root's record of another tenant", lambda: relink(acme.root + "/.dir", os.readlink(beta.root + "/.dir")), alarm=True)
+    refused_mount("the root's record of a directory in it", lambda: relink(acme.root + "/.dir", os.readlink(acme.lower("row0") + "/.dir")),
+        alarm=True)
+    refused_mount("the root's record removed", lambda: os.unlink(acme.root + "/.dir"), alarm=True)
+    refused_mount("a bit of the root's record", lambda: relink(acme.root + "/.dir", changed(os.readlink(acme.root + "/.dir"), 20)), alarm=True)
     refused_mount("the whole root of another tenant", lambda: (os.rename(acme.root, acme.root + ".kept"),
-        shutil.copytree(beta.root, acme.root, symlinks=True)))
+        shutil.copytree(beta.root, acme.root, symlinks=True)), alarm=True)
 
 
 def run_audit_rows():

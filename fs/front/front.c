@@ -111,7 +111,7 @@ static void op_init(void *context, struct fuse_conn_info *conn)
 {
 	static const unsigned wanted = FUSE_CAP_ASYNC_READ | FUSE_CAP_ATOMIC_O_TRUNC |
 		FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS | FUSE_CAP_WRITEBACK_CACHE |
-		FUSE_CAP_ASYNC_DIO | FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_POSIX_ACL;
+		FUSE_CAP_ASYNC_DIO | FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK;
 	struct front *f = context;
 	/* AUTO_INVAL_DATA off: content changes through this mount alone. READDIRPLUS_AUTO off: attributes always come along. */
 	conn->want = wanted & conn->capable;

@@ -1,4 +1,4 @@
-/* Operations on content: create, open, read, write, flush, fsync, release. */
+/* Operations on content: create, open, read, write, flush, fsync, fallocate, lseek, copy_file_range, release. */
 #include "fs/front/request.h"
 
 #include "keymgmt/base/err.h"
@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 static struct handle *handle_of(const struct fuse_file_info *fi)
 {
@@ -26,6 +27,8 @@ static struct handle *handle_for(struct request *q, struct inode *i, struct file
 	h->op = q->gate.op;
 	h->acts = acts;
 	h->writes = writes;
+	if (writes)
+		__atomic_add_fetch(&i->writers, 1, __ATOMIC_SEQ_CST);
 	h->ticket = q->ticket;
 	handle_add(&q->front->handles, h);
 	notify_if_changed(q->front->notify, q->verdicts);
@@ -42,6 +45,24 @@ static unsigned acts_of_flags(int flags)
 	return acts;
 }
 
+/* A truncation at an open drops set-id bits as a write does; the kernel leaves this one to us. It does not tell the caller's
+ * capabilities: only root keeps the bits. */
+static int drop_set_id(struct request *q, struct inode *i, struct file *file)
+{
+	struct lower *l = q->front->store->lower;
+	struct stat st;
+	int r = q->gate.caller.uid ? file_stat(file, &st) : 0;
+	if (r < 0 || !q->gate.caller.uid)
+		return r;
+	mode_t drop = st.st_mode & (st.st_mode & S_IXGRP ? S_ISUID | S_ISGID : S_ISUID);
+	if (!drop)
+		return 0;
+	r = l->ops->fchmod(l, file_fd(file), st.st_mode & 07777 & ~drop);
+	if (r == 0)
+		notify_attributes_now(q->front->notify, i);
+	return r;
+}
+
 static int open_file(struct request *q, struct inode *i, int flags, unsigned acts, struct handle **ret)
 {
 	struct file *file;
@@ -50,7 +71,9 @@ static int open_file(struct request *q, struct inode *i, int flags, unsigned act
 	if (r < 0)
 		return r;
 	if (flags & O_TRUNC) {
-		r = file_truncate(file, 0);
+		r = drop_set_id(q, i, file);
+		if (r == 0)
+			r = file_truncate(file, 0);
 		if (r == 0)
 			r = file_commit(file);
 	}
@@ -108,7 +131,7 @@ static int create_file(struct request *q, struct inode *parent, const char *name
 		return r;
 	r = name_seal(d, name, &n);
 	if (r == 0)
-		r = file_create(d, &n, mode & 07777, request_cred(q, &cred), &file, &st);
+		r = file_create(d, &n, request_mode(q, d, mode), request_cred(q, &cred), &file, &st);
 	dir_put(d);
 	if (r < 0)
 		return r;
@@ -208,6 +231,116 @@ static void op_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_
 	fuse_reply_err(req, -err_to_fuse(file_sync(handle_of(fi)->file, data_only)));
 }
 
+static bool is_retired(const struct handle *h)
+{
+	return __atomic_load_n(&h->inode->retired, __ATOMIC_ACQUIRE);
+}
+
+static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t len, struct fuse_file_info *fi)
+{
+	struct request q;
+	struct handle *h = handle_of(fi);
+	request_start(&q, req, OP_FALLOCATE, ino, NULL);
+	int r = is_retired(h) ? -EIO : q.front->read_only ? -EROFS : request_enter(&q, h->writes ? 0 : ACT_WRITE);
+	if (r == 0)
+		file_keep_time(h->file, false);
+	if (r == 0)
+		r = file_range_change(h->file, mode, (uint64_t)offset, (uint64_t)len);
+	if (r == 0)
+		r = file_commit(h->file);
+	request_answer(&q, r);
+}
+
+/* A request for SEEK_DATA or SEEK_HOLE on its way. */
+struct seek {
+	fuse_req_t fuse;
+	struct handle *handle; /* open until the request is answered */
+	uint64_t offset;
+	bool data;
+};
+
+static void seek_answer(const struct seek *s)
+{
+	int64_t at = is_retired(s->handle) ? -EIO : file_range_seek(s->handle->file, s->offset, s->data);
+	if (at < 0)
+		fuse_reply_err(s->fuse, -err_to_fuse((int)at));
+	else
+		fuse_reply_lseek(s->fuse, at);
+}
+
+static void seek_later(void *context)
+{
+	struct seek *s = context;
+	seek_answer(s);
+	free(s);
+}
+
+/* The kernel asks without writing its cache first: what is only there would pass for a hole, or for behind the end. */
+static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, struct fuse_file_info *fi)
+{
+	struct front *f = fuse_req_userdata(req);
+	struct seek s = {req, handle_of(fi), (uint64_t)offset, whence == SEEK_DATA}, *later;
+	(void)ino;
+	if (offset < 0 || (whence != SEEK_DATA && whence != SEEK_HOLE)) {
+		fuse_reply_err(req, offset < 0 ? ENXIO : EINVAL);
+		return;
+	}
+	if (!__atomic_load_n(&s.handle->inode->writers, __ATOMIC_SEQ_CST)) {
+		seek_answer(&s);
+		return;
+	}
+	later = malloc(sizeof(*later));
+	if (later)
+		*later = s;
+	if (!later || notify_written(f->notify, s.handle->inode, seek_later, later) < 0) {
+		free(later);
+		fuse_reply_err(req, ENOMEM);
+	}
+}
+
+/* One answer copies so much at most: the rest is asked for again, and others get their turn. */
+#define COPY_BYTES (16u << 20)
+
+/* Bytes copied, fewer than len at the end of `from` and where an error came in between; or -errno. */
+static ssize_t copy(struct handle *from, uint64_t from_at, struct handle *to, uint64_t to_at, size_t len, char *bytes)
+{
+	size_t done = 0;
+	ssize_t n = 0;
+	if (len > COPY_BYTES)
+		len = COPY_BYTES;
+	while (done < len) {
+		size_t want = len - done < FRONT_BUFFER ? len - done : FRONT_BUFFER;
+		n = file_read(from->file, bytes, want, from_at + done);
+		if (n <= 0)
+			break;
+		__atomic_add_fetch(&from->bytes_read, (uint64_t)n, __ATOMIC_RELAXED);
+		n = file_write(to->file, bytes, (size_t)n, to_at + done);
+		if (n <= 0)
+			break;
+		__atomic_add_fetch(&to->bytes_written, (uint64_t)n, __ATOMIC_RELAXED);
+		done += (size_t)n;
+	}
+	return done ? (ssize_t)done : n;
+}
+
+/* Both handles were judged when they were opened, and the bytes are counted at their closes: as a read and a write. */
+static void op_copy(fuse_req_t req, fuse_ino_t ino, off_t from_at, struct fuse_file_info *from_fi, fuse_ino_t to_ino,
+	off_t to_at, struct fuse_file_info *to_fi, size_t len, int flags)
+{
+	struct handle *from = handle_of(from_fi), *to = handle_of(to_fi);
+	char *bytes = front_buffer(fuse_req_userdata(req), FRONT_BUFFER);
+	(void)ino, (void)to_ino;
+	ssize_t n = flags ? -EINVAL : is_retired(from) || is_retired(to) ? -EIO : bytes ? 0 : -ENOMEM;
+	if (n == 0)
+		file_keep_time(to->file, false);
+	if (n == 0)
+		n = copy(from, (uint64_t)from_at, to, (uint64_t)to_at, len, bytes);
+	if (n < 0)
+		fuse_reply_err(req, -err_to_fuse((int)n));
+	else
+		fuse_reply_write(req, (size_t)n);
+}
+
 static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	(void)ino;
@@ -223,5 +356,8 @@ void fuse_data_fill(struct fuse_lowlevel_ops *ops)
 	ops->write = op_write;
 	ops->flush = op_flush;
 	ops->fsync = op_fsync;
+	ops->fallocate = op_fallocate;
+	ops->lseek = op_lseek;
+	ops->copy_file_range = op_copy;
 	ops->release = op_release;
 }

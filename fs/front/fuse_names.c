@@ -54,7 +54,7 @@ static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 	if (r == 0)
 		r = spot_find(q.front, p, name, &s);
 	if (r == 0)
-		r = tree_mkdir(s.dir, &s.name, mode & 07777, request_cred(&q, &cred), &st);
+		r = tree_mkdir(s.dir, &s.name, request_mode(&q, s.dir, mode), request_cred(&q, &cred), &st);
 	reply_new(&q, p, name, &s, &st, r);
 	spot_done(&s);
 }
@@ -71,7 +71,7 @@ static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 	if (r == 0)
 		r = spot_find(q.front, p, name, &s);
 	if (r == 0)
-		r = tree_mknod(s.dir, &s.name, mode, dev, request_cred(&q, &cred), &st);
+		r = tree_mknod(s.dir, &s.name, (mode & S_IFMT) | request_mode(&q, s.dir, mode), dev, request_cred(&q, &cred), &st);
 	reply_new(&q, p, name, &s, &st, r);
 	spot_done(&s);
 }

@@ -40,6 +40,7 @@ struct inode {
 	struct dir *dir;         /* directories: open, or NULL */
 	struct inode *lru_prev, *lru_next;
 	struct file *file;       /* guarded by the stripe; set while file_users > 0 */
+	unsigned writers;        /* atomic: handles that may write, so that the kernel may hold what we have not seen */
 	unsigned file_users;     /* guarded by the stripe */
 	struct inode *detached_prev, *detached_next; /* in table->detached: alive, but found by no lookup */
 };

@@ -12,6 +12,14 @@
 #define HEARTBEAT_SECONDS 60
 #define WAIT_SECONDS 10
 
+/* Somebody who waits for an inode's content to be written. */
+struct waiter {
+	struct waiter *next;
+	struct inode *inode; /* with a reference */
+	void (*then)(void *context);
+	void *context;
+};
+
 struct notify {
 	struct front *front;
 	struct fuse_session *session;
@@ -22,6 +30,7 @@ struct notify {
 	uint64_t rejudge_asked, rejudge_done;
 	struct inode **queue; /* inodes with a reference whose attributes are to be forgotten */
 	size_t queued, room;
+	struct waiter *waiters;
 };
 
 /* Inodes of handles that lost their right, with a reference each; an inode may come several times. */
@@ -135,22 +144,36 @@ struct work {
 	uint64_t rejudge;
 	struct inode **queue;
 	size_t queued;
+	struct waiter *waiters;
 };
 
 static bool take_work(struct notify *n, struct work *w, time_t last)
 {
 	struct timespec at = wake_at(n, last);
 	pthread_mutex_lock(&n->lock);
-	while (!n->stop && !n->all_attributes && !n->queued && n->rejudge_asked == n->rejudge_done)
+	while (!n->stop && !n->all_attributes && !n->queued && !n->waiters && n->rejudge_asked == n->rejudge_done)
 		if (pthread_cond_timedwait(&n->wake, &n->lock, &at) == ETIMEDOUT)
 			break;
-	*w = (struct work){n->all_attributes, n->rejudge_asked, n->queue, n->queued};
+	*w = (struct work){n->all_attributes, n->rejudge_asked, n->queue, n->queued, n->waiters};
+	n->waiters = NULL;
 	n->all_attributes = false;
 	n->queue = NULL;
 	n->queued = n->room = 0;
 	bool go_on = !n->stop;
 	pthread_mutex_unlock(&n->lock);
 	return go_on;
+}
+
+static void do_waiters(struct notify *n, struct waiter *w)
+{
+	while (w) {
+		struct waiter *next = w->next;
+		forget_pages(n, w->inode);
+		w->then(w->context);
+		inode_put(&n->front->inodes, w->inode);
+		free(w);
+		w = next;
+	}
 }
 
 static void do_work(struct notify *n, struct work *w, bool boundary_passed)
@@ -173,6 +196,7 @@ static void do_work(struct notify *n, struct work *w, bool boundary_passed)
 		inode_put(&n->front->inodes, w->queue[k]);
 	}
 	free(w->queue);
+	do_waiters(n, w->waiters);
 }
 
 static void *loop(void *context)
@@ -248,6 +272,25 @@ void notify_attributes(struct notify *n, struct inode *i)
 	}
 	pthread_cond_signal(&n->wake);
 	pthread_mutex_unlock(&n->lock);
+}
+
+void notify_attributes_now(struct notify *n, struct inode *i)
+{
+	forget_attributes(n, i);
+}
+
+int notify_written(struct notify *n, struct inode *i, void (*then)(void *context), void *context)
+{
+	struct waiter *w = malloc(sizeof(*w));
+	if (!w)
+		return -ENOMEM;
+	inode_get(&n->front->inodes, i);
+	pthread_mutex_lock(&n->lock);
+	*w = (struct waiter){n->waiters, i, then, context};
+	n->waiters = w;
+	pthread_cond_signal(&n->wake);
+	pthread_mutex_unlock(&n->lock);
+	return 0;
 }
 
 void notify_all_attributes(struct notify *n)

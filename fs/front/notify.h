@@ -21,6 +21,12 @@ void notify_stop(struct notify *n);
 
 /* What the kernel knows of this inode's attributes is not for everybody any more. Queues. */
 void notify_attributes(struct notify *n, struct inode *i);
+/* The same at once: for a request whose answer tells the kernel nothing of the mode that it has changed. It takes no lock of
+ * the kernel's that the request could hold. */
+void notify_attributes_now(struct notify *n, struct inode *i);
+/* Makes the kernel write what it still holds of this inode's content, then calls then(context) on the notify thread, at an
+ * unmount too. Queues. -ENOMEM: it will not be called. */
+MUST_USE int notify_written(struct notify *n, struct inode *i, void (*then)(void *context), void *context);
 /* All of them: a policy or a directory's place has changed. Queues. */
 void notify_all_attributes(struct notify *n);
 /* Ask all open handles again; those that lost their right are retired. Waits until it is done, at most 10 s, when `wait`. */

@@ -64,6 +64,13 @@ const struct lower_cred *request_cred(const struct request *q, struct lower_cred
 	return room;
 }
 
+mode_t request_mode(const struct request *q, const struct dir *d, mode_t mode)
+{
+	struct lower *l = q->front->store->lower;
+	bool inherits = l->ops->fgetxattr(l, d->fd, "system.posix_acl_default", NULL, 0) > 0;
+	return mode & 07777 & ~(inherits ? 0 : fuse_req_ctx(q->fuse)->umask);
+}
+
 /* Through its name: for what is neither a directory nor open. */
 static int stat_by_name(struct front *f, struct inode *i, struct stat *ret)
 {
@@ -139,6 +146,8 @@ void request_end_handle(struct front *f, struct handle *h)
 		gate_close(f->gate, &r, &h->ticket, __atomic_load_n(&h->bytes_read, __ATOMIC_RELAXED),
 			__atomic_load_n(&h->bytes_written, __ATOMIC_RELAXED));
 	handle_remove(&f->handles, h);
+	if (h->writes)
+		__atomic_sub_fetch(&h->inode->writers, 1, __ATOMIC_SEQ_CST);
 	if (h->file)
 		inode_file_done(&f->inodes, h->inode, h->file);
 	if (h->cursor)

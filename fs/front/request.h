@@ -33,6 +33,9 @@ double request_cache(struct front *f, const struct inode *i, const char *child);
 /* Credentials for a new file. */
 const struct lower_cred *request_cred(const struct request *q, struct lower_cred *room);
 
+/* Permission bits for something new in d: without the caller's umask, unless a default ACL there takes its place. */
+mode_t request_mode(const struct request *q, const struct dir *d, mode_t mode);
+
 /* The end of an open file or directory: its record, what it used, its memory. */
 void request_end_handle(struct front *f, struct handle *h);
 

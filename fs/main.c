@@ -1,13 +1,15 @@
 /*
  * tenantfs: mounts one tenant of a store.
  *
- * Map of the folder: options.c argv; sandbox.c what the process gives up; tenant.c everything between argv and the kernel,
- * in its order of starting and stopping; serve.c the control socket's verbs; here: background, kernel session, signals.
- * front/ talks FUSE, gate/ decides and records, store/ is the tree, erase/ overwrites what is freed, lower/ makes the
- * system calls, control/ is the socket.
+ * Map of the folder: options.c argv; sandbox.c what the process gives up; tenant.c everything
+ * between argv and the kernel, in its order of starting and stopping; serve.c the control socket's
+ * verbs; here: background, kernel session, signals. front/ talks FUSE, gate/ decides and records,
+ * store/ is the tree, erase/ overwrites what is freed, lower/ makes the system calls, control/ is
+ * the socket.
  *
- * Start: parse, go into the background (the parent waits), sandbox, tenant_open (lock, keys, policy, log, trash, store),
- * mount, threads, answer the kernel's handshake, tell the parent. Stop: the reverse; dirty pages of open files are asked for first.
+ * Start: parse, go into the background (the parent waits), sandbox, tenant_open (lock, keys,
+ * policy, log, trash, store), mount, threads, answer the kernel's handshake, tell the parent. Stop:
+ * the reverse; dirty pages of open files are asked for first.
  */
 #include "fs/front/front.h"
 #include "fs/options.h"
@@ -38,7 +40,7 @@ struct session {
 	struct tenant tenant;
 	struct fuse_session *fuse;
 	pthread_t main_thread, stopper;
-	int parent; /* pipe to the waiting parent, -1 none */
+	int parent;             /* pipe to the waiting parent, -1 none */
 	bool foreground, ended; /* ended: atomic */
 };
 
@@ -72,7 +74,8 @@ static void on_ready(void *context)
 	tell_parent(&s->parent, EXIT_OK);
 }
 
-/* In the child: the descriptor of the pipe. In the parent: never returns. -errno when it cannot fork. */
+/* In the child: the descriptor of the pipe. In the parent: never returns. -errno when it cannot
+ * fork. */
 static int go_background(void)
 {
 	int ends[2];
@@ -103,14 +106,17 @@ static int check_mountpoint(const struct options *o, struct err *e)
 	struct stat at, above;
 	char parent[PATH_MAX + 4];
 	if (stat(o->mountpoint, &at) < 0)
-		return err_set(e, -errno, "Cannot use the mount point %s: %s.", o->mountpoint, strerror(errno));
+		return err_set(e, -errno, "Cannot use the mount point %s: %s.", o->mountpoint,
+			strerror(errno));
 	if (!S_ISDIR(at.st_mode))
 		return err_set(e, -ENOTDIR, "The mount point %s is not a folder.", o->mountpoint);
 	snprintf(parent, sizeof(parent), "%s/..", o->mountpoint);
 	if (o->nonempty)
 		return 0;
 	if (stat(parent, &above) == 0 && above.st_dev != at.st_dev)
-		return err_set(e, -EBUSY, "The mount point %s is in use: something is mounted there; unmount it first.",
+		return err_set(e, -EBUSY,
+			"The mount point %s is in use: something is mounted there; unmount it "
+			"first.",
 			o->mountpoint);
 	DIR *d = opendir(o->mountpoint);
 	int entries = 0;
@@ -118,8 +124,12 @@ static int check_mountpoint(const struct options *o, struct err *e)
 		entries++;
 	if (d)
 		closedir(d);
-	return entries < 3 ? 0 : err_set(e, -EBUSY, "The mount point %s is in use: it is not empty; choose another "
-		"or mount with -o nonempty.", o->mountpoint);
+	return entries < 3
+		       ? 0
+		       : err_set(e, -EBUSY,
+				 "The mount point %s is in use: it is not empty; choose another "
+				 "or mount with -o nonempty.",
+				 o->mountpoint);
 }
 
 static int check_fuse(struct err *e)
@@ -128,9 +138,11 @@ static int check_fuse(struct err *e)
 	if (fd >= 0 || (geteuid() != 0 && errno == EACCES))
 		return 0;
 	if (errno == ENOENT || errno == ENODEV || errno == ENXIO)
-		return err_set(e, -ENODEV, "/dev/fuse is missing; load the module with modprobe fuse, or give the "
+		return err_set(e, -ENODEV,
+			"/dev/fuse is missing; load the module with modprobe fuse, or give the "
 			"container that device.");
-	return err_set(e, -ENODEV, "/dev/fuse cannot be opened: %s; give this process that device.", strerror(errno));
+	return err_set(e, -ENODEV, "/dev/fuse cannot be opened: %s; give this process that device.",
+		strerror(errno));
 }
 
 /* Options as libfuse reads them: "," and "\" in a value are escaped. */
@@ -150,8 +162,8 @@ static int make_session(struct session *s, const struct options *o, struct err *
 	buf_str(&words, "subtype=tenantfs,default_permissions,fsname=");
 	put_escaped(&words, s->tenant.layout.store_path);
 	buf_printf(&words, "#%s%s%s%s%s%s", o->tenant, o->allow_other ? ",allow_other" : "",
-		o->read_only ? ",ro" : "", o->suid ? ",suid" : ",nosuid", o->dev ? ",dev" : ",nodev",
-		o->noexec ? ",noexec" : "");
+		o->read_only ? ",ro" : "", o->suid ? ",suid" : ",nosuid",
+		o->dev ? ",dev" : ",nodev", o->noexec ? ",noexec" : "");
 	if (!buf_ok(&words))
 		return err_set(e, -ENOMEM, "Not enough memory.");
 	char name[] = "tenantfs", flag[] = "-o";
@@ -169,8 +181,8 @@ static int make_session(struct session *s, const struct options *o, struct err *
 		int code = errno ? -errno : -EPERM;
 		fuse_session_destroy(s->fuse);
 		s->fuse = NULL;
-		return err_set(e, code, "The kernel or fusermount3 refuses to mount at %s: %s.", o->mountpoint,
-			strerror(-code));
+		return err_set(e, code, "The kernel or fusermount3 refuses to mount at %s: %s.",
+			o->mountpoint, strerror(-code));
 	}
 	return 0;
 }
@@ -180,7 +192,8 @@ static void settle(const struct session *s)
 {
 	AUTO_CLOSE fd = open(s->tenant.options->mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd >= 0 && syncfs(fd) < 0)
-		log_say(LOG_LEVEL_WARNING, "Not everything could be written before the end: %s", strerror(errno));
+		log_say(LOG_LEVEL_WARNING, "Not everything could be written before the end: %s",
+			strerror(errno));
 }
 
 static void nothing(int signal_number)
@@ -188,7 +201,8 @@ static void nothing(int signal_number)
 	(void)signal_number;
 }
 
-/* Waits for SIGTERM, SIGINT, SIGHUP; then ends the session. An unmount from outside ends it without us. */
+/* Waits for SIGTERM, SIGINT, SIGHUP; then ends the session. An unmount from outside ends it without
+ * us. */
 static void *wait_for_signal(void *context)
 {
 	struct session *s = context;
@@ -196,13 +210,15 @@ static void *wait_for_signal(void *context)
 	if (sigwait(&s->tenant.signals, &got) || __atomic_load_n(&s->ended, __ATOMIC_ACQUIRE))
 		return NULL;
 	settle(s);
-	/* Nobody inside: the kernel writes back what is left while it unmounts, and the session ends by itself. */
+	/* Nobody inside: the kernel writes back what is left while it unmounts, and the session
+	 * ends by itself. */
 	if (geteuid() == 0 && umount2(s->tenant.options->mountpoint, UMOUNT_NOFOLLOW) == 0)
 		return NULL;
 	fuse_session_exit(s->fuse);
 	while (!__atomic_load_n(&s->ended, __ATOMIC_ACQUIRE)) {
 		const struct timespec pause = {.tv_nsec = 20 * 1000 * 1000};
-		pthread_kill(s->main_thread, SIGUSR1); /* out of its wait, to see that the session has ended */
+		pthread_kill(s->main_thread,
+			SIGUSR1); /* out of its wait, to see that the session has ended */
 		nanosleep(&pause, NULL);
 	}
 	return NULL;
@@ -274,7 +290,8 @@ int main(int argc, char **argv)
 	if (r == 0 && !o.foreground) {
 		s.parent = go_background();
 		if (s.parent < 0)
-			r = err_set(&e, s.parent, "Cannot start a process: %s.", strerror(-s.parent));
+			r = err_set(
+				&e, s.parent, "Cannot start a process: %s.", strerror(-s.parent));
 	}
 	if (r == 0)
 		r = sandbox_enter(&e);

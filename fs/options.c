@@ -11,7 +11,8 @@
 
 const char options_usage[] =
 	"Usage: tenantfs STORE#TENANT MOUNTPOINT [-f] [-o OPTION[,OPTION...]]\n"
-	"Mounts one tenant of an encrypted store. Unmount with umount (an ordinary user: fusermount3 -u).\n"
+	"Mounts one tenant of an encrypted store. Unmount with umount (an ordinary user: "
+	"fusermount3 -u).\n"
 	"\n"
 	"  -f, --foreground      stay in the foreground; messages go to standard error\n"
 	"  -o OPTION,...         see below; unknown options are refused\n"
@@ -24,11 +25,14 @@ const char options_usage[] =
 	"  keyfile=FILE          key file instead of a passphrase\n"
 	"  passcmd=COMMAND       first line of the command's output is the passphrase\n"
 	"  passfd=N              read the passphrase from this descriptor\n"
-	"  allow_other           let other users in (default for root); no_allow_other: only this one\n"
+	"  allow_other           let other users in (default for root); no_allow_other: only this "
+	"one\n"
 	"  ro, rw                read-only; read and write (default)\n"
-	"  erase=sync|async      return from a removal when the bytes are overwritten (default async)\n"
+	"  erase=sync|async      return from a removal when the bytes are overwritten (default "
+	"async)\n"
 	"  erase-require=A|B|C   refuse to mount where erasing promises less\n"
-	"  audit=written|durable records are in the kernel, or on the disk, before an open returns\n"
+	"  audit=written|durable records are in the kernel, or on the disk, before an open "
+	"returns\n"
 	"  audit-paths=clear|hmac|none  how file names stand in the log\n"
 	"  suid, dev, noexec     as mount(8); nosuid and nodev are the default\n"
 	"  nonempty              mount over a folder that is not empty\n"
@@ -42,12 +46,13 @@ static bool is_ignored(const char *name)
 {
 	static const char *const names[] = {"defaults", "auto", "noauto", "user", "nouser", "users",
 		"owner", "group", "nofail", "_netdev", "async", "atime", "noatime", "diratime",
-		"nodiratime", "relatime", "norelatime", "strictatime", "lazytime", "nolazytime", "exec",
-		"nosuid", "nodev", "default_permissions", "rw", "silent", "loud"};
+		"nodiratime", "relatime", "norelatime", "strictatime", "lazytime", "nolazytime",
+		"exec", "nosuid", "nodev", "default_permissions", "rw", "silent", "loud"};
 	for (size_t k = 0; k < sizeof(names) / sizeof(names[0]); k++)
 		if (strcmp(name, names[k]) == 0)
 			return true;
-	return strncmp(name, "x-", 2) == 0 || strncmp(name, "X-", 2) == 0 || strncmp(name, "comment", 7) == 0;
+	return strncmp(name, "x-", 2) == 0 || strncmp(name, "X-", 2) == 0 ||
+	       strncmp(name, "comment", 7) == 0;
 }
 
 /* Options without a value. True when name was one. */
@@ -57,10 +62,16 @@ static bool take_flag(struct options *o, const char *name)
 		const char *name;
 		bool *flag, value;
 	} flags[] = {
-		{"ro", &o->read_only, true}, {"rw", &o->read_only, false},
-		{"allow_other", &o->allow_other, true}, {"no_allow_other", &o->allow_other, false},
-		{"nonempty", &o->nonempty, true}, {"suid", &o->suid, true}, {"nosuid", &o->suid, false},
-		{"dev", &o->dev, true}, {"nodev", &o->dev, false}, {"noexec", &o->noexec, true},
+		{"ro", &o->read_only, true},
+		{"rw", &o->read_only, false},
+		{"allow_other", &o->allow_other, true},
+		{"no_allow_other", &o->allow_other, false},
+		{"nonempty", &o->nonempty, true},
+		{"suid", &o->suid, true},
+		{"nosuid", &o->suid, false},
+		{"dev", &o->dev, true},
+		{"nodev", &o->dev, false},
+		{"noexec", &o->noexec, true},
 		{"exec", &o->noexec, false},
 	};
 	for (size_t k = 0; k < sizeof(flags) / sizeof(flags[0]); k++)
@@ -79,11 +90,16 @@ static int take_word(struct options *o, const char *name, const char *value, str
 		enum { ERASE, REQUIRE, AUDIT, PATHS } what;
 		int number;
 	} words[] = {
-		{"erase", "sync", ERASE, true}, {"erase", "async", ERASE, false},
-		{"erase-require", "A", REQUIRE, TRASH_A}, {"erase-require", "B", REQUIRE, TRASH_B},
-		{"erase-require", "C", REQUIRE, TRASH_C}, {"audit", "written", AUDIT, false},
-		{"audit", "durable", AUDIT, true}, {"audit-paths", "clear", PATHS, AUDIT_PATH_CLEAR},
-		{"audit-paths", "hmac", PATHS, AUDIT_PATH_HMAC}, {"audit-paths", "none", PATHS, AUDIT_PATH_NONE},
+		{"erase", "sync", ERASE, true},
+		{"erase", "async", ERASE, false},
+		{"erase-require", "A", REQUIRE, TRASH_A},
+		{"erase-require", "B", REQUIRE, TRASH_B},
+		{"erase-require", "C", REQUIRE, TRASH_C},
+		{"audit", "written", AUDIT, false},
+		{"audit", "durable", AUDIT, true},
+		{"audit-paths", "clear", PATHS, AUDIT_PATH_CLEAR},
+		{"audit-paths", "hmac", PATHS, AUDIT_PATH_HMAC},
+		{"audit-paths", "none", PATHS, AUDIT_PATH_NONE},
 	};
 	bool known = false;
 	for (size_t k = 0; k < sizeof(words) / sizeof(words[0]); k++) {
@@ -102,8 +118,9 @@ static int take_word(struct options *o, const char *name, const char *value, str
 			o->audit.paths = words[k].number;
 		return 1;
 	}
-	return known ? err_set(e, -EINVAL, "Option %s does not take \"%s\"; see tenantfs --help.", name,
-		value ? value : "") : 0;
+	return known ? err_set(e, -EINVAL, "Option %s does not take \"%s\"; see tenantfs --help.",
+			       name, value ? value : "")
+		     : 0;
 }
 
 static int take_option(struct options *o, char *text, struct err *e)
@@ -137,12 +154,15 @@ static bool has_word(const char *words, const char *word)
 }
 
 /*
- * mount.fuse3 appends "dev,suid" (without the one whose opposite it was given) of its own accord. Taken at face value every
- * mount(8) and fstab line would opt in, so such an end does not count; "suid,dev" does.
+ * mount.fuse3 appends "dev,suid" (without the one whose opposite it was given) of its own accord.
+ * Taken at face value every mount(8) and fstab line would opt in, so such an end does not count;
+ * "suid,dev" does.
  */
 static void drop_what_mount_adds(char *words)
 {
-	const char *end = has_word(words, "nodev") ? ",suid" : has_word(words, "nosuid") ? ",dev" : ",dev,suid";
+	const char *end = has_word(words, "nodev")    ? ",suid"
+			  : has_word(words, "nosuid") ? ",dev"
+						      : ",dev,suid";
 	size_t len = strlen(words), end_len = strlen(end);
 	if (len >= end_len && strcmp(words + len - end_len, end) == 0)
 		words[len - end_len] = 0;
@@ -183,7 +203,8 @@ static int add_words(struct options *o, const char *text)
 static int take_places(int argc, char **argv, struct options *o, struct err *e)
 {
 	if (argc - optind != 2)
-		return err_set(e, -EINVAL, "tenantfs takes STORE#TENANT and MOUNTPOINT; see tenantfs --help.");
+		return err_set(e, -EINVAL,
+			"tenantfs takes STORE#TENANT and MOUNTPOINT; see tenantfs --help.");
 	int r = layout_split(argv[optind], true, o->store, o->tenant, e);
 	if (r < 0)
 		return r;
@@ -198,8 +219,8 @@ int options_parse(int argc, char **argv, struct options *o, struct err *e)
 	static const struct option longs[] = {{"foreground", 0, NULL, 'f'}, {"help", 0, NULL, 'h'},
 		{"version", 0, NULL, 'V'}, {NULL, 0, NULL, 0}};
 	int c, r = 0;
-	*o = (struct options){.source = SOURCE_TERMINAL, .allow_other = geteuid() == 0,
-		.trash.require = TRASH_C};
+	*o = (struct options){
+		.source = SOURCE_TERMINAL, .allow_other = geteuid() == 0, .trash.require = TRASH_C};
 	opterr = 0;
 	while (r == 0 && (c = getopt_long(argc, argv, "fho:Vvns", longs, NULL)) != -1) {
 		switch (c) {
@@ -220,7 +241,8 @@ int options_parse(int argc, char **argv, struct options *o, struct err *e)
 		case 's':
 			break;
 		default:
-			r = err_set(e, -EINVAL, "Unknown option %s; see tenantfs --help.", argv[optind - 1]);
+			r = err_set(e, -EINVAL, "Unknown option %s; see tenantfs --help.",
+				argv[optind - 1]);
 		}
 	}
 	if (r < 0 || o->help || o->version)

@@ -1,4 +1,5 @@
-/* argv → one const struct: tenantfs STORE#TENANT MOUNTPOINT [-f] [-o OPTION,...], as mount(8) calls it too. */
+/* argv → one const struct: tenantfs STORE#TENANT MOUNTPOINT [-f] [-o OPTION,...], as mount(8) calls
+ * it too. */
 #ifndef FS_OPTIONS_H
 #define FS_OPTIONS_H
 

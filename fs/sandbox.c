@@ -15,7 +15,8 @@
 #define PR_SET_IO_FLUSHER 57 /* linux/prctl.h since 5.6 */
 #endif
 
-/* Directories are kept open for their names, and every open file costs one: take what the hard limit gives. */
+/* Directories are kept open for their names, and every open file costs one: take what the hard
+ * limit gives. */
 static void raise_descriptors(void)
 {
 	struct rlimit limit;
@@ -43,7 +44,8 @@ int sandbox_enter(struct err *e)
 		prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
 	r = lower_posix_prepare();
 	if (r < 0 && r != -EPERM)
-		return err_set(e, r, "Cannot prepare to create files for others: %s.", strerror(-r));
+		return err_set(
+			e, r, "Cannot prepare to create files for others: %s.", strerror(-r));
 	return 0;
 }
 

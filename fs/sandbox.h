@@ -6,11 +6,13 @@
 
 #include <signal.h>
 
-/* No core dumps, not dumpable, memory locked where allowed, descriptors as many as allowed; as root, memory reclaim does
- * not wait for us. Before threads start, after the last fork. 0, or -errno with a sentence. */
+/* No core dumps, not dumpable, memory locked where allowed, descriptors as many as allowed; as
+ * root, memory reclaim does not wait for us. Before threads start, after the last fork. 0, or
+ * -errno with a sentence. */
 int sandbox_enter(struct err *e);
 
-/* SIGTERM, SIGINT and SIGHUP wait for the thread that asks for them. Before threads start, after the passphrase was typed. */
+/* SIGTERM, SIGINT and SIGHUP wait for the thread that asks for them. Before threads start, after
+ * the passphrase was typed. */
 void sandbox_block_signals(sigset_t *ret);
 
 #endif

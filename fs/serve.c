@@ -28,8 +28,9 @@ static void serve_status(struct tenant *t, struct buf *answer)
 	buf_json(answer, t->layout.owner.tenant);
 	buf_printf(answer, ", \"pid\": %d, \"mountpoint\": ", (int)getpid());
 	buf_json(answer, t->options->mountpoint);
-	buf_printf(answer, ", \"since\": %lld, \"inodes\": %llu, \"handles\": %llu", (long long)t->since,
-		(unsigned long long)counts.inodes, (unsigned long long)counts.handles);
+	buf_printf(answer, ", \"since\": %lld, \"inodes\": %llu, \"handles\": %llu",
+		(long long)t->since, (unsigned long long)counts.inodes,
+		(unsigned long long)counts.handles);
 	buf_printf(answer, ", \"policy\": {\"version\": %llu}",
 		(unsigned long long)gate_policy_version(t->front.gate));
 	buf_printf(answer, ", \"keys\": {\"epoch\": %u, \"rotation_unfinished\": %s}",
@@ -38,7 +39,8 @@ static void serve_status(struct tenant *t, struct buf *answer)
 	buf_printf(answer, ", \"audit\": {\"sequence\": %llu, \"broken\": %s}",
 		(unsigned long long)audit_sequence(gate_audit(t->front.gate)),
 		audit_broken(gate_audit(t->front.gate)) ? "true" : "false");
-	buf_printf(answer, ", \"erase\": {\"files\": %llu, \"bytes\": %llu, \"done_files\": %llu, "
+	buf_printf(answer,
+		", \"erase\": {\"files\": %llu, \"bytes\": %llu, \"done_files\": %llu, "
 		"\"done_bytes\": %llu, \"failed_files\": %llu, \"assurance\": \"%c\", \"why\": ",
 		(unsigned long long)erase.files, (unsigned long long)erase.bytes,
 		(unsigned long long)erase.done_files, (unsigned long long)erase.done_bytes,
@@ -56,7 +58,8 @@ static void serve_show(struct tenant *t, struct buf *answer)
 	AUTO_FREE char *encoded = malloc(crypto_b64_len(len) + 1);
 	uint64_t version = gate_policy_version(t->front.gate);
 	if (version == 0) {
-		say(answer, -ENOENT, "This tenant has no policy yet; give it one with: tenantctl policy apply");
+		say(answer, -ENOENT,
+			"This tenant has no policy yet; give it one with: tenantctl policy apply");
 		buf_str(answer, "}");
 	} else if (!encoded) {
 		say(answer, -ENOMEM, "Not enough memory.");
@@ -64,7 +67,8 @@ static void serve_show(struct tenant *t, struct buf *answer)
 	} else {
 		crypto_b64(text, len, encoded);
 		say(answer, 0, "policy in force");
-		buf_printf(answer, ", \"version\": %llu, \"text_b64\": ", (unsigned long long)version);
+		buf_printf(
+			answer, ", \"version\": %llu, \"text_b64\": ", (unsigned long long)version);
 		buf_json(answer, encoded);
 		buf_str(answer, "}");
 	}
@@ -76,18 +80,23 @@ static void list_mistakes(const struct policy_mistakes *m, struct buf *answer)
 	buf_str(answer, ", \"mistakes\": [");
 	for (size_t k = 0; k < m->count; k++) {
 		buf_printf(answer, "%s{\"line\": %u, \"column\": %u, \"warning\": %s, \"text\": ",
-			k ? ", " : "", m->list[k].line, m->list[k].column, m->list[k].warning ? "true" : "false");
+			k ? ", " : "", m->list[k].line, m->list[k].column,
+			m->list[k].warning ? "true" : "false");
 		buf_json(answer, m->list[k].text);
 		buf_str(answer, "}");
 	}
 	buf_str(answer, "]");
 }
 
-static int record_apply(struct tenant *t, const struct control_request *q, const char *message, int error)
+static int record_apply(
+	struct tenant *t, const struct control_request *q, const char *message, int error)
 {
 	struct subject_facts who;
-	struct audit_event event = {.kind = AUDIT_POLICY, .allowed = error == 0, .error = error,
-		.caller = {q->uid, q->gid, q->pid}, .message = message};
+	struct audit_event event = {.kind = AUDIT_POLICY,
+		.allowed = error == 0,
+		.error = error,
+		.caller = {q->uid, q->gid, q->pid},
+		.message = message};
 	subject_facts(&event.caller, &who);
 	event.login_uid = who.login_uid;
 	event.session = who.session;
@@ -96,22 +105,25 @@ static int record_apply(struct tenant *t, const struct control_request *q, const
 }
 
 /* On the log first; then durable; then in force; then taken from those who lose by it. */
-static int apply(struct tenant *t, const struct control_request *q, struct policy *p, uint64_t *ret_version,
-	struct err *e)
+static int apply(struct tenant *t, const struct control_request *q, struct policy *p,
+	uint64_t *ret_version, struct err *e)
 {
 	char message[96];
 	snprintf(message, sizeof(message), "policy apply, version %llu in force before",
 		(unsigned long long)gate_policy_version(t->front.gate));
 	int r = record_apply(t, q, message, 0);
 	if (r < 0)
-		return err_set(e, r, "Cannot write to the audit log: %s; the policy was not changed.",
+		return err_set(e, r,
+			"Cannot write to the audit log: %s; the policy was not changed.",
 			strerror(-r));
-	r = policy_file_apply(lower_posix(), t->layout.tenant_fd, t->keyring, t->keys_fd, q->payload,
-		q->payload_len, ret_version, e);
+	r = policy_file_apply(lower_posix(), t->layout.tenant_fd, t->keyring, t->keys_fd,
+		q->payload, q->payload_len, ret_version, e);
 	if (r < 0) {
-		/* What was announced did not happen; when this cannot be written either, the log is broken and says so. */
+		/* What was announced did not happen; when this cannot be written either, the log is
+		 * broken and says so. */
 		if (record_apply(t, q, "policy apply failed", r) < 0)
-			log_say(LOG_LEVEL_ERROR, "A policy that could not be stored is on the log as if it had been.");
+			log_say(LOG_LEVEL_ERROR, "A policy that could not be stored is on the log "
+						 "as if it had been.");
 		return err_default(e, r, "Cannot store the policy: %s.", strerror(-r));
 	}
 	gate_set_policy(t->front.gate, policy_get(p), *ret_version);
@@ -125,10 +137,11 @@ static void serve_apply(struct tenant *t, const struct control_request *q, struc
 	struct policy *p = NULL;
 	struct err e = {0};
 	uint64_t version = 0;
-	int r = policy_compile(q->payload, q->payload_len, t->layout.owner.tenant, policy_names_system(),
-		&mistakes, &p);
+	int r = policy_compile(q->payload, q->payload_len, t->layout.owner.tenant,
+		policy_names_system(), &mistakes, &p);
 	if (r == -EBADRQC)
-		err_set(&e, r, "The policy has %zu mistake(s) and was not applied.", mistakes.errors);
+		err_set(&e, r, "The policy has %zu mistake(s) and was not applied.",
+			mistakes.errors);
 	if (r == 0)
 		r = apply(t, q, p, &version, &e);
 	say(answer, r, r < 0 ? (e.code ? e.text : strerror(-r)) : "applied");
@@ -149,7 +162,9 @@ void serve_request(void *context, const struct control_request *q, struct buf *a
 	} else if (strcmp(q->verb, "policy-apply") == 0) {
 		serve_apply(t, q, answer);
 	} else {
-		say(answer, -EOPNOTSUPP, "This daemon does not know the request; are daemon and tool of one version?");
+		say(answer, -EOPNOTSUPP,
+			"This daemon does not know the request; are daemon and tool of one "
+			"version?");
 		buf_str(answer, "}");
 	}
 }

@@ -4,7 +4,8 @@
 
 #include "fs/control/control.h"
 
-/* A control_handler; context: struct tenant. Verbs: "status", "policy-show", "policy-apply" (payload: the text). */
+/* A control_handler; context: struct tenant. Verbs: "status", "policy-show", "policy-apply"
+ * (payload: the text). */
 void serve_request(void *context, const struct control_request *request, struct buf *answer);
 
 #endif

@@ -25,8 +25,12 @@ static void on_alarm(void *context, const struct store_alarm *a)
 	if (a->block != UINT64_MAX && n > 0 && (size_t)n < sizeof(message))
 		snprintf(message + n, sizeof(message) - (size_t)n, ", block %llu",
 			(unsigned long long)a->block);
-	const struct audit_event event = {.kind = AUDIT_ALARM, .error = -EBADMSG, .file_id = a->file_id,
-		.message = message, .login_uid = (uid_t)-1, .session = UINT32_MAX};
+	const struct audit_event event = {.kind = AUDIT_ALARM,
+		.error = -EBADMSG,
+		.file_id = a->file_id,
+		.message = message,
+		.login_uid = (uid_t)-1,
+		.session = UINT32_MAX};
 	log_say(LOG_LEVEL_ERROR, "Integrity alarm: %s; the audit log has the file id.", message);
 	gate_record(t->front.gate, &event, AUDIT_RESERVE);
 }
@@ -38,8 +42,13 @@ static void on_receipt(void *context, const struct trash_receipt *r)
 	snprintf(message, sizeof(message), "%s, %llu bytes, assurance %c%s%s", r->method,
 		(unsigned long long)r->bytes, (char)r->assurance, r->error ? ", failed: " : "",
 		r->error ? strerror(-r->error) : "");
-	const struct audit_event event = {.kind = AUDIT_ERASE, .error = r->error, .file_id = r->file_id,
-		.bytes_written = r->bytes, .message = message, .login_uid = (uid_t)-1, .session = UINT32_MAX};
+	const struct audit_event event = {.kind = AUDIT_ERASE,
+		.error = r->error,
+		.file_id = r->file_id,
+		.bytes_written = r->bytes,
+		.message = message,
+		.login_uid = (uid_t)-1,
+		.session = UINT32_MAX};
 	gate_record(t->front.gate, &event, AUDIT_RESERVE);
 }
 
@@ -59,7 +68,8 @@ static int open_keys(struct tenant *t, struct err *e)
 	if (r == 0)
 		r = keyring_unlock(t->keyring, &key, e);
 	if (r == 0 && keyring_suite(t->keyring) != t->layout.suite)
-		r = err_set(e, -EBADMSG, "tenant.json names another cipher suite than the keyring: restore it from "
+		r = err_set(e, -EBADMSG,
+			"tenant.json names another cipher suite than the keyring: restore it from "
 			"a backup.");
 	return r;
 }
@@ -70,15 +80,16 @@ static int open_policy(struct tenant *t, struct policy **ret, uint64_t *ret_vers
 	AUTO_BUF text = {0};
 	struct policy_mistakes mistakes = {0};
 	*ret_version = 0;
-	int r = policy_file_load(lower_posix(), t->layout.tenant_fd, t->keyring, &text, ret_version, e);
+	int r = policy_file_load(
+		lower_posix(), t->layout.tenant_fd, t->keyring, &text, ret_version, e);
 	if (r == -ENOENT) {
 		*ret = policy_deny_all();
 		return *ret ? 0 : err_set(e, -ENOMEM, "Not enough memory.");
 	}
 	if (r < 0)
 		return r;
-	r = policy_compile((const char *)text.data, text.len, t->layout.owner.tenant, policy_names_system(),
-		&mistakes, ret);
+	r = policy_compile((const char *)text.data, text.len, t->layout.owner.tenant,
+		policy_names_system(), &mistakes, ret);
 	if (r == -EBADRQC && mistakes.count)
 		err_set(e, r, "The policy in force does not compile here: line %u, column %u: %s.",
 			mistakes.list[0].line, mistakes.list[0].column, mistakes.list[0].text);
@@ -90,11 +101,18 @@ static int record_mount(struct tenant *t, struct err *e)
 {
 	char message[PATH_MAX + 64];
 	snprintf(message, sizeof(message), "mounted at %s", t->options->mountpoint);
-	const struct audit_event event = {.kind = AUDIT_MOUNT, .allowed = true, .message = message,
-		.caller = {getuid(), getgid(), getpid()}, .login_uid = (uid_t)-1, .session = UINT32_MAX};
+	const struct audit_event event = {.kind = AUDIT_MOUNT,
+		.allowed = true,
+		.message = message,
+		.caller = {getuid(), getgid(), getpid()},
+		.login_uid = (uid_t)-1,
+		.session = UINT32_MAX};
 	int r = gate_record(t->front.gate, &event, AUDIT_RESERVE);
-	return r < 0 ? err_set(e, r, "Cannot write to the audit log: %s; nothing is opened without a record.",
-		strerror(-r)) : 0;
+	return r < 0 ? err_set(e, r,
+			       "Cannot write to the audit log: %s; nothing is opened without a "
+			       "record.",
+			       strerror(-r))
+		     : 0;
 }
 
 static int open_gate(struct tenant *t, struct err *e)
@@ -135,8 +153,10 @@ static void warn_of_erasing(const struct tenant *t)
 	struct trash_status erase;
 	trash_status(t->trash, &erase);
 	if (erase.assurance == TRASH_C)
-		log_say(LOG_LEVEL_WARNING, "What is deleted may stay on the disk, as ciphertext, until the keys are "
-			"rotated (assurance C): %s.", erase.why);
+		log_say(LOG_LEVEL_WARNING,
+			"What is deleted may stay on the disk, as ciphertext, until the keys are "
+			"rotated (assurance C): %s.",
+			erase.why);
 }
 
 static int open_store(struct tenant *t, struct err *e)
@@ -144,7 +164,8 @@ static int open_store(struct tenant *t, struct err *e)
 	struct trash_options trash = t->options->trash;
 	trash.receipt = on_receipt;
 	trash.context = t;
-	t->trash_fd = openat(t->layout.tenant_fd, "trash", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	t->trash_fd = openat(
+		t->layout.tenant_fd, "trash", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	if (t->trash_fd < 0)
 		return err_set(e, -errno, "The tenant's folder has no trash: %s.", strerror(errno));
 	int r = trash_open(lower_posix(), t->trash_fd, &trash, &t->trash, e);
@@ -166,16 +187,20 @@ static int open_store(struct tenant *t, struct err *e)
 	t->front.read_only = t->options->read_only;
 	r = front_init(&t->front);
 	if (r < 0)
-		return err_set(e, r, "The tenant's root directory cannot be opened: %s; the audit log says what "
-			"was found.", strerror(-r));
+		return err_set(e, r,
+			"The tenant's root directory cannot be opened: %s; the audit log says what "
+			"was found.",
+			strerror(-r));
 	t->front_ready = true;
 	r = trash_resume(t->trash);
-	return r < 0 ? err_set(e, r, "Cannot resume erasing what the trash holds: %s.", strerror(-r)) : 0;
+	return r < 0 ? err_set(e, r, "Cannot resume erasing what the trash holds: %s.",
+			       strerror(-r))
+		     : 0;
 }
 
 /*
- * An unmount returns before the daemon has finished erasing and closed its log: whoever has the tenant but does not
- * answer is on its way in or out, and is waited for.
+ * An unmount returns before the daemon has finished erasing and closed its log: whoever has the
+ * tenant but does not answer is on its way in or out, and is waited for.
  */
 static int take_lock(struct tenant *t, struct err *e)
 {
@@ -184,7 +209,8 @@ static int take_lock(struct tenant *t, struct err *e)
 		AUTO_BUF answer = {0};
 		int r = layout_lock(&t->layout, "mounted", t->options->mountpoint, e);
 		if (r != -EBUSY || waited >= LOCK_WAIT_MS ||
-			control_call(t->layout.tenant_fd, "status", "", 0, &answer, NULL) != -ENOTCONN)
+			control_call(t->layout.tenant_fd, "status", "", 0, &answer, NULL) !=
+				-ENOTCONN)
 			return r;
 		nanosleep(&pause, NULL);
 	}
@@ -192,7 +218,10 @@ static int take_lock(struct tenant *t, struct err *e)
 
 int tenant_open(struct tenant *t, const struct options *o, struct err *e)
 {
-	*t = (struct tenant){.options = o, .layout = LAYOUT_NONE, .keys_fd = -1, .trash_fd = -1,
+	*t = (struct tenant){.options = o,
+		.layout = LAYOUT_NONE,
+		.keys_fd = -1,
+		.trash_fd = -1,
 		.since = time(NULL)};
 	int r = layout_open(o->store, o->tenant, &t->layout, e);
 	if (r == 0)
@@ -216,8 +245,12 @@ int tenant_listen(struct tenant *t, struct err *e)
 
 void tenant_close(struct tenant *t)
 {
-	const struct audit_event event = {.kind = AUDIT_UNMOUNT, .allowed = true, .message = "unmounted",
-		.caller = {getuid(), getgid(), getpid()}, .login_uid = (uid_t)-1, .session = UINT32_MAX};
+	const struct audit_event event = {.kind = AUDIT_UNMOUNT,
+		.allowed = true,
+		.message = "unmounted",
+		.caller = {getuid(), getgid(), getpid()},
+		.login_uid = (uid_t)-1,
+		.session = UINT32_MAX};
 	control_stop(t->control);
 	if (t->front_ready)
 		front_done(&t->front);

@@ -1,4 +1,5 @@
-/* One tenant, opened: everything between the command line and the kernel, and the order in which it starts and stops. */
+/* One tenant, opened: everything between the command line and the kernel, and the order in which it
+ * starts and stops. */
 #ifndef FS_TENANT_H
 #define FS_TENANT_H
 
@@ -24,13 +25,14 @@ struct tenant {
 };
 
 /*
- * Lock, keys, policy, log, trash, store: all but the kernel. Asks for the passphrase. On failure everything is closed again and the
- * sentence says why.
+ * Lock, keys, policy, log, trash, store: all but the kernel. Asks for the passphrase. On failure
+ * everything is closed again and the sentence says why.
  */
 MUST_USE int tenant_open(struct tenant *t, const struct options *o, struct err *e);
 /* The control socket; once the front's notify thread runs. */
 MUST_USE int tenant_listen(struct tenant *t, struct err *e);
-/* In the reverse order; waits for the eraser at most a few seconds, the rest waits for the next mount. */
+/* In the reverse order; waits for the eraser at most a few seconds, the rest waits for the next
+ * mount. */
 void tenant_close(struct tenant *t);
 
 #endif

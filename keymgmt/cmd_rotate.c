@@ -11,7 +11,9 @@ static int begin_epoch(struct cmd *c)
 		return r;
 	r = keyring_rotate_begin(c->keyring);
 	if (r == -ENOSPC)
-		return err_set(&c->err, r, "the keyring holds the log's keys of 1,000 renewals and takes no more; nothing "
+		return err_set(&c->err, r,
+			"the keyring holds the log's keys of 1,000 renewals and takes no more; "
+			"nothing "
 			"was changed");
 	if (r == 0)
 		r = keyring_store(c->keyring, c->keys_fd, &c->err);

@@ -79,7 +79,8 @@ const struct keyring_key *keyring_key_newest(const struct keyring *k, const char
 	return newest;
 }
 
-/* Auditors whose secrets are elsewhere; an older pair of the keyring then is for older segments only. */
+/* Auditors whose secrets are elsewhere; an older pair of the keyring then is for older segments
+ * only. */
 static size_t count_outside(const struct keyring *k)
 {
 	size_t n = 0;

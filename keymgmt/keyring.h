@@ -73,11 +73,12 @@ struct secret *keyring_mdk_subkey(const struct keyring *k, const char *purpose, 
 void keyring_policy_hash(const struct keyring *k, uint8_t ret[static 32]);
 void keyring_set_policy_hash(struct keyring *k, const uint8_t hash[static 32]);
 
-/* Auditors' X25519 public keys: what new audit segments are sealed to. The keyring's newest pair, or, when
- * auditors hold their secrets elsewhere, theirs alone. Count <= 8. */
+/* Auditors' X25519 public keys: what new audit segments are sealed to. The keyring's newest pair,
+ * or, when auditors hold their secrets elsewhere, theirs alone. Count <= 8. */
 size_t keyring_auditors(const struct keyring *k, uint8_t ret_public[8][KEY_LEN]);
-/* The secret key to an auditor's public key, as a segment's header lists it: of any epoch, since what was
- * sealed to an older one stays as it is. Borrowed, until the keyring is freed; NULL when it does not hold it. */
+/* The secret key to an auditor's public key, as a segment's header lists it: of any epoch, since
+ * what was sealed to an older one stays as it is. Borrowed, until the keyring is freed; NULL when
+ * it does not hold it. */
 const struct secret *keyring_auditor_secret(
 	const struct keyring *k, const uint8_t public_key[static KEY_LEN]);
 /* False when only auditors hold theirs, or the keyring is closed. */
@@ -102,8 +103,8 @@ int keyring_slot_info(const struct keyring *k, size_t index, struct keyring_slot
 MUST_USE int keyring_slot_add(struct keyring *k, const char *name, const struct slot_key *key,
 	const struct slot_cost *cost, struct err *e);
 /* Removes it and draws new TRK, MDK and auditor's pair (the old MDK stays as retiring until
- * keyring_retire_done, older pairs stay). -EPERM the last slot that can be opened; -ENOENT; -EBUSY an
- * older MDK is still retiring; -ENOSPC 1,000 auditor's pairs. */
+ * keyring_retire_done, older pairs stay). -EPERM the last slot that can be opened; -ENOENT; -EBUSY
+ * an older MDK is still retiring; -ENOSPC 1,000 auditor's pairs. */
 MUST_USE int keyring_slot_remove(struct keyring *k, const char *name, struct err *e);
 /* Puts a new slot for key (new key pair, new id) in the place of the one with this name, and draws
  * new keys as keyring_slot_remove does: a changed passphrase. -ENOENT; -EINVAL; -EBUSY; -ENOKEY;
@@ -129,14 +130,14 @@ MUST_USE int keyring_escrow_retire(struct keyring *k, const char *id);
  * stored one does. -ENOKEY, -ENOMEM. */
 MUST_USE int keyring_dump(const struct keyring *k, struct buf *b);
 
-/* Rotation. begin: KEK epoch + 1 (old kept), new TRK, new MDK (old kept as retiring), new auditor's pair.
- * -EBUSY an older rotation is not done: go on with that one; -ENOKEY; -ENOMEM; -ENOSPC 1,000 auditor's
- * pairs; the keyring is unchanged then. */
+/* Rotation. begin: KEK epoch + 1 (old kept), new TRK, new MDK (old kept as retiring), new auditor's
+ * pair. -EBUSY an older rotation is not done: go on with that one; -ENOKEY; -ENOMEM; -ENOSPC 1,000
+ * auditor's pairs; the keyring is unchanged then. */
 MUST_USE int keyring_rotate_begin(struct keyring *k);
 bool keyring_has_old_epochs(
 	const struct keyring *k); /* KEK epochs older than the newest, or a retiring MDK */
-/* Forgets all KEK epochs but the newest, and the retiring MDK; auditor's pairs stay. Call only after
- * everything was re-wrapped. */
+/* Forgets all KEK epochs but the newest, and the retiring MDK; auditor's pairs stay. Call only
+ * after everything was re-wrapped. */
 void keyring_retire_done(struct keyring *k);
 
 #endif

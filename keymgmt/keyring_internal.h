@@ -20,8 +20,8 @@
 #define KEYRING_MDK "mdk"
 #define KEYRING_AUDITOR "auditor"
 
-/* One member of "keys". The newest epoch of a kind is the one in use; older ones are retiring, or kept:
- * what was sealed to an auditor's stays as it is. */
+/* One member of "keys". The newest epoch of a kind is the one in use; older ones are retiring, or
+ * kept: what was sealed to an auditor's stays as it is. */
 struct keyring_key {
 	char kind[16];
 	uint32_t epoch;
@@ -55,12 +55,12 @@ static inline void keyring_json_auto(json_t **j)
 /* keyring.c */
 void keyring_owner_bytes(const struct keyring *k, uint8_t ret[static SLOT_OWNER_LEN]);
 void keyring_now(char ret[static KEYRING_CREATED_LEN]);
-/* Adds an entry of a new secret (taken, also on failure). -ENOMEM when secret is NULL, -ENOSPC no room
- * for more of its kind. */
+/* Adds an entry of a new secret (taken, also on failure). -ENOMEM when secret is NULL, -ENOSPC no
+ * room for more of its kind. */
 MUST_USE int keyring_key_add(
 	struct keyring *k, const char *kind, uint32_t epoch, struct secret *secret);
-/* A new auditor's pair as the newest epoch, unless auditors hold their own secrets. -ENOMEM, -ENOSPC,
- * -EOVERFLOW. */
+/* A new auditor's pair as the newest epoch, unless auditors hold their own secrets. -ENOMEM,
+ * -ENOSPC, -EOVERFLOW. */
 MUST_USE int keyring_auditor_renew(struct keyring *k);
 /* Newest entry of the kind, or NULL. */
 const struct keyring_key *keyring_key_newest(const struct keyring *k, const char *kind);
@@ -90,8 +90,8 @@ MUST_USE int keyring_slot_reseal(const struct keyring *k, json_t *slots, const s
 bool keyring_slot_any_known(const json_t *slots);
 
 /* keyring_epoch.c */
-/* New TRK, MDK and auditor's pair, sealed to the slots of the list (taken on success), which becomes the
- * keyring's. */
+/* New TRK, MDK and auditor's pair, sealed to the slots of the list (taken on success), which
+ * becomes the keyring's. */
 MUST_USE int keyring_epoch_renew(struct keyring *k, json_t *slots);
 
 #endif

@@ -218,7 +218,8 @@ static int renew_with(struct keyring *k, json_t *slots, struct err *e)
 			"An earlier change of keys is not finished; run tenantkey rotate first.");
 	if (r == -ENOSPC)
 		return err_set(e, r,
-			"The keyring holds the log's keys of %d renewals and takes no more; nothing was "
+			"The keyring holds the log's keys of %d renewals and takes no more; "
+			"nothing was "
 			"changed.",
 			KEYRING_AUDITORS_MAX);
 	return err_set(e, r, "New keys could not be drawn.");

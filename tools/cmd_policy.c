@@ -112,7 +112,9 @@ static int read_in_force(
 	json_t *root = json_loadb((const char *)answer.data, answer.len, 0, NULL);
 	const char *text = json_string_value(json_object_get(root, "text_b64"));
 	size_t room = text ? strlen(text) : 0;
-	ssize_t len = text && buf_reserve(ret_text, room) ? crypto_unb64(text, room, ret_text->data, room) : -1;
+	ssize_t len = text && buf_reserve(ret_text, room)
+			      ? crypto_unb64(text, room, ret_text->data, room)
+			      : -1;
 	if (len > 0)
 		ret_text->len = (size_t)len;
 	*ret_version = (uint64_t)json_integer_value(json_object_get(root, "version"));
@@ -311,7 +313,8 @@ static int parse_at(struct cmd *c, const char *text, int64_t *ret)
 	return 0;
 }
 
-/* A path as the daemon would meet it: ".." and the like never reach it, so nothing may be said about them. */
+/* A path as the daemon would meet it: ".." and the like never reach it, so nothing may be said
+ * about them. */
 static int check_path(struct cmd *c, const char *path)
 {
 	if (path[0] != '/')
@@ -319,9 +322,11 @@ static int check_path(struct cmd *c, const char *path)
 			"'%s' is no path inside the tenant: it begins with '/'", path);
 	for (const char *at = path + 1; path[1]; at += strcspn(at, "/") + 1) {
 		size_t len = strcspn(at, "/");
-		if (len == 0 || (len == 1 && at[0] == '.') || (len == 2 && at[0] == '.' && at[1] == '.'))
+		if (len == 0 || (len == 1 && at[0] == '.') ||
+			(len == 2 && at[0] == '.' && at[1] == '.'))
 			return err_set(&c->err, -EINVAL,
-				"'%s' is no path inside the tenant: leave out '.', '..', double slashes and the "
+				"'%s' is no path inside the tenant: leave out '.', '..', double "
+				"slashes and the "
 				"one at the end",
 				path);
 		if (!at[len])

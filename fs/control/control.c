@@ -62,7 +62,8 @@ static int read_request(int fd, struct buf *b)
 	return -E2BIG;
 }
 
-static void dispatch(struct control *c, struct buf *request, const struct ucred *peer, struct buf *answer)
+static void dispatch(
+	struct control *c, struct buf *request, const struct ucred *peer, struct buf *answer)
 {
 	char *verb = (char *)request->data;
 	char *newline = verb ? memchr(verb, '\n', request->len) : NULL;
@@ -71,9 +72,12 @@ static void dispatch(struct control *c, struct buf *request, const struct ucred 
 		return;
 	}
 	*newline = 0;
-	struct control_request r = {.verb = verb, .payload = newline + 1,
+	struct control_request r = {.verb = verb,
+		.payload = newline + 1,
 		.payload_len = request->len - (size_t)(newline + 1 - verb),
-		.uid = peer->uid, .gid = peer->gid, .pid = peer->pid};
+		.uid = peer->uid,
+		.gid = peer->gid,
+		.pid = peer->pid};
 	c->handler(c->context, &r, answer);
 }
 
@@ -89,7 +93,8 @@ static void serve(struct control *c, int fd)
 		getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
 		return;
 	if (peer.uid != 0 && peer.uid != c->store_owner) {
-		refuse(&answer, -EACCES, "only root and the store's owner may control a mounted tenant");
+		refuse(&answer, -EACCES,
+			"only root and the store's owner may control a mounted tenant");
 	} else {
 		int r = read_request(fd, &request);
 		if (r < 0)
@@ -106,7 +111,8 @@ static void *listen_loop(void *context)
 {
 	struct control *c = context;
 	for (;;) {
-		struct pollfd fds[2] = {{.fd = c->listener, .events = POLLIN}, {.fd = c->stop, .events = POLLIN}};
+		struct pollfd fds[2] = {
+			{.fd = c->listener, .events = POLLIN}, {.fd = c->stop, .events = POLLIN}};
 		if (poll(fds, 2, -1) < 0 && errno != EINTR)
 			break;
 		if (fds[1].revents)
@@ -184,7 +190,8 @@ void control_stop(struct control *c)
 	release(c);
 }
 
-/* Whoever can write to the store could listen in our place: only root's or the owner's daemon is believed. */
+/* Whoever can write to the store could listen in our place: only root's or the owner's daemon is
+ * believed. */
 static int connect_trusted(int tenant_fd, struct err *e)
 {
 	struct sockaddr_un address;
@@ -197,14 +204,20 @@ static int connect_trusted(int tenant_fd, struct err *e)
 	socket_address(tenant_fd, &address);
 	int r = 0;
 	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
-		r = errno == ENOENT || errno == ECONNREFUSED ? -ENOTCONN
-			: err_set(e, -errno, "Cannot reach the daemon that has the tenant mounted: %s.",
-				strerror(errno));
-	else if (fstat(tenant_fd, &st) < 0 || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
-		r = err_set(e, -errno, "Cannot tell who answers on the control socket: %s.", strerror(errno));
+		r = errno == ENOENT || errno == ECONNREFUSED
+			    ? -ENOTCONN
+			    : err_set(e, -errno,
+				      "Cannot reach the daemon that has the tenant mounted: %s.",
+				      strerror(errno));
+	else if (fstat(tenant_fd, &st) < 0 ||
+		 getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
+		r = err_set(e, -errno, "Cannot tell who answers on the control socket: %s.",
+			strerror(errno));
 	else if (peer.uid != 0 && peer.uid != st.st_uid)
-		r = err_set(e, -EACCES, "The control socket belongs to uid %u, who is neither root nor the "
-			"store's owner; unmount the tenant and look who wrote to the store.", (unsigned)peer.uid);
+		r = err_set(e, -EACCES,
+			"The control socket belongs to uid %u, who is neither root nor the "
+			"store's owner; unmount the tenant and look who wrote to the store.",
+			(unsigned)peer.uid);
 	if (r < 0) {
 		close(fd);
 		return r;
@@ -216,17 +229,22 @@ static int connect_trusted(int tenant_fd, struct err *e)
 static int judge_answer(const struct buf *answer, struct err *e)
 {
 	json_error_t where;
-	json_t *o = json_loadb((const char *)answer->data, answer->len, JSON_REJECT_DUPLICATES, &where);
+	json_t *o =
+		json_loadb((const char *)answer->data, answer->len, JSON_REJECT_DUPLICATES, &where);
 	json_t *code = json_object_get(o, "code");
 	int r = -EPROTO;
-	/* Nothing but 0 and what errno can be: callers take anything else for success or for another error. */
-	if (json_is_integer(code) && json_integer_value(code) <= 0 && json_integer_value(code) >= -ERRNO_MAX) {
+	/* Nothing but 0 and what errno can be: callers take anything else for success or for
+	 * another error. */
+	if (json_is_integer(code) && json_integer_value(code) <= 0 &&
+		json_integer_value(code) >= -ERRNO_MAX) {
 		const char *message = json_string_value(json_object_get(o, "message"));
 		r = (int)json_integer_value(code);
 		if (r < 0)
 			err_set(e, r, "%s", message ? message : strerror(-r));
 	} else {
-		err_set(e, r, "The daemon's answer is not understood; are daemon and tool of one version?");
+		err_set(e, r,
+			"The daemon's answer is not understood; are daemon and tool of one "
+			"version?");
 	}
 	json_decref(o);
 	return r;

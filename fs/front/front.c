@@ -55,8 +55,8 @@ char *front_buffer(struct front *f, size_t size)
 	return bytes;
 }
 
-static size_t states_of(void *context, const struct gate_object *o, struct policy *p, uint64_t generation,
-	policy_state ret[GATE_NAMES_MAX])
+static size_t states_of(void *context, const struct gate_object *o, struct policy *p,
+	uint64_t generation, policy_state ret[GATE_NAMES_MAX])
 {
 	struct front *f = context;
 	return inode_name_states(&f->inodes, o->node, o->child, p, generation, ret, GATE_NAMES_MAX);
@@ -109,11 +109,13 @@ void front_count(struct front *f, struct front_counts *ret)
 /* What the kernel offers and we take. */
 static void op_init(void *context, struct fuse_conn_info *conn)
 {
-	static const unsigned wanted = FUSE_CAP_ASYNC_READ | FUSE_CAP_ATOMIC_O_TRUNC |
-		FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS | FUSE_CAP_WRITEBACK_CACHE |
-		FUSE_CAP_ASYNC_DIO | FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK;
+	static const unsigned wanted =
+		FUSE_CAP_ASYNC_READ | FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_PARALLEL_DIROPS |
+		FUSE_CAP_READDIRPLUS | FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_ASYNC_DIO |
+		FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK;
 	struct front *f = context;
-	/* AUTO_INVAL_DATA off: content changes through this mount alone. READDIRPLUS_AUTO off: attributes always come along. */
+	/* AUTO_INVAL_DATA off: content changes through this mount alone. READDIRPLUS_AUTO off:
+	 * attributes always come along. */
 	conn->want = wanted & conn->capable;
 	conn->max_write = 256 * 1024;
 	conn->max_readahead = 1024 * 1024;

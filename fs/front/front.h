@@ -14,10 +14,12 @@ struct front {
 	struct gate *gate;
 	struct inode_table inodes;
 	struct handle_list handles;
-	struct notify *notify;    /* set before the session answers */
-	uint64_t verdicts;        /* atomic: raised when they may have changed, before handles are asked again */
-	bool one_user;            /* no allow_other: only the mounting user gets in, so everything may be cached */
-	uid_t uid;                /* of this process */
+	struct notify *notify; /* set before the session answers */
+	uint64_t verdicts; /* atomic: raised when they may have changed, before handles are asked
+			      again */
+	bool one_user;     /* no allow_other: only the mounting user gets in, so everything may be
+			      cached */
+	uid_t uid;         /* of this process */
 	bool as_root;
 	bool read_only;
 	pthread_key_t buffer_key; /* a thread's answer buffer */
@@ -26,7 +28,8 @@ struct front {
 	void *ready_context;
 };
 
-/* front->store, one_user, read_only and ready are set by the caller; the gate is set by front_set_gate before the session. */
+/* front->store, one_user, read_only and ready are set by the caller; the gate is set by
+ * front_set_gate before the session. */
 MUST_USE int front_init(struct front *f);
 /* Commits and closes what applications still hold open, then frees. */
 void front_done(struct front *f);
@@ -37,7 +40,8 @@ void front_gate_calls(struct front *f, struct gate_front *ret);
 struct fuse_lowlevel_ops;
 void front_operations(struct fuse_lowlevel_ops *ret);
 
-/* This thread's buffer of at least size bytes (at most FRONT_BUFFER); kept until the thread ends. NULL: too large, or ENOMEM. */
+/* This thread's buffer of at least size bytes (at most FRONT_BUFFER); kept until the thread ends.
+ * NULL: too large, or ENOMEM. */
 #define FRONT_BUFFER (1u << 20)
 char *front_buffer(struct front *f, size_t size);
 

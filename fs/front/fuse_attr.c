@@ -8,7 +8,8 @@
 #include <limits.h>
 #include <string.h>
 
-static int find(struct front *f, struct inode *parent, const char *name, struct fuse_entry_param *ret)
+static int find(
+	struct front *f, struct inode *parent, const char *name, struct fuse_entry_param *ret)
 {
 	struct dir *d;
 	struct name n;
@@ -35,7 +36,8 @@ static int find(struct front *f, struct inode *parent, const char *name, struct 
 	return r;
 }
 
-/* Lookups are not refused for policy where the entry exists: ENOENT would make the kernel drop a directory in which another user is. */
+/* Lookups are not refused for policy where the entry exists: ENOENT would make the kernel drop a
+ * directory in which another user is. */
 static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct front *f = fuse_req_userdata(req);
@@ -87,7 +89,8 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	struct inode *i = request_inode(q.front, ino);
 	q.gate.log_allowed = false;
 	if (__atomic_load_n(&i->retired, __ATOMIC_ACQUIRE)) {
-		/* Another type than before: the kernel turns the old node bad, and all its handles with it. */
+		/* Another type than before: the kernel turns the old node bad, and all its handles
+		 * with it. */
 		st.st_ino = i->ino;
 		st.st_mode = S_IFIFO | 0600;
 		st.st_nlink = 1;
@@ -100,7 +103,8 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	reply_attr(&q, i, r == -ESTALE ? -ENOENT : r, &st);
 }
 
-/* Where to change attributes: a descriptor and "" (the object itself), or its directory and name. */
+/* Where to change attributes: a descriptor and "" (the object itself), or its directory and name.
+ */
 struct place {
 	struct dir *dir;
 	struct file *file;
@@ -171,7 +175,7 @@ static int set_attributes(struct front *f, struct inode *i, const struct stat *a
 			valid & FUSE_SET_ATTR_GID ? attr->st_gid : (gid_t)-1);
 	if (r == 0 && (valid & FUSE_SET_ATTR_MODE))
 		r = p.lower[0] ? l->ops->fchmodat(l, p.fd, p.lower, attr->st_mode & 07777)
-			: l->ops->fchmod(l, p.fd, attr->st_mode & 07777);
+			       : l->ops->fchmod(l, p.fd, attr->st_mode & 07777);
 	if (r == 0 && (valid & FUSE_SET_ATTR_SIZE))
 		r = file_truncate(p.file, (uint64_t)attr->st_size);
 	if (r == 0 && (valid & FUSE_SET_ATTR_SIZE))
@@ -182,14 +186,15 @@ static int set_attributes(struct front *f, struct inode *i, const struct stat *a
 	return r;
 }
 
-/* A write by another than the owner drops set-id bits: the kernel's doing, not a change of mode by the caller. */
+/* A write by another than the owner drops set-id bits: the kernel's doing, not a change of mode by
+ * the caller. */
 static bool only_drops_set_id(struct front *f, struct inode *i, const struct stat *attr)
 {
 	struct stat now;
 	if (request_stat(f, i, &now) < 0)
 		return false;
 	return ((now.st_mode ^ attr->st_mode) & 07777 & ~(mode_t)(S_ISUID | S_ISGID)) == 0 &&
-		(attr->st_mode & ~now.st_mode & (S_ISUID | S_ISGID)) == 0;
+	       (attr->st_mode & ~now.st_mode & (S_ISUID | S_ISGID)) == 0;
 }
 
 /* What a policy must permit for these changes, and what to call them in the log. */
@@ -217,7 +222,8 @@ static unsigned acts_of(struct front *f, struct inode *i, const struct stat *att
 	return acts;
 }
 
-/* The kernel flushes its times of a file that was removed meanwhile: nothing is left to set them on, and syncfs(2) must not fail. */
+/* The kernel flushes its times of a file that was removed meanwhile: nothing is left to set them
+ * on, and syncfs(2) must not fail. */
 static bool only_times_of_the_past(const struct inode *i, int valid, struct stat *ret)
 {
 	if (i->hashed || (valid & ~(FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_CTIME)))
@@ -226,7 +232,8 @@ static bool only_times_of_the_past(const struct inode *i, int valid, struct stat
 	return true;
 }
 
-static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int valid, struct fuse_file_info *fi)
+static void op_setattr(
+	fuse_req_t req, fuse_ino_t ino, struct stat *attr, int valid, struct fuse_file_info *fi)
 {
 	struct request q;
 	struct stat st = {0};
@@ -236,9 +243,11 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int va
 	unsigned acts = acts_of(q.front, i, attr, valid, h, &q.gate.op);
 	q.gate.log_allowed = acts != 0 || (valid & FUSE_SET_ATTR_SIZE);
 	q.gate.empties = (valid & FUSE_SET_ATTR_SIZE) && attr->st_size == 0;
-	/* The kernel may still flush times of what was written before; whoever opened it may change no more. */
+	/* The kernel may still flush times of what was written before; whoever opened it may change
+	 * no more. */
 	bool refused = __atomic_load_n(&i->retired, __ATOMIC_ACQUIRE) &&
-		(acts || (valid & ~(FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW | FUSE_SET_ATTR_CTIME)));
+		       (acts || (valid & ~(FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW |
+						 FUSE_SET_ATTR_CTIME)));
 	int r = refused ? -EIO : q.front->read_only ? -EROFS : request_enter(&q, acts);
 	if (r == 0)
 		r = set_attributes(q.front, i, attr, valid);

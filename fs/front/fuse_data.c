@@ -1,4 +1,5 @@
-/* Operations on content: create, open, read, write, flush, fsync, fallocate, lseek, copy_file_range, release. */
+/* Operations on content: create, open, read, write, flush, fsync, fallocate, lseek,
+ * copy_file_range, release. */
 #include "fs/front/request.h"
 
 #include "keymgmt/base/err.h"
@@ -13,9 +14,10 @@ static struct handle *handle_of(const struct fuse_file_info *fi)
 	return (struct handle *)(uintptr_t)fi->fh;
 }
 
-/* Makes the handle of a file that passed the gate. f: a user of inode_file, taken; i: borrowed. NULL on ENOMEM. */
-static struct handle *handle_for(struct request *q, struct inode *i, struct file *file, unsigned acts,
-	bool writes)
+/* Makes the handle of a file that passed the gate. f: a user of inode_file, taken; i: borrowed.
+ * NULL on ENOMEM. */
+static struct handle *handle_for(
+	struct request *q, struct inode *i, struct file *file, unsigned acts, bool writes)
 {
 	struct handle *h = handle_new();
 	if (!h)
@@ -45,8 +47,8 @@ static unsigned acts_of_flags(int flags)
 	return acts;
 }
 
-/* A truncation at an open drops set-id bits as a write does; the kernel leaves this one to us. It does not tell the caller's
- * capabilities: only root keeps the bits. */
+/* A truncation at an open drops set-id bits as a write does; the kernel leaves this one to us. It
+ * does not tell the caller's capabilities: only root keeps the bits. */
 static int drop_set_id(struct request *q, struct inode *i, struct file *file)
 {
 	struct lower *l = q->front->store->lower;
@@ -63,7 +65,8 @@ static int drop_set_id(struct request *q, struct inode *i, struct file *file)
 	return r;
 }
 
-static int open_file(struct request *q, struct inode *i, int flags, unsigned acts, struct handle **ret)
+static int open_file(
+	struct request *q, struct inode *i, int flags, unsigned acts, struct handle **ret)
 {
 	struct file *file;
 	struct inode_table *t = &q->front->inodes;
@@ -131,7 +134,8 @@ static int create_file(struct request *q, struct inode *parent, const char *name
 		return r;
 	r = name_seal(d, name, &n);
 	if (r == 0)
-		r = file_create(d, &n, request_mode(q, d, mode), request_cred(q, &cred), &file, &st);
+		r = file_create(
+			d, &n, request_mode(q, d, mode), request_cred(q, &cred), &file, &st);
 	dir_put(d);
 	if (r < 0)
 		return r;
@@ -151,8 +155,8 @@ static int create_file(struct request *q, struct inode *parent, const char *name
 	return r;
 }
 
-static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
-	struct fuse_file_info *fi)
+static void op_create(
+	fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
 {
 	struct request q;
 	struct fuse_entry_param e;
@@ -174,7 +178,8 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 	}
 }
 
-static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
+static void op_read(
+	fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
 {
 	struct front *f = fuse_req_userdata(req);
 	struct handle *h = handle_of(fi);
@@ -198,7 +203,8 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t s
 {
 	struct handle *h = handle_of(fi);
 	(void)ino;
-	/* What comes from the page cache may be anybody's and is never refused (docs/policy.md, "Caches"). */
+	/* What comes from the page cache may be anybody's and is never refused (docs/policy.md,
+	 * "Caches"). */
 	if (__atomic_load_n(&h->inode->retired, __ATOMIC_ACQUIRE) && !fi->writepage) {
 		fuse_reply_err(req, EIO);
 		return;
@@ -211,7 +217,8 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t s
 		done += n > 0 ? (size_t)n : 0;
 	}
 	__atomic_add_fetch(&h->bytes_written, (uint64_t)done, __ATOMIC_RELAXED);
-	/* The kernel takes a short answer to its own writeback for success: half a page lost is an error. */
+	/* The kernel takes a short answer to its own writeback for success: half a page lost is an
+	 * error. */
 	if (n < 0 && (fi->writepage || done == 0))
 		fuse_reply_err(req, -err_to_fuse((int)n));
 	else
@@ -236,12 +243,15 @@ static bool is_retired(const struct handle *h)
 	return __atomic_load_n(&h->inode->retired, __ATOMIC_ACQUIRE);
 }
 
-static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t len, struct fuse_file_info *fi)
+static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t len,
+	struct fuse_file_info *fi)
 {
 	struct request q;
 	struct handle *h = handle_of(fi);
 	request_start(&q, req, OP_FALLOCATE, ino, NULL);
-	int r = is_retired(h) ? -EIO : q.front->read_only ? -EROFS : request_enter(&q, h->writes ? 0 : ACT_WRITE);
+	int r = is_retired(h)        ? -EIO
+		: q.front->read_only ? -EROFS
+				     : request_enter(&q, h->writes ? 0 : ACT_WRITE);
 	if (r == 0)
 		file_keep_time(h->file, false);
 	if (r == 0)
@@ -261,7 +271,8 @@ struct seek {
 
 static void seek_answer(const struct seek *s)
 {
-	int64_t at = is_retired(s->handle) ? -EIO : file_range_seek(s->handle->file, s->offset, s->data);
+	int64_t at =
+		is_retired(s->handle) ? -EIO : file_range_seek(s->handle->file, s->offset, s->data);
 	if (at < 0)
 		fuse_reply_err(s->fuse, -err_to_fuse((int)at));
 	else
@@ -275,8 +286,10 @@ static void seek_later(void *context)
 	free(s);
 }
 
-/* The kernel asks without writing its cache first: what is only there would pass for a hole, or for behind the end. */
-static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, struct fuse_file_info *fi)
+/* The kernel asks without writing its cache first: what is only there would pass for a hole, or for
+ * behind the end. */
+static void op_lseek(
+	fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, struct fuse_file_info *fi)
 {
 	struct front *f = fuse_req_userdata(req);
 	struct seek s = {req, handle_of(fi), (uint64_t)offset, whence == SEEK_DATA}, *later;
@@ -301,8 +314,10 @@ static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, s
 /* One answer copies so much at most: the rest is asked for again, and others get their turn. */
 #define COPY_BYTES (16u << 20)
 
-/* Bytes copied, fewer than len at the end of `from` and where an error came in between; or -errno. */
-static ssize_t copy(struct handle *from, uint64_t from_at, struct handle *to, uint64_t to_at, size_t len, char *bytes)
+/* Bytes copied, fewer than len at the end of `from` and where an error came in between; or -errno.
+ */
+static ssize_t copy(struct handle *from, uint64_t from_at, struct handle *to, uint64_t to_at,
+	size_t len, char *bytes)
 {
 	size_t done = 0;
 	ssize_t n = 0;
@@ -323,14 +338,18 @@ static ssize_t copy(struct handle *from, uint64_t from_at, struct handle *to, ui
 	return done ? (ssize_t)done : n;
 }
 
-/* Both handles were judged when they were opened, and the bytes are counted at their closes: as a read and a write. */
-static void op_copy(fuse_req_t req, fuse_ino_t ino, off_t from_at, struct fuse_file_info *from_fi, fuse_ino_t to_ino,
-	off_t to_at, struct fuse_file_info *to_fi, size_t len, int flags)
+/* Both handles were judged when they were opened, and the bytes are counted at their closes: as a
+ * read and a write. */
+static void op_copy(fuse_req_t req, fuse_ino_t ino, off_t from_at, struct fuse_file_info *from_fi,
+	fuse_ino_t to_ino, off_t to_at, struct fuse_file_info *to_fi, size_t len, int flags)
 {
 	struct handle *from = handle_of(from_fi), *to = handle_of(to_fi);
 	char *bytes = front_buffer(fuse_req_userdata(req), FRONT_BUFFER);
 	(void)ino, (void)to_ino;
-	ssize_t n = flags ? -EINVAL : is_retired(from) || is_retired(to) ? -EIO : bytes ? 0 : -ENOMEM;
+	ssize_t n = flags                                ? -EINVAL
+		    : is_retired(from) || is_retired(to) ? -EIO
+		    : bytes                              ? 0
+							 : -ENOMEM;
 	if (n == 0)
 		file_keep_time(to->file, false);
 	if (n == 0)

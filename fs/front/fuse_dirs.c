@@ -74,8 +74,8 @@ static bool is_dots(const char *name)
 static int add_plain(struct listing *g, const struct tree_entry *entry)
 {
 	struct stat st = {.st_ino = entry->ino, .st_mode = (mode_t)entry->type << 12};
-	size_t n = fuse_add_direntry(g->fuse, g->bytes + g->used, g->size - g->used, entry->plain, &st,
-		entry->next);
+	size_t n = fuse_add_direntry(
+		g->fuse, g->bytes + g->used, g->size - g->used, entry->plain, &st, entry->next);
 	if (n > g->size - g->used)
 		return 0;
 	g->used += n;
@@ -85,7 +85,8 @@ static int add_plain(struct listing *g, const struct tree_entry *entry)
 static int add_plus(struct listing *g, const struct tree_entry *entry)
 {
 	struct front *f = g->front;
-	struct fuse_entry_param e = {.attr = {.st_ino = entry->ino, .st_mode = (mode_t)entry->type << 12}};
+	struct fuse_entry_param e = {
+		.attr = {.st_ino = entry->ino, .st_mode = (mode_t)entry->type << 12}};
 	struct inode *i = NULL;
 	if (!is_dots(entry->plain)) {
 		struct stat st;
@@ -93,18 +94,20 @@ static int add_plus(struct listing *g, const struct tree_entry *entry)
 		if (r == -ENOENT)
 			return 1; /* removed meanwhile */
 		if (r == 0)
-			r = request_entry(f, g->handle->inode, entry->plain, entry->lower, &st, &e, &i);
+			r = request_entry(
+				f, g->handle->inode, entry->plain, entry->lower, &st, &e, &i);
 		if (r == 0 && S_ISREG(st.st_mode))
 			r = request_stat(f, i, &e.attr);
 		if (r < 0 && i)
 			inode_forget(&f->inodes, i, 1);
 		if (r < 0) {
 			inode_put(&f->inodes, i);
-			return add_plain(g, entry); /* named without attributes: a stat tells what is wrong */
+			return add_plain(g,
+				entry); /* named without attributes: a stat tells what is wrong */
 		}
 	}
-	size_t n = fuse_add_direntry_plus(g->fuse, g->bytes + g->used, g->size - g->used, entry->plain, &e,
-		entry->next);
+	size_t n = fuse_add_direntry_plus(
+		g->fuse, g->bytes + g->used, g->size - g->used, entry->plain, &e, entry->next);
 	bool fits = n <= g->size - g->used;
 	if (fits)
 		g->used += n;
@@ -134,8 +137,11 @@ static void list(fuse_req_t req, size_t size, off_t offset, struct fuse_file_inf
 {
 	const struct fuse_ctx *c = fuse_req_ctx(req);
 	const struct op_caller caller = {c->uid, c->gid, c->pid};
-	struct listing g = {.front = fuse_req_userdata(req), .fuse = req, .handle = handle_of(fi),
-		.size = size, .plus = plus};
+	struct listing g = {.front = fuse_req_userdata(req),
+		.fuse = req,
+		.handle = handle_of(fi),
+		.size = size,
+		.plus = plus};
 	int64_t at = offset;
 	uint64_t verdicts = __atomic_load_n(&g.front->verdicts, __ATOMIC_SEQ_CST);
 	g.bytes = front_buffer(g.front, size);
@@ -160,14 +166,15 @@ static void list(fuse_req_t req, size_t size, off_t offset, struct fuse_file_inf
 	notify_if_changed(g.front->notify, verdicts);
 }
 
-static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
+static void op_readdir(
+	fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
 {
 	(void)ino;
 	list(req, size, offset, fi, false);
 }
 
-static void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
-	struct fuse_file_info *fi)
+static void op_readdirplus(
+	fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
 {
 	(void)ino;
 	list(req, size, offset, fi, true);

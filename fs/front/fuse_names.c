@@ -27,8 +27,8 @@ static void spot_done(struct spot *s)
 }
 
 /* Answers with the entry of what has just been made under (parent, plain). */
-static void reply_new(struct request *q, struct inode *parent, const char *plain, const struct spot *s,
-	const struct stat *st, int r)
+static void reply_new(struct request *q, struct inode *parent, const char *plain,
+	const struct spot *s, const struct stat *st, int r)
 {
 	struct fuse_entry_param e;
 	struct inode *i = NULL;
@@ -54,7 +54,8 @@ static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 	if (r == 0)
 		r = spot_find(q.front, p, name, &s);
 	if (r == 0)
-		r = tree_mkdir(s.dir, &s.name, request_mode(&q, s.dir, mode), request_cred(&q, &cred), &st);
+		r = tree_mkdir(s.dir, &s.name, request_mode(&q, s.dir, mode),
+			request_cred(&q, &cred), &st);
 	reply_new(&q, p, name, &s, &st, r);
 	spot_done(&s);
 }
@@ -71,7 +72,8 @@ static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 	if (r == 0)
 		r = spot_find(q.front, p, name, &s);
 	if (r == 0)
-		r = tree_mknod(s.dir, &s.name, (mode & S_IFMT) | request_mode(&q, s.dir, mode), dev, request_cred(&q, &cred), &st);
+		r = tree_mknod(s.dir, &s.name, (mode & S_IFMT) | request_mode(&q, s.dir, mode), dev,
+			request_cred(&q, &cred), &st);
 	reply_new(&q, p, name, &s, &st, r);
 	spot_done(&s);
 }
@@ -93,7 +95,8 @@ static void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, co
 	spot_done(&s);
 }
 
-/* The open file of an entry where its homes change or somebody holds it open. By the holder of the number's stripe. */
+/* The open file of an entry where its homes change or somebody holds it open. By the holder of the
+ * number's stripe. */
 struct held {
 	struct inode *inode; /* known to the kernel, with a reference; or NULL */
 	struct file *file;
@@ -101,8 +104,8 @@ struct held {
 };
 
 /* homes: it is opened if need be. goes: the name is about to be removed. */
-static void hold(struct front *f, struct dir *d, const char *lower, const struct stat *st, bool homes,
-	bool goes, struct held *ret)
+static void hold(struct front *f, struct dir *d, const char *lower, const struct stat *st,
+	bool homes, bool goes, struct held *ret)
 {
 	struct lower *l = f->store->lower;
 	*ret = (struct held){.inode = inode_find(&f->inodes, st->st_ino), .pin = -1};
@@ -114,7 +117,8 @@ static void hold(struct front *f, struct dir *d, const char *lower, const struct
 	if (ret->inode && !homes)
 		ret->file = inode_file_if_open(&f->inodes, ret->inode);
 	else if (ret->inode && inode_file_locked(&f->inodes, ret->inode, &ret->file) < 0)
-		ret->file = NULL; /* damaged: its name can still be removed; the alarm is on the log */
+		ret->file =
+			NULL; /* damaged: its name can still be removed; the alarm is on the log */
 	else if (!ret->inode && homes && file_open(d, lower, &ret->file) < 0)
 		ret->file = NULL;
 }
@@ -139,7 +143,8 @@ static int unlink_spot(struct front *f, struct inode *parent, struct spot *s)
 		return r;
 	if (S_ISDIR(st.st_mode))
 		return -EISDIR;
-	/* The link count must not change between here and the removal: two last names would both think the other is left. */
+	/* The link count must not change between here and the removal: two last names would both
+	 * think the other is left. */
 	pthread_mutex_t *stripe = inode_lock(&f->inodes, st.st_ino);
 	ino_t ino = st.st_ino;
 	r = tree_stat(s->dir, s->name.lower, &st);
@@ -149,7 +154,8 @@ static int unlink_spot(struct front *f, struct inode *parent, struct spot *s)
 		hold(f, s->dir, s->name.lower, &st, st.st_nlink > 1, true, &h);
 		r = tree_unlink(s->dir, s->name.lower, h.file);
 		if (r == 0 && h.inode)
-			inode_name_removed(&f->inodes, h.inode, parent, s->name.lower, st.st_nlink <= 1);
+			inode_name_removed(
+				&f->inodes, h.inode, parent, s->name.lower, st.st_nlink <= 1);
 		let_go(f, &h);
 	}
 	pthread_mutex_unlock(stripe);
@@ -172,7 +178,8 @@ static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 }
 
 /* The directory under (d, lower): the kernel's, or one opened here. */
-static int open_child(struct front *f, struct inode *i, struct dir *d, const char *lower, struct dir **ret)
+static int open_child(
+	struct front *f, struct inode *i, struct dir *d, const char *lower, struct dir **ret)
 {
 	int r = i ? inode_dir(&f->inodes, i, ret) : -ESTALE;
 	return r == -ESTALE ? dir_open(d, lower, ret) : r;
@@ -214,8 +221,8 @@ static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 	request_answer(&q, r);
 }
 
-static int link_to(struct request *q, struct inode *i, struct inode *parent, const char *name, struct spot *s,
-	struct stat *ret)
+static int link_to(struct request *q, struct inode *i, struct inode *parent, const char *name,
+	struct spot *s, struct stat *ret)
 {
 	struct front *f = q->front;
 	struct inode *from_parent = NULL;
@@ -281,13 +288,15 @@ static int move_open(struct front *f, struct move *m, unsigned flags)
 	hold(f, m->from.dir, m->from.name.lower, &m->source, homes, false, &m->source_held);
 	if (m->victim_exists)
 		hold(f, m->to.dir, m->to.name.lower, &m->victim,
-			m->victim.st_nlink > 1 || (homes && (flags & RENAME_EXCHANGE)), !(flags & RENAME_EXCHANGE), &m->victim_held);
+			m->victim.st_nlink > 1 || (homes && (flags & RENAME_EXCHANGE)),
+			!(flags & RENAME_EXCHANGE), &m->victim_held);
 	if (homes && S_ISREG(m->source.st_mode) && m->source.st_size > 0 && !m->source_held.file)
 		return -EBADMSG;
 	if (S_ISDIR(m->source.st_mode))
 		r = open_child(f, m->source_held.inode, m->from.dir, m->from.name.lower, &m->moved);
 	if (r == 0 && m->victim_exists && S_ISDIR(m->victim.st_mode))
-		r = open_child(f, m->victim_held.inode, m->to.dir, m->to.name.lower, &m->victim_dir);
+		r = open_child(
+			f, m->victim_held.inode, m->to.dir, m->to.name.lower, &m->victim_dir);
 	return r;
 }
 
@@ -311,10 +320,16 @@ static int move_locked(struct front *f, struct move *m, unsigned flags)
 	int r = move_open(f, m, flags);
 	if (r == 0) {
 		const struct tree_rename order = {
-			.from = m->from.dir, .to = m->to.dir, .old_lower = m->from.name.lower,
-			.new_name = &m->to.name, .flags = flags, .file = m->source_held.file,
-			.moved = m->moved, .victim_exists = m->victim_exists,
-			.victim_file = m->victim_held.file, .victim_dir = m->victim_dir,
+			.from = m->from.dir,
+			.to = m->to.dir,
+			.old_lower = m->from.name.lower,
+			.new_name = &m->to.name,
+			.flags = flags,
+			.file = m->source_held.file,
+			.moved = m->moved,
+			.victim_exists = m->victim_exists,
+			.victim_file = m->victim_held.file,
+			.victim_dir = m->victim_dir,
 		};
 		r = tree_rename(&order);
 	}
@@ -365,7 +380,9 @@ static int move(struct request *q, struct move *m, unsigned flags)
 	inode_lock_two(&f->inodes, m->source.st_ino,
 		m->victim_exists ? m->victim.st_ino : m->source.st_ino, held);
 	r = move_stat(m, flags);
-	if (r == 0 && !same && (has_other_names(&m->source) || ((flags & RENAME_EXCHANGE) && has_other_names(&m->victim))))
+	if (r == 0 && !same &&
+		(has_other_names(&m->source) ||
+			((flags & RENAME_EXCHANGE) && has_other_names(&m->victim))))
 		r = -EXDEV; /* those would stay under other rules */
 	if (r == 0)
 		r = move_locked(f, m, flags);
@@ -384,8 +401,11 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 	struct request q;
 	request_start(&q, req, OP_RENAME, parent, name);
 	struct move m = {.from_inode = request_inode(q.front, parent),
-		.to_inode = request_inode(q.front, new_parent), .old_plain = name, .new_plain = new_name,
-		.source_held = {.pin = -1}, .victim_held = {.pin = -1}};
+		.to_inode = request_inode(q.front, new_parent),
+		.old_plain = name,
+		.new_plain = new_name,
+		.source_held = {.pin = -1},
+		.victim_held = {.pin = -1}};
 	q.gate.object2 = (struct gate_object){m.to_inode, new_name};
 	q.gate.acts2 = ACT_CREATE;
 	unsigned acts = ACT_DELETE;

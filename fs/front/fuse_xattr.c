@@ -42,13 +42,15 @@ static void reply_bytes(struct request *q, ssize_t n, const char *bytes, size_t 
 		fuse_reply_buf(q->fuse, bytes, (size_t)n);
 }
 
-/* Part of the mode: whoever may see that may read it, the kernel for its own checks too; to change it is to manage. */
+/* Part of the mode: whoever may see that may read it, the kernel for its own checks too; to change
+ * it is to manage. */
 static bool is_access_list(const char *name)
 {
 	return strncmp(name, "system.posix_acl_", 17) == 0;
 }
 
-/* The kernel asks for file capabilities at every write; there are none (nosuid), and it is no access by anybody. */
+/* The kernel asks for file capabilities at every write; there are none (nosuid), and it is no
+ * access by anybody. */
 static bool never_there(const char *name)
 {
 	return strncmp(name, "security.", 9) == 0;
@@ -93,8 +95,8 @@ static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 	reply_bytes(&q, n == -EOPNOTSUPP ? 0 : n, bytes, size);
 }
 
-static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size,
-	int flags)
+static void op_setxattr(
+	fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags)
 {
 	struct request q;
 	struct owner o = {0};

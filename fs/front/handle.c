@@ -50,7 +50,8 @@ void handle_free(struct handle *h)
 	free(h);
 }
 
-void handle_each(struct handle_list *l, void (*visit)(void *context, struct handle *h), void *context)
+void handle_each(
+	struct handle_list *l, void (*visit)(void *context, struct handle *h), void *context)
 {
 	pthread_mutex_lock(&l->lock);
 	for (struct handle *h = l->head.next; h != &l->head; h = h->next)

@@ -11,9 +11,9 @@ struct handle {
 	struct file *file;          /* regular files: a user of inode_file */
 	struct tree_cursor *cursor; /* directories, guarded by cursor_lock */
 	pthread_mutex_t cursor_lock;
-	struct op_caller caller;    /* who opened it */
-	enum op op;                 /* OP_OPEN, OP_CREATE or OP_OPENDIR */
-	unsigned acts;              /* what was granted: asked again when the policy changes */
+	struct op_caller caller; /* who opened it */
+	enum op op;              /* OP_OPEN, OP_CREATE or OP_OPENDIR */
+	unsigned acts;           /* what was granted: asked again when the policy changes */
 	bool writes;
 	struct gate_ticket ticket;
 	uint64_t bytes_read, bytes_written; /* atomic */
@@ -34,8 +34,10 @@ void handle_remove(struct handle_list *l, struct handle *h);
 /* Frees a handle that is in no list and holds nothing. */
 void handle_free(struct handle *h);
 /*
- * Visits all handles under the list's lock. visit may take inode_table.lock and the gate's; it must not wait for the kernel.
+ * Visits all handles under the list's lock. visit may take inode_table.lock and the gate's; it must
+ * not wait for the kernel.
  */
-void handle_each(struct handle_list *l, void (*visit)(void *context, struct handle *h), void *context);
+void handle_each(
+	struct handle_list *l, void (*visit)(void *context, struct handle *h), void *context);
 
 #endif

@@ -260,7 +260,8 @@ static void release_if_unused(struct inode_table *t, struct inode *i)
 	}
 }
 
-static struct inode_name *find_name(const struct inode *i, const struct inode *parent, const char *lower)
+static struct inode_name *find_name(
+	const struct inode *i, const struct inode *parent, const char *lower)
 {
 	struct inode_name *n = i->names;
 	while (n && (n->parent != parent || strcmp(n->text + n->plain_size, lower) != 0))
@@ -282,7 +283,8 @@ static void drop_name(struct inode_table *t, struct inode *i, struct inode_name 
 }
 
 /* False on ENOMEM. Lock held. */
-static bool add_name(struct inode_table *t, struct inode *i, struct inode *parent, const char *plain, const char *lower)
+static bool add_name(struct inode_table *t, struct inode *i, struct inode *parent,
+	const char *plain, const char *lower)
 {
 	size_t plain_size = strlen(plain) + 1, lower_size = strlen(lower) + 1;
 	struct inode_name *known = find_name(i, parent, lower);
@@ -314,7 +316,8 @@ struct inode *inode_found(struct inode_table *t, struct inode *parent, const cha
 	pthread_mutex_lock(&t->lock);
 	struct inode *i = lookup(t, ino);
 	if (i && i->type != (mode & S_IFMT)) {
-		/* The number was used again behind our back: the old inode is not found any more. */
+		/* The number was used again behind our back: the old inode is not found any more.
+		 */
 		detach(t, i);
 		i = NULL;
 	}
@@ -327,7 +330,8 @@ struct inode *inode_found(struct inode_table *t, struct inode *parent, const cha
 		hash_in(t, i);
 	}
 	if (i && i != t->root) {
-		/* A directory has one name: an older one was left behind by a rename that we did not see. */
+		/* A directory has one name: an older one was left behind by a rename that we did
+		 * not see. */
 		while (S_ISDIR(i->type) && i->names && !find_name(i, parent, lower))
 			drop_name(t, i, i->names);
 		if (!add_name(t, i, parent, plain, lower)) {
@@ -378,8 +382,8 @@ void inode_forget(struct inode_table *t, struct inode *i, uint64_t lookups)
 	pthread_mutex_unlock(&t->lock);
 }
 
-void inode_name_removed(struct inode_table *t, struct inode *i, struct inode *parent,
-	const char *lower, bool last)
+void inode_name_removed(
+	struct inode_table *t, struct inode *i, struct inode *parent, const char *lower, bool last)
 {
 	pthread_mutex_lock(&t->lock);
 	struct inode_name *n = find_name(i, parent, lower);
@@ -393,7 +397,8 @@ void inode_name_removed(struct inode_table *t, struct inode *i, struct inode *pa
 }
 
 void inode_renamed(struct inode_table *t, struct inode *i, struct inode *old_parent,
-	const char *old_lower, struct inode *new_parent, const char *new_plain, const char *new_lower)
+	const char *old_lower, struct inode *new_parent, const char *new_plain,
+	const char *new_lower)
 {
 	pthread_mutex_lock(&t->lock);
 	/* Without memory the inode keeps no name; the next lookup gives it one. */
@@ -417,7 +422,8 @@ void inode_retire(struct inode_table *t, struct inode *i)
 	pthread_mutex_unlock(&t->lock);
 }
 
-int inode_where(struct inode_table *t, struct inode *i, struct inode **ret_parent, char ret_lower[256])
+int inode_where(
+	struct inode_table *t, struct inode *i, struct inode **ret_parent, char ret_lower[256])
 {
 	int r = -ESTALE;
 	pthread_mutex_lock(&t->lock);
@@ -432,7 +438,8 @@ int inode_where(struct inode_table *t, struct inode *i, struct inode **ret_paren
 	return r;
 }
 
-/* Closes what was not used for longest. What a request uses stays: a directory's lock is in the one object. Lock held. */
+/* Closes what was not used for longest. What a request uses stays: a directory's lock is in the one
+ * object. Lock held. */
 static void lru_trim(struct inode_table *t)
 {
 	struct inode *oldest = t->lru.lru_prev, *newer;
@@ -472,7 +479,8 @@ static int reopen_dir(struct inode_table *t, struct inode *i, struct dir *parent
 	}
 	pthread_mutex_lock(&t->lock);
 	if (i->dir) {
-		dir_put(d); /* somebody was faster: one object for a directory, since its lock is in it */
+		dir_put(d); /* somebody was faster: one object for a directory, since its lock is in
+			       it */
 	} else {
 		i->dir = d;
 		lru_front(t, i);

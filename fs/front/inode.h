@@ -1,8 +1,10 @@
 /*
- * The inodes that the kernel knows: which lower file each is, under which names it is known, its open directory or file.
+ * The inodes that the kernel knows: which lower file each is, under which names it is known, its
+ * open directory or file.
  *
- * Locks, in the order in which they are taken: the stripe of a lower inode number (inode_lock: the number's open file, its
- * links and its removal), then table->lock (everything else here). Neither is held while the kernel is notified.
+ * Locks, in the order in which they are taken: the stripe of a lower inode number (inode_lock: the
+ * number's open file, its links and its removal), then table->lock (everything else here). Neither
+ * is held while the kernel is notified.
  */
 #ifndef FRONT_INODE_H
 #define FRONT_INODE_H
@@ -14,35 +16,42 @@
 #include <pthread.h>
 
 #define INODE_STRIPES 64
-#define INODE_OPEN_DIRS 4096 /* directories kept open for their names at a time; the rest is reopened when needed */
+#define INODE_OPEN_DIRS                                                                            \
+	4096 /* directories kept open for their names at a time; the rest is reopened when needed  \
+	      */
 
 /* One name under which an inode is known. Owned by the inode; holds a reference on the parent. */
 struct inode_name {
 	struct inode_name *next;
 	struct inode *parent;
-	bool gone;           /* removed; kept while it is the only one, to judge and log what still has it open */
-	uint16_t plain_size; /* of the plaintext name with its zero byte; the lower name follows it */
+	bool gone; /* removed; kept while it is the only one, to judge and log what still has it
+		      open */
+	uint16_t plain_size; /* of the plaintext name with its zero byte; the lower name follows it
+			      */
 	char text[];
 };
 
 /* Fields are guarded by table->lock unless said otherwise. */
 struct inode {
 	struct inode *hash_next;
-	ino_t ino;               /* of the lower inode: constant */
-	mode_t type;             /* S_IFMT bits: constant */
-	bool hashed;             /* found by lookups; false once unlinked or retired */
-	bool retired;            /* atomic: revoked, every old handle gets EIO */
-	uint64_t lookups;        /* the kernel's references */
-	unsigned refs;           /* ours: handles, children's names, running requests */
+	ino_t ino;        /* of the lower inode: constant */
+	mode_t type;      /* S_IFMT bits: constant */
+	bool hashed;      /* found by lookups; false once unlinked or retired */
+	bool retired;     /* atomic: revoked, every old handle gets EIO */
+	uint64_t lookups; /* the kernel's references */
+	unsigned refs;    /* ours: handles, children's names, running requests */
 	struct inode_name *names;
-	policy_state state;      /* of the first name, valid while stamp is the table's and the policy's */
+	policy_state
+		state; /* of the first name, valid while stamp is the table's and the policy's */
 	uint64_t state_generation, state_stamp;
-	struct dir *dir;         /* directories: open, or NULL */
+	struct dir *dir; /* directories: open, or NULL */
 	struct inode *lru_prev, *lru_next;
-	struct file *file;       /* guarded by the stripe; set while file_users > 0 */
-	unsigned writers;        /* atomic: handles that may write, so that the kernel may hold what we have not seen */
-	unsigned file_users;     /* guarded by the stripe */
-	struct inode *detached_prev, *detached_next; /* in table->detached: alive, but found by no lookup */
+	struct file *file;   /* guarded by the stripe; set while file_users > 0 */
+	unsigned writers;    /* atomic: handles that may write, so that the kernel may hold what we
+				have not seen */
+	unsigned file_users; /* guarded by the stripe */
+	struct inode *detached_prev,
+		*detached_next; /* in table->detached: alive, but found by no lookup */
 };
 
 struct inode_table {
@@ -51,11 +60,11 @@ struct inode_table {
 	struct inode **buckets;
 	size_t bucket_count, count;
 	struct inode *root;
-	struct inode *detached;       /* retired, or without a name, and still referenced */
-	size_t retired_count;         /* of these */
-	struct inode lru;             /* head of the list of open directories, most recent first */
+	struct inode *detached; /* retired, or without a name, and still referenced */
+	size_t retired_count;   /* of these */
+	struct inode lru;       /* head of the list of open directories, most recent first */
 	unsigned open_dirs;
-	uint64_t stamp;               /* raised when a directory's rename may have changed states */
+	uint64_t stamp; /* raised when a directory's rename may have changed states */
 	const struct store *store;
 };
 
@@ -63,13 +72,15 @@ struct inode_table {
 MUST_USE int inode_table_init(struct inode_table *t, const struct store *s);
 void inode_table_done(struct inode_table *t);
 
-pthread_mutex_t *inode_lock(struct inode_table *t, ino_t ino); /* takes and returns the number's stripe */
+pthread_mutex_t *inode_lock(
+	struct inode_table *t, ino_t ino); /* takes and returns the number's stripe */
 void inode_lock_two(struct inode_table *t, ino_t a, ino_t b, pthread_mutex_t *ret[2]);
 void inode_unlock_two(pthread_mutex_t *held[2]);
 
 /*
- * The inode of a lower inode number as found under (parent, plain, lower), made when it is new; adds the name, and
- * `lookups` kernel references. NULL on ENOMEM. The caller also gets a reference (inode_put).
+ * The inode of a lower inode number as found under (parent, plain, lower), made when it is new;
+ * adds the name, and `lookups` kernel references. NULL on ENOMEM. The caller also gets a reference
+ * (inode_put).
  */
 struct inode *inode_found(struct inode_table *t, struct inode *parent, const char *plain,
 	const char *lower, ino_t ino, mode_t mode, uint64_t lookups);
@@ -79,22 +90,26 @@ void inode_get(struct inode_table *t, struct inode *i);
 void inode_put(struct inode_table *t, struct inode *i);
 void inode_forget(struct inode_table *t, struct inode *i, uint64_t lookups);
 
-/* A name is gone. last: the lower inode has none left; it is found no more, since its number may be used again. */
-void inode_name_removed(struct inode_table *t, struct inode *i, struct inode *parent,
-	const char *lower, bool last);
-/* Renamed. Raises the stamp when a directory moved. -ENOMEM: the old name is dropped, a lookup will find the new one. */
+/* A name is gone. last: the lower inode has none left; it is found no more, since its number may be
+ * used again. */
+void inode_name_removed(
+	struct inode_table *t, struct inode *i, struct inode *parent, const char *lower, bool last);
+/* Renamed. Raises the stamp when a directory moved. -ENOMEM: the old name is dropped, a lookup will
+ * find the new one. */
 void inode_renamed(struct inode_table *t, struct inode *i, struct inode *old_parent,
-	const char *old_lower, struct inode *new_parent, const char *new_plain, const char *new_lower);
+	const char *old_lower, struct inode *new_parent, const char *new_plain,
+	const char *new_lower);
 /* The inode is not found any more by its number; a lookup makes a new one. */
 void inode_retire(struct inode_table *t, struct inode *i);
 
 /* Its first name: parent with a reference and the lower name. -ESTALE when it has none. */
-MUST_USE int inode_where(struct inode_table *t, struct inode *i, struct inode **ret_parent,
-	char ret_lower[256]);
+MUST_USE int inode_where(
+	struct inode_table *t, struct inode *i, struct inode **ret_parent, char ret_lower[256]);
 /* The open directory, with a reference. -ENOTDIR, -ESTALE, or as dir_open. */
 MUST_USE int inode_dir(struct inode_table *t, struct inode *i, struct dir **ret);
-/* The open file shared by all its users; each inode_file is ended by inode_file_done. The stripe must not be held.
- * -EISDIR, -ESTALE, or as file_open: every known parent must be among the file's homes. */
+/* The open file shared by all its users; each inode_file is ended by inode_file_done. The stripe
+ * must not be held. -EISDIR, -ESTALE, or as file_open: every known parent must be among the file's
+ * homes. */
 MUST_USE int inode_file(struct inode_table *t, struct inode *i, struct file **ret);
 void inode_file_done(struct inode_table *t, struct inode *i, struct file *f);
 /* The same, by one who holds the stripe. */
@@ -108,13 +123,17 @@ struct file *inode_file_if_open(struct inode_table *t, struct inode *i);
 /* For the gate (struct gate_front): states of all known names of i, or of i's child. */
 size_t inode_name_states(struct inode_table *t, const struct inode *i, const char *child,
 	struct policy *p, uint64_t generation, policy_state *ret, size_t max);
-/* "/a/b" of the first name and, when given, the child; "(removed)" when it has none. Cut at size. */
-void inode_name_path(struct inode_table *t, const struct inode *i, const char *child, char *ret, size_t size);
+/* "/a/b" of the first name and, when given, the child; "(removed)" when it has none. Cut at size.
+ */
+void inode_name_path(
+	struct inode_table *t, const struct inode *i, const char *child, char *ret, size_t size);
 
 /* The k-th name: its parent with a reference and the plaintext, or NULL. */
-struct inode *inode_name_at(struct inode_table *t, const struct inode *i, unsigned k, char ret_plain[NAME_PLAIN_MAX + 1]);
+struct inode *inode_name_at(struct inode_table *t, const struct inode *i, unsigned k,
+	char ret_plain[NAME_PLAIN_MAX + 1]);
 
 /* Calls visit for every inode with a reference held (table unlocked); for revocation. */
-void inode_each(struct inode_table *t, void (*visit)(void *context, struct inode *i), void *context);
+void inode_each(
+	struct inode_table *t, void (*visit)(void *context, struct inode *i), void *context);
 
 #endif

@@ -5,9 +5,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#define PARENTS_MAX 64 /* names of one inode that are checked at an open; its header knows four homes */
+#define PARENTS_MAX                                                                                \
+	64 /* names of one inode that are checked at an open; its header knows four homes */
 
-/* A retired inode may still hold the number's file open: there is one struct file for a lower inode. */
+/* A retired inode may still hold the number's file open: there is one struct file for a lower
+ * inode. */
 static struct file *file_of_retired(struct inode_table *t, const struct inode *i)
 {
 	struct file *f = NULL;
@@ -30,7 +32,8 @@ struct file *inode_file_if_open(struct inode_table *t, struct inode *i)
 	return f;
 }
 
-/* Content opens only when every parent under which the inode is known is among its homes (docs/format.md, "Homes"). */
+/* Content opens only when every parent under which the inode is known is among its homes
+ * (docs/format.md, "Homes"). */
 static int check_homes(struct inode_table *t, struct inode *i, struct file *f)
 {
 	struct inode *parents[PARENTS_MAX];
@@ -89,7 +92,8 @@ int inode_file_locked(struct inode_table *t, struct inode *i, struct file **ret)
 		return -ESTALE;
 	if (!f) {
 		int r = 0;
-		/* A rename may be under way between where it was and the open: once more finds the new name. */
+		/* A rename may be under way between where it was and the open: once more finds the
+		 * new name. */
 		for (int tries = 0; !f && tries < 3; tries++) {
 			r = open_first_name(t, i, &f);
 			if (r != -ESTALE)
@@ -98,7 +102,8 @@ int inode_file_locked(struct inode_table *t, struct inode *i, struct file **ret)
 		}
 		if (!f)
 			return r < 0 ? r : -ESTALE;
-		/* The kernel has a wrong size, and takes no other for this node: ESTALE makes it look up a new one. */
+		/* The kernel has a wrong size, and takes no other for this node: ESTALE makes it
+		 * look up a new one. */
 		r = file_settle_length(f);
 		if (r != 0) {
 			if (r > 0)

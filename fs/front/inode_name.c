@@ -4,8 +4,10 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The state of i's first name, cached while neither policy nor directory names change. Lock held. */
-static policy_state state_of(struct inode_table *t, struct inode *i, struct policy *p, uint64_t generation)
+/* The state of i's first name, cached while neither policy nor directory names change. Lock held.
+ */
+static policy_state state_of(
+	struct inode_table *t, struct inode *i, struct policy *p, uint64_t generation)
 {
 	struct inode *chain[PATH_MAX / 2];
 	size_t depth = 0;
@@ -40,7 +42,8 @@ size_t inode_name_states(struct inode_table *t, const struct inode *node, const 
 		ret[n++] = state_of(t, i, p, generation);
 	} else {
 		for (struct inode_name *name = i->names; name && n < max; name = name->next)
-			ret[n++] = policy_step(p, state_of(t, name->parent, p, generation), name->text);
+			ret[n++] = policy_step(
+				p, state_of(t, name->parent, p, generation), name->text);
 	}
 	if (child)
 		for (size_t k = 0; k < n; k++)
@@ -60,7 +63,8 @@ static void prepend(char *start, char **at, const char *text)
 	*--*at = '/';
 }
 
-void inode_name_path(struct inode_table *t, const struct inode *i, const char *child, char *ret, size_t size)
+void inode_name_path(
+	struct inode_table *t, const struct inode *i, const char *child, char *ret, size_t size)
 {
 	char *at = ret + size - 1;
 	*at = 0;
@@ -78,8 +82,8 @@ void inode_name_path(struct inode_table *t, const struct inode *i, const char *c
 	memmove(ret, at, (size_t)(ret + size - at));
 }
 
-struct inode *inode_name_at(
-	struct inode_table *t, const struct inode *i, unsigned k, char ret_plain[NAME_PLAIN_MAX + 1])
+struct inode *inode_name_at(struct inode_table *t, const struct inode *i, unsigned k,
+	char ret_plain[NAME_PLAIN_MAX + 1])
 {
 	struct inode *parent = NULL;
 	pthread_mutex_lock(&t->lock);

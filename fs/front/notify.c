@@ -33,7 +33,8 @@ struct notify {
 	struct waiter *waiters;
 };
 
-/* Inodes of handles that lost their right, with a reference each; an inode may come several times. */
+/* Inodes of handles that lost their right, with a reference each; an inode may come several times.
+ */
 struct losers {
 	struct front *front;
 	struct inode **list;
@@ -69,7 +70,8 @@ static void forget_pages(struct notify *n, struct inode *i)
 	/* ENOENT: the kernel does not know it any more, which is what we want. */
 	int r = fuse_lowlevel_notify_inval_inode(n->session, request_number(n->front, i), 0, 0);
 	if (r < 0 && r != -ENOENT)
-		log_say(LOG_LEVEL_WARNING, "The kernel did not drop a revoked file's pages: %s", strerror(-r));
+		log_say(LOG_LEVEL_WARNING, "The kernel did not drop a revoked file's pages: %s",
+			strerror(-r));
 }
 
 /* Makes the kernel look the names up again, which gives those still entitled a new node. */
@@ -88,8 +90,9 @@ static void forget_names(struct notify *n, struct inode *i)
 }
 
 /*
- * Pages belong to the inode, not to a handle: to take one handle's right away the inode is retired (docs/policy.md,
- * "Caches"). First what others wrote is settled, then the node goes bad, then whatever came between is settled too.
+ * Pages belong to the inode, not to a handle: to take one handle's right away the inode is retired
+ * (docs/policy.md, "Caches"). First what others wrote is settled, then the node goes bad, then
+ * whatever came between is settled too.
  */
 static void retire(struct notify *n, struct inode *i)
 {
@@ -118,7 +121,8 @@ static void forget_attributes(void *context, struct inode *i)
 	fuse_lowlevel_notify_inval_inode(n->session, request_number(n->front, i), -1, 0);
 }
 
-/* Not time(2): it lags behind by a tick, and a moment that has come would be taken for one that is to come. */
+/* Not time(2): it lags behind by a tick, and a moment that has come would be taken for one that is
+ * to come. */
 static time_t seconds_now(void)
 {
 	struct timespec now;
@@ -151,7 +155,8 @@ static bool take_work(struct notify *n, struct work *w, time_t last)
 {
 	struct timespec at = wake_at(n, last);
 	pthread_mutex_lock(&n->lock);
-	while (!n->stop && !n->all_attributes && !n->queued && !n->waiters && n->rejudge_asked == n->rejudge_done)
+	while (!n->stop && !n->all_attributes && !n->queued && !n->waiters &&
+		n->rejudge_asked == n->rejudge_done)
 		if (pthread_cond_timedwait(&n->wake, &n->lock, &at) == ETIMEDOUT)
 			break;
 	*w = (struct work){n->all_attributes, n->rejudge_asked, n->queue, n->queued, n->waiters};

@@ -1,6 +1,7 @@
 /*
- * One thread that tells the kernel to forget what it caches, and that acts when verdicts change by themselves. Requests
- * handlers only queue: a notification from one of them can deadlock with the kernel.
+ * One thread that tells the kernel to forget what it caches, and that acts when verdicts change by
+ * themselves. Requests handlers only queue: a notification from one of them can deadlock with the
+ * kernel.
  */
 #ifndef FRONT_NOTIFY_H
 #define FRONT_NOTIFY_H
@@ -21,18 +22,20 @@ void notify_stop(struct notify *n);
 
 /* What the kernel knows of this inode's attributes is not for everybody any more. Queues. */
 void notify_attributes(struct notify *n, struct inode *i);
-/* The same at once: for a request whose answer tells the kernel nothing of the mode that it has changed. It takes no lock of
- * the kernel's that the request could hold. */
+/* The same at once: for a request whose answer tells the kernel nothing of the mode that it has
+ * changed. It takes no lock of the kernel's that the request could hold. */
 void notify_attributes_now(struct notify *n, struct inode *i);
-/* Makes the kernel write what it still holds of this inode's content, then calls then(context) on the notify thread, at an
- * unmount too. Queues. -ENOMEM: it will not be called. */
-MUST_USE int notify_written(struct notify *n, struct inode *i, void (*then)(void *context), void *context);
+/* Makes the kernel write what it still holds of this inode's content, then calls then(context) on
+ * the notify thread, at an unmount too. Queues. -ENOMEM: it will not be called. */
+MUST_USE int notify_written(
+	struct notify *n, struct inode *i, void (*then)(void *context), void *context);
 /* All of them: a policy or a directory's place has changed. Queues. */
 void notify_all_attributes(struct notify *n);
-/* Ask all open handles again; those that lost their right are retired. Waits until it is done, at most 10 s, when `wait`. */
+/* Ask all open handles again; those that lost their right are retired. Waits until it is done, at
+ * most 10 s, when `wait`. */
 void notify_rejudge(struct notify *n, bool wait);
-/* For a request that was judged when front->verdicts was `verdicts` and whose handle or attributes are known only now: if
- * they changed meanwhile, ask again. Queues. */
+/* For a request that was judged when front->verdicts was `verdicts` and whose handle or attributes
+ * are known only now: if they changed meanwhile, ask again. Queues. */
 void notify_if_changed(struct notify *n, uint64_t verdicts);
 
 #endif

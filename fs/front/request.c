@@ -14,7 +14,8 @@ fuse_ino_t request_number(struct front *f, struct inode *i)
 	return i == f->inodes.root ? FUSE_ROOT_ID : (fuse_ino_t)(uintptr_t)i;
 }
 
-void request_start(struct request *q, fuse_req_t fuse, enum op op, fuse_ino_t ino, const char *child)
+void request_start(
+	struct request *q, fuse_req_t fuse, enum op op, fuse_ino_t ino, const char *child)
 {
 	const struct fuse_ctx *c = fuse_req_ctx(fuse);
 	q->fuse = fuse;
@@ -34,7 +35,8 @@ void request_start(struct request *q, fuse_req_t fuse, enum op op, fuse_ino_t in
 int request_enter(struct request *q, unsigned acts)
 {
 	q->gate.acts = acts;
-	/* The kernel can be told to write after all (mount -o remount,rw); that is not what this mount was started for. */
+	/* The kernel can be told to write after all (mount -o remount,rw); that is not what this
+	 * mount was started for. */
 	if (q->front->read_only && ((acts | q->gate.acts2) & ~(unsigned)(ACT_LIST | ACT_READ)))
 		return -EROFS;
 	return gate_enter(q->front->gate, &q->gate, &q->ticket);
@@ -131,7 +133,8 @@ int request_entry(struct front *f, struct inode *parent, const char *plain, cons
 	if (!i)
 		return -ENOMEM;
 	*ret = (struct fuse_entry_param){.ino = request_number(f, i), .attr = *st};
-	/* A name never hides by time-out: what may not be seen is refused at GETATTR (docs/policy.md, "Caches"). */
+	/* A name never hides by time-out: what may not be seen is refused at GETATTR
+	 * (docs/policy.md, "Caches"). */
 	ret->entry_timeout = REQUEST_CACHE_SECONDS;
 	ret->attr_timeout = request_cache(f, i, NULL);
 	*ret_inode = i;
@@ -140,10 +143,14 @@ int request_entry(struct front *f, struct inode *parent, const char *plain, cons
 
 void request_end_handle(struct front *f, struct handle *h)
 {
-	const struct gate_request r = {.op = h->op, .caller = h->caller, .object = {.node = h->inode},
-		.acts = h->acts, .log_allowed = true};
+	const struct gate_request r = {.op = h->op,
+		.caller = h->caller,
+		.object = {.node = h->inode},
+		.acts = h->acts,
+		.log_allowed = true};
 	if (h->file)
-		gate_close(f->gate, &r, &h->ticket, __atomic_load_n(&h->bytes_read, __ATOMIC_RELAXED),
+		gate_close(f->gate, &r, &h->ticket,
+			__atomic_load_n(&h->bytes_read, __ATOMIC_RELAXED),
 			__atomic_load_n(&h->bytes_written, __ATOMIC_RELAXED));
 	handle_remove(&f->handles, h);
 	if (h->writes)

@@ -1,4 +1,5 @@
-/* What all operations of fuse_*.c share: a request on its way through the gate. Internal to fs/front. */
+/* What all operations of fuse_*.c share: a request on its way through the gate. Internal to
+ * fs/front. */
 #ifndef FRONT_REQUEST_H
 #define FRONT_REQUEST_H
 
@@ -6,7 +7,8 @@
 
 #include <fuse_lowlevel.h>
 
-/* Seconds for which the kernel may trust what it knows where everybody sees the same: until it is told otherwise. */
+/* Seconds for which the kernel may trust what it knows where everybody sees the same: until it is
+ * told otherwise. */
 #define REQUEST_CACHE_SECONDS 86400.0
 
 struct request {
@@ -17,8 +19,10 @@ struct request {
 	uint64_t verdicts; /* front->verdicts when it came */
 };
 
-/* Fills caller and operation; object: inode number as the kernel has it, and a name below it or NULL. */
-void request_start(struct request *q, fuse_req_t fuse, enum op op, fuse_ino_t ino, const char *child);
+/* Fills caller and operation; object: inode number as the kernel has it, and a name below it or
+ * NULL. */
+void request_start(
+	struct request *q, fuse_req_t fuse, enum op op, fuse_ino_t ino, const char *child);
 /* Through the gate asking acts. 0 or -errno; -EROFS for a change on a read-only mount. */
 MUST_USE int request_enter(struct request *q, unsigned acts);
 /* The outcome to gate, log and errno for the kernel. */
@@ -33,7 +37,8 @@ double request_cache(struct front *f, const struct inode *i, const char *child);
 /* Credentials for a new file. */
 const struct lower_cred *request_cred(const struct request *q, struct lower_cred *room);
 
-/* Permission bits for something new in d: without the caller's umask, unless a default ACL there takes its place. */
+/* Permission bits for something new in d: without the caller's umask, unless a default ACL there
+ * takes its place. */
 mode_t request_mode(const struct request *q, const struct dir *d, mode_t mode);
 
 /* The end of an open file or directory: its record, what it used, its memory. */
@@ -41,9 +46,11 @@ void request_end_handle(struct front *f, struct handle *h);
 
 /* stat of an inode as applications see it: open file, directory, or through its name. */
 MUST_USE int request_stat(struct front *f, struct inode *i, struct stat *ret);
-/* Fills an entry for (parent, plain, lower), counting one lookup; the inode comes with a reference. -ENOMEM. */
-MUST_USE int request_entry(struct front *f, struct inode *parent, const char *plain, const char *lower,
-	const struct stat *st, struct fuse_entry_param *ret, struct inode **ret_inode);
+/* Fills an entry for (parent, plain, lower), counting one lookup; the inode comes with a reference.
+ * -ENOMEM. */
+MUST_USE int request_entry(struct front *f, struct inode *parent, const char *plain,
+	const char *lower, const struct stat *st, struct fuse_entry_param *ret,
+	struct inode **ret_inode);
 
 /* The tables of operations: each file fills its part. */
 void fuse_attr_fill(struct fuse_lowlevel_ops *ops);

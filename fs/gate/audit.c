@@ -435,8 +435,7 @@ static int rotate(struct audit *a)
 		return -EIO;
 	if (a->chain.length <= a->rotate_above)
 		return 0; /* another thread did it meanwhile */
-	int old = a->fd,
-	    fd = audit_file_make(a->lower, a->dir_fd, AUDIT_RESERVE_BYTES, &reserve);
+	int old = a->fd, fd = audit_file_make(a->lower, a->dir_fd, AUDIT_RESERVE_BYTES, &reserve);
 	if (fd < 0) {
 		a->rotate_above = a->chain.length + AUDIT_RESERVE_BYTES;
 		return is_full(fd) ? 0 : fail(a, "a new segment cannot be created");

@@ -69,8 +69,8 @@ struct audit_options {
 /* The first segment's signing key for a new tenant: audit/ and audit/next, public key into the
  * keyring (not stored here). */
 MUST_USE int audit_create(struct lower *l, int tenant_fd, struct keyring *k, struct err *e);
-/* Begins a segment (checks its predecessor's end). tenant_fd and k are borrowed while open. -ENOSPC,
- * -EDQUOT: the disk is full and the log left no space for itself when it was closed. */
+/* Begins a segment (checks its predecessor's end). tenant_fd and k are borrowed while open.
+ * -ENOSPC, -EDQUOT: the disk is full and the log left no space for itself when it was closed. */
 MUST_USE int audit_open(struct lower *l, int tenant_fd, const struct keyring *k,
 	const struct audit_options *o, struct audit **ret, struct err *e);
 /*

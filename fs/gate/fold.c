@@ -8,8 +8,8 @@
 #include <xxhash.h>
 
 struct folded {
-	uint64_t key;   /* 0: free */
-	time_t since;   /* CLOCK_MONOTONIC seconds of the record that was written */
+	uint64_t key;            /* 0: free */
+	time_t since;            /* CLOCK_MONOTONIC seconds of the record that was written */
 	uint32_t written, count; /* denials since then: in full, and folded */
 	enum op op;
 	int error;
@@ -52,7 +52,8 @@ static uint64_t key_of(const struct audit_event *e)
 {
 	const uint64_t fixed[4] = {e->op, e->caller.uid, e->acts, (uint64_t)(unsigned)e->error};
 	uint64_t seed = XXH3_64bits(fixed, sizeof(fixed));
-	uint64_t key = XXH3_64bits_withSeed(e->path ? e->path : "", e->path ? strlen(e->path) : 0, seed);
+	uint64_t key =
+		XXH3_64bits_withSeed(e->path ? e->path : "", e->path ? strlen(e->path) : 0, seed);
 	return key ? key : 1;
 }
 
@@ -75,8 +76,14 @@ bool fold_denial(struct fold *f, const struct audit_event *e)
 		s->count += folded;
 	} else if (s->count == 0) {
 		free(s->path);
-		*s = (struct folded){.key = key, .since = monotonic_seconds(), .written = 1, .op = e->op, .error = e->error,
-			.acts = e->acts, .caller = e->caller, .path = e->path ? strdup(e->path) : NULL};
+		*s = (struct folded){.key = key,
+			.since = monotonic_seconds(),
+			.written = 1,
+			.op = e->op,
+			.error = e->error,
+			.acts = e->acts,
+			.caller = e->caller,
+			.path = e->path ? strdup(e->path) : NULL};
 	}
 	pthread_mutex_unlock(&f->lock);
 	return folded;
@@ -94,9 +101,15 @@ void fold_flush(struct fold *f, struct audit *a, bool all)
 		pthread_mutex_unlock(&f->lock);
 		if (!over)
 			continue;
-		struct audit_event event = {.kind = AUDIT_ACCESS, .op = s.op, .error = s.error,
-			.acts = s.acts, .caller = s.caller, .login_uid = (uid_t)-1, .session = UINT32_MAX,
-			.path = s.path, .count = s.count};
+		struct audit_event event = {.kind = AUDIT_ACCESS,
+			.op = s.op,
+			.error = s.error,
+			.acts = s.acts,
+			.caller = s.caller,
+			.login_uid = (uid_t)-1,
+			.session = UINT32_MAX,
+			.path = s.path,
+			.count = s.count};
 		/* A record that cannot be written marks the log broken: nothing more to do here. */
 		bool written = !s.count || audit_write(a, &event, AUDIT_RESERVE) == 0;
 		free(s.path);

@@ -1,6 +1,7 @@
 /*
- * Floods of the same denial become one record with a count (docs/audit.md, "Folding"). The first FOLD_FREE of the same
- * caller, operation and path within FOLD_SECONDS are written in full; those behind them are counted. Thread-safe.
+ * Floods of the same denial become one record with a count (docs/audit.md, "Folding"). The first
+ * FOLD_FREE of the same caller, operation and path within FOLD_SECONDS are written in full; those
+ * behind them are counted. Thread-safe.
  */
 #ifndef GATE_FOLD_H
 #define GATE_FOLD_H
@@ -11,7 +12,9 @@
 
 #define FOLD_SECONDS 10
 #define FOLD_FREE 32
-#define FOLD_SLOTS 256 /* different denials remembered at a time; one that finds no slot is written in full */
+#define FOLD_SLOTS                                                                                 \
+	256 /* different denials remembered at a time; one that finds no slot is written in full   \
+	     */
 
 struct fold;
 

@@ -10,7 +10,8 @@
 #include <time.h>
 
 struct gate {
-	pthread_rwlock_t lock; /* guards policy, version, generation; held while verdicts are made */
+	pthread_rwlock_t
+		lock; /* guards policy, version, generation; held while verdicts are made */
 	struct policy *policy;
 	uint64_t version;
 	uint64_t generation; /* of policies in this process: states of another are void */
@@ -57,18 +58,21 @@ void gate_free(struct gate *g)
 	free(g);
 }
 
-/* Every known name of the object must allow it; the first that does not decides. Policy locked by the caller. */
+/* Every known name of the object must allow it; the first that does not decides. Policy locked by
+ * the caller. */
 static void decide(struct gate *g, struct subject *s, const struct gate_object *o, unsigned acts,
 	struct policy_verdict *ret)
 {
 	policy_state states[GATE_NAMES_MAX];
 	struct policy_subject who = {s->caller.uid, s->caller.gid, subject_groups, s};
 	struct timespec now;
-	clock_gettime(CLOCK_REALTIME, &now); /* time(2) lags by a tick: a right would outlive its end */
+	clock_gettime(
+		CLOCK_REALTIME, &now); /* time(2) lags by a tick: a right would outlive its end */
 	size_t n = g->front.states(g->front.context, o, g->policy, g->generation, states);
 	*ret = (struct policy_verdict){.error = -ENOENT, .failed = "path"};
 	for (size_t i = 0; i < n; i++) {
-		policy_decide(g->policy, &who, states[i], o->file ? acts | POLICY_FILE : acts, now.tv_sec, ret);
+		policy_decide(g->policy, &who, states[i], o->file ? acts | POLICY_FILE : acts,
+			now.tv_sec, ret);
 		if (!ret->allowed)
 			return;
 	}
@@ -104,8 +108,9 @@ static void note(struct judged *j, const struct policy_verdict *v)
 }
 
 /*
- * At ENOENT to a removal or rename the kernel drops the entry, and with it another user's working directory and whatever
- * is mounted below: the refusal has to own up to the name (docs/policy.md, "Caches").
+ * At ENOENT to a removal or rename the kernel drops the entry, and with it another user's working
+ * directory and whatever is mounted below: the refusal has to own up to the name (docs/policy.md,
+ * "Caches").
  */
 static int refusal(enum op op, int error)
 {
@@ -130,7 +135,8 @@ static void judge(struct gate *g, const struct gate_request *r, struct judged *r
 	subject_done(&s);
 }
 
-/* Paths, facts and ids of a request around an event. Large: lives on the caller's stack for one record. */
+/* Paths, facts and ids of a request around an event. Large: lives on the caller's stack for one
+ * record. */
 struct record {
 	char path[8192], path2[8192];
 	uint8_t file_id[16];
@@ -157,7 +163,8 @@ static void fill(struct gate *g, const struct gate_request *r, struct record *c)
 		c->event.file_id = c->file_id;
 }
 
-/* How much of the log's reserve an allowed request may use on a full disk (docs/audit.md, "Full disk"). */
+/* How much of the log's reserve an allowed request may use on a full disk (docs/audit.md, "Full
+ * disk"). */
 static enum audit_need need_of(const struct gate_request *r)
 {
 	if (r->op == OP_UNLINK)
@@ -165,7 +172,8 @@ static enum audit_need need_of(const struct gate_request *r)
 	/* These can be repeated without end by whoever wants to use it up. */
 	if (r->op == OP_RMDIR || r->op == OP_RENAME || r->op == OP_REMOVEXATTR || r->empties)
 		return AUDIT_SHRINKING;
-	return (r->acts | r->acts2) & ~(unsigned)(ACT_LIST | ACT_READ) ? AUDIT_ORDINARY : AUDIT_READING;
+	return (r->acts | r->acts2) & ~(unsigned)(ACT_LIST | ACT_READ) ? AUDIT_ORDINARY
+								       : AUDIT_READING;
 }
 
 int gate_enter(struct gate *g, const struct gate_request *r, struct gate_ticket *ret)

@@ -40,8 +40,8 @@ static bool status_uid_is(const char *status, uid_t uid)
 	unsigned long ids[4];
 	const char *line = strstr(status, "\nUid:");
 	return line &&
-		sscanf(line, "\nUid: %lu %lu %lu %lu", &ids[0], &ids[1], &ids[2], &ids[3]) == 4 &&
-		ids[3] == uid;
+	       sscanf(line, "\nUid: %lu %lu %lu %lu", &ids[0], &ids[1], &ids[2], &ids[3]) == 4 &&
+	       ids[3] == uid;
 }
 
 static void parse_groups(struct subject *s, const char *status)

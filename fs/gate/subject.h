@@ -9,7 +9,8 @@
 
 #define SUBJECT_GROUPS_MAX 65536 /* NGROUPS_MAX of Linux */
 
-/* One caller during one request. Start with subject_init; end with subject_done. Not shared by threads. */
+/* One caller during one request. Start with subject_init; end with subject_done. Not shared by
+ * threads. */
 struct subject {
 	struct op_caller caller;
 	bool groups_read;
@@ -21,8 +22,9 @@ void subject_init(struct subject *s, const struct op_caller *caller);
 void subject_done(struct subject *s);
 
 /*
- * Supplementary groups from /proc/PID/status, read once. NULL when the caller is unknown, gone, or its uid there is
- * not the one the kernel gave us (the pid was reused): such a caller matches no group. context: struct subject.
+ * Supplementary groups from /proc/PID/status, read once. NULL when the caller is unknown, gone, or
+ * its uid there is not the one the kernel gave us (the pid was reused): such a caller matches no
+ * group. context: struct subject.
  */
 const gid_t *subject_groups(void *context, size_t *ret_count);
 

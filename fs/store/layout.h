@@ -60,7 +60,8 @@ MUST_USE int layout_holder(const struct layout *l, char ret_clause[static 512]);
 
 /* The key directory: keys_dir, or when NULL as root /var/lib/tenantfs/keys, a user:
  * ~/.local/share/tenantfs/keys. Descriptor of KEYS/STORE_UUID (created with mode 0700 when create),
- * or -ENOENT with a sentence; -EPERM when others may write to it or read it, or it lies in a store. */
+ * or -ENOENT with a sentence; -EPERM when others may write to it or read it, or it lies in a store.
+ */
 MUST_USE int layout_open_keys(
 	const char *keys_dir, const uint8_t store_uuid[static 16], bool create, struct err *e);
 /* The path that layout_open_keys uses for keys_dir. -ENAMETOOLONG; -ENOENT: the user has no home.

@@ -26,8 +26,8 @@ void tree_unlock(struct tree_locks *l);
 
 pthread_mutex_t *tree_rename_lock(const struct store *s);
 
-/* A removal that failed with r for want of space for the trash's own entry is worth another try: true
- * once the eraser has emptied the trash. No locks of the store held. */
+/* A removal that failed with r for want of space for the trash's own entry is worth another try:
+ * true once the eraser has emptied the trash. No locks of the store held. */
 bool tree_trash_may_help(const struct store *s, int r);
 
 /* -EBADMSG becomes an alarm about d; every other r is returned as it is. No locks held. */

@@ -303,8 +303,12 @@ int tree_rename(const struct tree_rename *r)
 	if (e == 0)
 		e = rename_once(&m, global);
 	if (m.exists && !m.exchange && tree_trash_may_help(m.s, e)) {
-		struct move again = {.r = r, .s = m.s, .src_file = m.src_file, .dst_file = m.dst_file,
-			.src_opened = m.src_opened, .dst_opened = m.dst_opened};
+		struct move again = {.r = r,
+			.s = m.s,
+			.src_file = m.src_file,
+			.dst_file = m.dst_file,
+			.src_opened = m.src_opened,
+			.dst_opened = m.dst_opened};
 		m = again;
 		e = rename_once(&m, global);
 	}

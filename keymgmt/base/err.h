@@ -12,22 +12,22 @@
 /* Exit status of every tenantfs program; the table is in docs/man and tests/integ checks it. */
 enum err_exit {
 	EXIT_OK = 0,
-	EXIT_FAILED = 1,      /* a system call failed; the sentence names it */
-	EXIT_USAGE = 2,       /* wrong words on the command line */
-	EXIT_DENIED = 3,      /* not permitted: EACCES, EPERM */
-	EXIT_NOT_FOUND = 4,   /* no such store, tenant, keyring, file: ENOENT, ENOTDIR */
-	EXIT_IN_USE = 5,      /* mounted already, mount point in use, exists: EBUSY, EEXIST */
-	EXIT_WRONG_KEY = 6,   /* wrong passphrase or key: EKEYREJECTED, ENOKEY */
-	EXIT_DAMAGED = 7,     /* damaged or foreign: EBADMSG, EIO */
-	EXIT_NEWER = 8,       /* a format newer than this program: EPROTONOSUPPORT */
-	EXIT_POLICY = 9,      /* mistakes in a policy: EBADRQC */
-	EXIT_NO_FUSE = 10,    /* /dev/fuse or fusermount3 missing: ENODEV */
-	EXIT_NO_SPACE = 11,   /* ENOSPC, EDQUOT */
+	EXIT_FAILED = 1,    /* a system call failed; the sentence names it */
+	EXIT_USAGE = 2,     /* wrong words on the command line */
+	EXIT_DENIED = 3,    /* not permitted: EACCES, EPERM */
+	EXIT_NOT_FOUND = 4, /* no such store, tenant, keyring, file: ENOENT, ENOTDIR */
+	EXIT_IN_USE = 5,    /* mounted already, mount point in use, exists: EBUSY, EEXIST */
+	EXIT_WRONG_KEY = 6, /* wrong passphrase or key: EKEYREJECTED, ENOKEY */
+	EXIT_DAMAGED = 7,   /* damaged or foreign: EBADMSG, EIO */
+	EXIT_NEWER = 8,     /* a format newer than this program: EPROTONOSUPPORT */
+	EXIT_POLICY = 9,    /* mistakes in a policy: EBADRQC */
+	EXIT_NO_FUSE = 10,  /* /dev/fuse or fusermount3 missing: ENODEV */
+	EXIT_NO_SPACE = 11, /* ENOSPC, EDQUOT */
 };
 
 struct err {
-	int code;        /* the -errno that came with it, 0 while empty */
-	char text[512];  /* one sentence without a final newline */
+	int code;       /* the -errno that came with it, 0 while empty */
+	char text[512]; /* one sentence without a final newline */
 };
 
 /* Sets the sentence (replacing an earlier one) and returns code (-errno). e may be NULL. */

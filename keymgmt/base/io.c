@@ -76,8 +76,8 @@ static int write_and_sync(int dirfd, const char *name, mode_t mode, const void *
 	return 0;
 }
 
-int io_write_file(int dirfd, const char *name, mode_t mode, const void *bytes, size_t len,
-	bool create_only)
+int io_write_file(
+	int dirfd, const char *name, mode_t mode, const void *bytes, size_t len, bool create_only)
 {
 	char tmp[NAME_MAX + 1];
 	if (snprintf(tmp, sizeof(tmp), "%s.tmp", name) >= (int)sizeof(tmp))

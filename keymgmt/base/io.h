@@ -26,8 +26,8 @@ MUST_USE int io_read_file(int dirfd, const char *name, size_t max, struct buf *b
  * With `create_only` an existing name is -EEXIST. After a failure the old file is as it was.
  * The old bytes are freed, not overwritten: for files that hold no keys.
  */
-MUST_USE int io_write_file(int dirfd, const char *name, mode_t mode, const void *bytes, size_t len,
-	bool create_only);
+MUST_USE int io_write_file(
+	int dirfd, const char *name, mode_t mode, const void *bytes, size_t len, bool create_only);
 
 /* Overwrites all bytes of the open regular file with random ones and fsyncs it. 0 or -errno. */
 MUST_USE int io_shred(int fd);

@@ -107,8 +107,8 @@ static void tampered_while_open(void **state)
 		unlinkat(f.dir, "second", 0);
 		if (acts[i] == act_rename)
 			renameat(f.dir, "gone", f.dir, "00000001.seg");
-		assert_int_equal(
-			log_put(a, AUDIT_RESERVE), -EIO); /* for good, though it is in order again */
+		assert_int_equal(log_put(a, AUDIT_RESERVE),
+			-EIO); /* for good, though it is in order again */
 		assert_int_equal(audit_heartbeat(a), -EIO);
 		audit_close(a);
 		if (acts[i] == act_folder) {

@@ -1,4 +1,5 @@
-/* After the keys were renewed, a saved keyring with its passphrase opens what was written before and nothing since. */
+/* After the keys were renewed, a saved keyring with its passphrase opens what was written before
+ * and nothing since. */
 #include "tests/unit/audit_fixture.h"
 
 #include "fs/gate/audit_next.h"
@@ -49,8 +50,9 @@ static struct tenant tenant_new(void)
 	t.keys_fd = open(t.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	add_slot(t.log.keys, "eva", "eva's");
 	add_slot(t.log.keys, "max", "max's");
-	assert_int_equal(policy_file_apply(lower_posix(), t.log.fd, t.log.keys, t.keys_fd, some_policy,
-		sizeof(some_policy) - 1, &version, NULL), 0);
+	assert_int_equal(policy_file_apply(lower_posix(), t.log.fd, t.log.keys, t.keys_fd,
+				 some_policy, sizeof(some_policy) - 1, &version, NULL),
+		0);
 	assert_int_equal(io_read_file(t.keys_fd, "acme.json", 1 << 20, &t.saved), 0);
 	t.before = load_as(&t, "eva's");
 	log_session(&t.log, 3, 0);
@@ -135,7 +137,8 @@ static void assert_outside(struct tenant *t, struct keyring *old)
 	struct audit *a = NULL;
 	const struct audit_options o = {0};
 	struct audit_verdict v;
-	const struct audit_reader reader = {.lower = lower_posix(), .tenant_fd = t->log.fd, .keyring = old};
+	const struct audit_reader reader = {
+		.lower = lower_posix(), .tenant_fd = t->log.fd, .keyring = old};
 	assert_int_equal(audit_read(&reader, only_before, NULL, &v, NULL), 0);
 	assert_int_equal(v.state, AUDIT_BROKEN);
 	assert_int_equal(v.records, 4);
@@ -144,10 +147,12 @@ static void assert_outside(struct tenant *t, struct keyring *old)
 	assert_non_null(strstr(v.text, "a copy from before the keys were renewed"));
 	assert_int_equal(audit_open(lower_posix(), t->log.fd, old, &o, &a, NULL), -EBADMSG);
 	assert_next_closed(t, old);
-	assert_int_equal(policy_file_load(lower_posix(), t->log.fd, old, &text, &version, NULL), -EBADMSG);
+	assert_int_equal(
+		policy_file_load(lower_posix(), t->log.fd, old, &text, &version, NULL), -EBADMSG);
 	keyring_policy_hash(t->log.keys, hash);
 	keyring_set_policy_hash(old, hash);
-	assert_int_equal(policy_file_load(lower_posix(), t->log.fd, old, &text, &version, NULL), -EBADMSG);
+	assert_int_equal(
+		policy_file_load(lower_posix(), t->log.fd, old, &text, &version, NULL), -EBADMSG);
 	assert_int_equal(text.len, 0);
 	assert_int_equal(faccessat(t->log.fd, "policy.old", F_OK, 0), -1);
 	assert_int_equal(faccessat(t->log.fd, "policy.new", F_OK, 0), -1);
@@ -184,7 +189,9 @@ static void a_saved_keyring_opens_nothing_new(void **state)
 		assert_int_equal(t.log.verdict.unreadable, 0);
 		assert_true(t.log.verdict.segments >= 3);
 		assert_int_equal(t.log.verdict.records, t.log.verdict.last_sequence);
-		assert_int_equal(policy_file_load(lower_posix(), t.log.fd, t.log.keys, &text, &version, NULL), 0);
+		assert_int_equal(policy_file_load(lower_posix(), t.log.fd, t.log.keys, &text,
+					 &version, NULL),
+			0);
 		AUTO(keyring_auto) struct keyring *old = restore_saved(&t, way->before);
 		assert_outside(&t, old);
 		tenant_free(&t);
@@ -206,7 +213,8 @@ static void each_copy_reads_to_its_time(void **state)
 	assert_int_equal(log_verify(&t.log), AUDIT_INTACT);
 	assert_true(t.log.verdict.segments > between.segments);
 	AUTO(keyring_auto) struct keyring *old = restore_saved(&t, "eva's");
-	const struct audit_reader reader = {.lower = lower_posix(), .tenant_fd = t.log.fd, .keyring = old};
+	const struct audit_reader reader = {
+		.lower = lower_posix(), .tenant_fd = t.log.fd, .keyring = old};
 	assert_int_equal(audit_read(&reader, NULL, NULL, &v, NULL), 0);
 	assert_int_equal(v.state, AUDIT_BROKEN);
 	assert_int_equal(v.records, between.records);

@@ -15,11 +15,11 @@ struct small_disk {
 	struct lower_ops ops;
 	struct lower *under;
 	int64_t free;
-	bool partial;    /* a fallocate that does not fit takes what there is, as ext4's does */
-	bool cannot;     /* no fallocate */
-	bool cut_short;  /* the next write that does not fit is done by half */
-	bool stopped;    /* nothing changes any more */
-	unsigned tries;  /* of fallocate */
+	bool partial;   /* a fallocate that does not fit takes what there is, as ext4's does */
+	bool cannot;    /* no fallocate */
+	bool cut_short; /* the next write that does not fit is done by half */
+	bool stopped;   /* nothing changes any more */
+	unsigned tries; /* of fallocate */
 	struct {
 		ino_t ino;
 		int64_t blocks; /* bytes */
@@ -43,7 +43,8 @@ static bool use(struct small_disk *d, int fd, uint64_t upto)
 {
 	struct stat st;
 	assert_int_equal(fstat(fd, &st), 0);
-	int64_t *blocks = blocks_of(d, &st), more = (int64_t)((upto + 4095) / 4096 * 4096) - *blocks;
+	int64_t *blocks = blocks_of(d, &st),
+		more = (int64_t)((upto + 4095) / 4096 * 4096) - *blocks;
 	if (more <= 0)
 		return true;
 	if (more > d->free)
@@ -76,7 +77,8 @@ static int small_ftruncate(struct lower *l, int fd, uint64_t size)
 	if (d->stopped)
 		return -EIO;
 	assert_int_equal(fstat(fd, &st), 0);
-	int64_t *blocks = blocks_of(d, &st), less = *blocks - (int64_t)((size + 4095) / 4096 * 4096);
+	int64_t *blocks = blocks_of(d, &st),
+		less = *blocks - (int64_t)((size + 4095) / 4096 * 4096);
 	if (less > 0) {
 		d->free += less;
 		*blocks -= less;
@@ -254,7 +256,8 @@ static void full_at_open(void **state)
 	}
 }
 
-/* A segment that is due waits until the next one's reserve can be had, and loses none of its own. */
+/* A segment that is due waits until the next one's reserve can be had, and loses none of its own.
+ */
 static void full_at_switch(void **state)
 {
 	(void)state;

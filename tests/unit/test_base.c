@@ -22,9 +22,13 @@ static void json_strings_are_valid_whatever_the_name(void **state)
 	static const struct {
 		const char *in, *out;
 	} rows[] = {
-		{"plain", "\"plain\""}, {"a\"b\\c", "\"a\\\"b\\\\c\""}, {"\n\x01", "\"\\u000a\\u0001\""},
-		{"\xc3\xa4", "\"\xc3\xa4\""}, {"\xff", "\"\xef\xbf\xbd\""},
-		{"\xc0\xaf", "\"\xef\xbf\xbd\xef\xbf\xbd\""}, {"\xf0\x9f\x98\x80", "\"\xf0\x9f\x98\x80\""},
+		{"plain", "\"plain\""},
+		{"a\"b\\c", "\"a\\\"b\\\\c\""},
+		{"\n\x01", "\"\\u000a\\u0001\""},
+		{"\xc3\xa4", "\"\xc3\xa4\""},
+		{"\xff", "\"\xef\xbf\xbd\""},
+		{"\xc0\xaf", "\"\xef\xbf\xbd\xef\xbf\xbd\""},
+		{"\xf0\x9f\x98\x80", "\"\xf0\x9f\x98\x80\""},
 		{"\xed\xa0\x80", "\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\""},
 	};
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -78,9 +82,9 @@ static void exit_statuses_follow_the_table(void **state)
 	static const struct {
 		int code, status;
 	} rows[] = {{0, 0}, {-ENOMEM, 1}, {-EINVAL, 2}, {-EACCES, 3}, {-EPERM, 3}, {-ENOENT, 4},
-		{-ENOTDIR, 4}, {-EBUSY, 5}, {-EEXIST, 5}, {-EKEYREJECTED, 6}, {-ENOKEY, 6}, {-EBADMSG, 7},
-		{-EIO, 7}, {-EPROTONOSUPPORT, 8}, {-EBADRQC, 9}, {-ENODEV, 10}, {-ENOSPC, 11},
-		{-EDQUOT, 11}};
+		{-ENOTDIR, 4}, {-EBUSY, 5}, {-EEXIST, 5}, {-EKEYREJECTED, 6}, {-ENOKEY, 6},
+		{-EBADMSG, 7}, {-EIO, 7}, {-EPROTONOSUPPORT, 8}, {-EBADRQC, 9}, {-ENODEV, 10},
+		{-ENOSPC, 11}, {-EDQUOT, 11}};
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		assert_int_equal(err_exit_status(rows[i].code), rows[i].status);
 	struct err e = {0};

@@ -1,4 +1,5 @@
-/* fs/control/control.c: requests and answers over the socket, sizes, refusals, a daemon that is not there. */
+/* fs/control/control.c: requests and answers over the socket, sizes, refusals, a daemon that is not
+ * there. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -37,7 +38,9 @@ static void echo(void *context, const struct control_request *r, struct buf *ans
 	else if (strcmp(r->verb, "garbage") == 0)
 		buf_str(answer, "{\"code\": 0, \"code\": 1}");
 	else
-		buf_printf(answer, "{\"code\": 0, \"message\": \"ok\", \"len\": %zu, \"sum\": %llu, \"uid\": %u}",
+		buf_printf(answer,
+			"{\"code\": 0, \"message\": \"ok\", \"len\": %zu, \"sum\": %llu, \"uid\": "
+			"%u}",
 			r->payload_len, (unsigned long long)sum, (unsigned)r->uid);
 }
 
@@ -98,12 +101,13 @@ static void a_refusal_carries_its_sentence(void **state)
 static void an_answer_is_zero_or_an_errno(void **state)
 {
 	struct place *p = *state;
-	static const char *const rows[] = {"{\"code\": 7}", "{\"code\": -4096}", "{\"code\": -4294967295}", "{\"code\": 4294967296}",
-		"{\"code\": true}", "[]"};
+	static const char *const rows[] = {"{\"code\": 7}", "{\"code\": -4096}",
+		"{\"code\": -4294967295}", "{\"code\": 4294967296}", "{\"code\": true}", "[]"};
 	for (size_t k = 0; k < sizeof(rows) / sizeof(rows[0]); k++) {
 		AUTO_BUF answer = {0};
 		struct err e = {0};
-		assert_int_equal(control_call(p->fd, "say", rows[k], strlen(rows[k]), &answer, &e), -EPROTO);
+		assert_int_equal(
+			control_call(p->fd, "say", rows[k], strlen(rows[k]), &answer, &e), -EPROTO);
 		assert_int_equal(e.code, -EPROTO);
 	}
 }
@@ -160,7 +164,8 @@ static void strangers_are_not_heard(void **state)
 	assert_int_equal(fchmodat(AT_FDCWD, p->path, 0755, 0), 0);
 	char socket_path[96];
 	snprintf(socket_path, sizeof(socket_path), "%s/control", p->path);
-	assert_int_equal(chmod(socket_path, 0777), 0); /* the mode alone must not be what keeps them out */
+	assert_int_equal(
+		chmod(socket_path, 0777), 0); /* the mode alone must not be what keeps them out */
 	pid_t child = fork();
 	if (child == 0) {
 		char answer[256];
@@ -206,7 +211,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_refusal_carries_its_sentence, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_answer_is_zero_or_an_errno, setup, teardown),
 		cmocka_unit_test_setup_teardown(malformed_requests_are_refused, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_silent_peer_does_not_stop_the_next, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			a_silent_peer_does_not_stop_the_next, setup, teardown),
 		cmocka_unit_test_setup_teardown(strangers_are_not_heard, setup, teardown),
 		cmocka_unit_test(nobody_there_is_told_apart),
 	};

@@ -14,8 +14,8 @@ static const char text[] = "tenant acme\n"
 			   "forbid never: anyone to delete on /kept/**\n";
 
 /* A front of two nodes: "open" and "kept", each a directory below the root. */
-static size_t states(void *context, const struct gate_object *o, struct policy *p, uint64_t generation,
-	policy_state ret[GATE_NAMES_MAX])
+static size_t states(void *context, const struct gate_object *o, struct policy *p,
+	uint64_t generation, policy_state ret[GATE_NAMES_MAX])
 {
 	(void)context, (void)generation;
 	if (!o->node)
@@ -29,7 +29,8 @@ static size_t states(void *context, const struct gate_object *o, struct policy *
 static void path(void *context, const struct gate_object *o, char *ret, size_t size)
 {
 	(void)context;
-	snprintf(ret, size, "/%s%s%s", (const char *)o->node, o->child ? "/" : "", o->child ? o->child : "");
+	snprintf(ret, size, "/%s%s%s", (const char *)o->node, o->child ? "/" : "",
+		o->child ? o->child : "");
 }
 
 static bool id(void *context, const struct gate_object *o, uint8_t ret[16])
@@ -45,7 +46,9 @@ static struct gate *gate_of(struct log_fixture *f)
 	struct policy_mistakes mistakes = {0};
 	struct policy *p = NULL;
 	struct audit *a = NULL;
-	assert_int_equal(policy_compile(text, strlen(text), "acme", policy_names_system(), &mistakes, &p), 0);
+	assert_int_equal(
+		policy_compile(text, strlen(text), "acme", policy_names_system(), &mistakes, &p),
+		0);
 	policy_mistakes_done(&mistakes);
 	assert_int_equal(log_open(f, NULL, 0, &a), 0);
 	struct gate *g = gate_new(p, 1, a, &front);
@@ -53,11 +56,14 @@ static struct gate *gate_of(struct log_fixture *f)
 	return g;
 }
 
-static int enter(struct gate *g, enum op op, uid_t uid, const char *node, const char *child, unsigned acts,
-	struct gate_ticket *t)
+static int enter(struct gate *g, enum op op, uid_t uid, const char *node, const char *child,
+	unsigned acts, struct gate_ticket *t)
 {
-	const struct gate_request r = {.op = op, .caller = {uid, uid, getpid()}, .object = {node, child},
-		.acts = acts, .log_allowed = true};
+	const struct gate_request r = {.op = op,
+		.caller = {uid, uid, getpid()},
+		.object = {node, child},
+		.acts = acts,
+		.log_allowed = true};
 	return gate_enter(g, &r, t);
 }
 
@@ -88,9 +94,11 @@ static void verdicts_follow_the_policy(void **state)
 	};
 	for (size_t k = 0; k < sizeof(rows) / sizeof(rows[0]); k++) {
 		uint64_t before = audit_sequence(gate_audit(g));
-		assert_int_equal(enter(g, rows[k].op, rows[k].uid, rows[k].node, "x", rows[k].acts, &t),
+		assert_int_equal(
+			enter(g, rows[k].op, rows[k].uid, rows[k].node, "x", rows[k].acts, &t),
 			rows[k].result);
-		/* Each has its record when gate_enter returns, and only what is allowed has something to close. */
+		/* Each has its record when gate_enter returns, and only what is allowed has
+		 * something to close. */
 		assert_int_equal(audit_sequence(gate_audit(g)), before + 1);
 		assert_int_equal(t.correlation != 0, rows[k].result == 0);
 	}
@@ -120,7 +128,9 @@ static void without_a_record_nothing_is_opened(void **state)
 	assert_int_equal(enter(g, OP_OPEN, 1000, "open", "x", ACT_READ, &t), -EIO);
 	assert_int_equal(t.correlation, 0);
 	/* What needs no record of its own is refused too from then on. */
-	const struct gate_request stat = {.op = OP_GETATTR, .caller = {1000, 1000, 1}, .object = {"open", NULL},
+	const struct gate_request stat = {.op = OP_GETATTR,
+		.caller = {1000, 1000, 1},
+		.object = {"open", NULL},
 		.acts = ACT_LIST};
 	assert_int_equal(gate_enter(g, &stat, &t), -EIO);
 	gate_free(g);
@@ -133,8 +143,11 @@ static void a_failed_outcome_is_recorded(void **state)
 	struct log_fixture f = log_new(1);
 	struct gate *g = gate_of(&f);
 	struct gate_ticket t;
-	const struct gate_request r = {.op = OP_MKDIR, .caller = {1000, 1000, 1}, .object = {"open", "new"},
-		.acts = ACT_CREATE, .log_allowed = true};
+	const struct gate_request r = {.op = OP_MKDIR,
+		.caller = {1000, 1000, 1},
+		.object = {"open", "new"},
+		.acts = ACT_CREATE,
+		.log_allowed = true};
 	assert_int_equal(gate_enter(g, &r, &t), 0);
 	uint64_t before = audit_sequence(gate_audit(g));
 	assert_int_equal(gate_leave(g, &r, &t, 0), 0);
@@ -187,7 +200,8 @@ static void hard_links_stay_under_their_rules(void **state)
 	(void)state;
 	struct log_fixture f = log_new(1);
 	struct gate *g = gate_of(&f);
-	const struct gate_object open_x = {"open", "x"}, open_y = {"open", "y"}, kept = {"kept", "x"};
+	const struct gate_object open_x = {"open", "x"}, open_y = {"open", "y"},
+				 kept = {"kept", "x"};
 	assert_true(gate_same_rules(g, &open_x, &open_y));
 	assert_false(gate_same_rules(g, &open_x, &kept));
 	gate_free(g);
@@ -207,7 +221,8 @@ static void groups_are_read_from_proc(void **state)
 	pid_t child = fork();
 	if (child == 0) {
 		const gid_t list[] = {70001, 70002, 70003};
-		if (setgroups(3, list) < 0 || write(ready[1], "x", 1) != 1 || read(end[0], &byte, 1) < 0)
+		if (setgroups(3, list) < 0 || write(ready[1], "x", 1) != 1 ||
+			read(end[0], &byte, 1) < 0)
 			_exit(1);
 		_exit(0);
 	}

@@ -40,7 +40,8 @@ static int teardown(void **state)
 }
 
 /* Makes and finds a directory or file, as mkdir and create do; a kernel reference and ours. */
-static struct inode *make(struct table_place *p, struct inode *parent, const char *plain, bool directory)
+static struct inode *make(
+	struct table_place *p, struct inode *parent, const char *plain, bool directory)
 {
 	struct dir *d;
 	struct name n;
@@ -68,7 +69,8 @@ static void paths_follow_names(void **state)
 {
 	struct table_place *p = *state;
 	char path[64];
-	struct inode *a = make(p, p->t.root, "a", true), *b = make(p, a, "b", true), *f = make(p, b, "f", false);
+	struct inode *a = make(p, p->t.root, "a", true), *b = make(p, a, "b", true),
+		     *f = make(p, b, "f", false);
 	inode_name_path(&p->t, f, NULL, path, sizeof(path));
 	assert_string_equal(path, "/a/b/f");
 	inode_name_path(&p->t, b, "new", path, sizeof(path));
@@ -92,8 +94,8 @@ static void a_number_has_one_inode(void **state)
 {
 	struct table_place *p = *state;
 	struct inode *f = make(p, p->t.root, "f", false);
-	struct inode *same = inode_found(&p->t, p->t.root, "f", f->names->text + f->names->plain_size, f->ino,
-		S_IFREG, 1);
+	struct inode *same = inode_found(
+		&p->t, p->t.root, "f", f->names->text + f->names->plain_size, f->ino, S_IFREG, 1);
 	assert_ptr_equal(f, same);
 	struct inode *found = inode_find(&p->t, f->ino);
 	assert_ptr_equal(f, found);
@@ -188,8 +190,8 @@ static void one_open_file_for_all(void **state)
 	/* Retired: a lookup makes a new inode of the same number, and it shares the file. */
 	inode_retire(&p->t, f);
 	assert_null(inode_find(&p->t, f->ino));
-	struct inode *again = inode_found(&p->t, p->t.root, "f", f->names->text + f->names->plain_size, f->ino,
-		S_IFREG, 1);
+	struct inode *again = inode_found(
+		&p->t, p->t.root, "f", f->names->text + f->names->plain_size, f->ino, S_IFREG, 1);
 	assert_ptr_not_equal(again, f);
 	assert_int_equal(inode_file(&p->t, again, &three), 0);
 	assert_ptr_equal(one, three);
@@ -212,7 +214,8 @@ static void states_follow_renames_and_policies(void **state)
 	struct table_place *p = *state;
 	struct policy_mistakes m = {0};
 	struct policy *policy;
-	assert_int_equal(policy_compile(text, strlen(text), "acme", policy_names_system(), &m, &policy), 0);
+	assert_int_equal(
+		policy_compile(text, strlen(text), "acme", policy_names_system(), &m, &policy), 0);
 	policy_mistakes_done(&m);
 	struct inode *a = make(p, p->t.root, "open", true), *f = make(p, a, "f", false);
 	policy_state s;
@@ -268,11 +271,14 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(paths_follow_names, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_number_has_one_inode, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_removed_name_still_tells_where_it_was, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			a_removed_name_still_tells_where_it_was, setup, teardown),
 		cmocka_unit_test_setup_teardown(names_move, setup, teardown),
-		cmocka_unit_test_setup_teardown(directories_are_opened_again_along_their_parents, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			directories_are_opened_again_along_their_parents, setup, teardown),
 		cmocka_unit_test_setup_teardown(one_open_file_for_all, setup, teardown),
-		cmocka_unit_test_setup_teardown(states_follow_renames_and_policies, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			states_follow_renames_and_policies, setup, teardown),
 		cmocka_unit_test(handles_are_listed),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -260,7 +260,8 @@ static void each_renewal_draws_an_auditors_pair(void **state)
 	assert_int_equal(kept, 3);
 }
 
-/* Who hold their secrets themselves: no pair is drawn for them, and the keyring's is for old segments only. */
+/* Who hold their secrets themselves: no pair is drawn for them, and the keyring's is for old
+ * segments only. */
 static void auditors_outside_replace_the_pair(void **state)
 {
 	struct fixture *f = *state;
@@ -269,7 +270,8 @@ static void auditors_outside_replace_the_pair(void **state)
 	assert_int_equal(keyring_auditors(k, inside), 1);
 	for (uint32_t n = 0; n < 9; n++) {
 		AUTO(keyring_auto) struct keyring *loaded = NULL;
-		assert_int_equal(keyring_key_add(k, KEYRING_AUDITOR, n + 2, secret_random(KEY_LEN)), 0);
+		assert_int_equal(
+			keyring_key_add(k, KEYRING_AUDITOR, n + 2, secret_random(KEY_LEN)), 0);
 		struct keyring_key *key = &k->keys[k->key_count - 1];
 		secret_free(key->secret);
 		key->secret = NULL;
@@ -278,7 +280,8 @@ static void auditors_outside_replace_the_pair(void **state)
 		memset(key->public_key, (int)n + 1, KEY_LEN);
 		assert_int_equal(keyring_store(k, f->dirfd, NULL), 0);
 		/* a segment's header has room for eight */
-		assert_int_equal(keyring_load(f->dirfd, &acme, &loaded, NULL), n < 8 ? 0 : -EBADMSG);
+		assert_int_equal(
+			keyring_load(f->dirfd, &acme, &loaded, NULL), n < 8 ? 0 : -EBADMSG);
 		if (n == 8)
 			break;
 		assert_int_equal(unlock(loaded, "eva's"), 0);
@@ -446,7 +449,8 @@ static void lists_are_bounded_and_names_unique(void **state)
 	for (size_t i = 0; i < COUNT(lists); i++) {
 		AUTO_JSON *doc = json_loadb((char *)text.data, text.len, 0, NULL);
 		json_t *list = json_object_get(doc, lists[i]);
-		const int most = i == 1 ? 65 : 64; /* an auditor's pair does not count with the other keys */
+		const int most =
+			i == 1 ? 65 : 64; /* an auditor's pair does not count with the other keys */
 		for (int n = (int)json_array_size(list); n < most + 1; n++) {
 			char name[16];
 			snprintf(name, sizeof(name), "%d", n);
@@ -646,7 +650,8 @@ static void *read_getters(void *keyring)
 		AUTO_SECRET *policy = keyring_mdk_subkey(k, "policy", false);
 		uint8_t auditors[8][KEY_LEN];
 		if (!policy || keyring_auditors(k, auditors) != 1 ||
-			!keyring_auditor_secret(k, auditors[0]) || !keyring_kek(k, keyring_kek_epoch(k)) ||
+			!keyring_auditor_secret(k, auditors[0]) ||
+			!keyring_kek(k, keyring_kek_epoch(k)) ||
 			!keyring_nmk(k, keyring_nmk_epoch(k)) || keyring_slots(k) != 2)
 			return wrong_missing;
 	}

@@ -38,18 +38,25 @@ static void every_form_is_taken(void **state)
 	assert_string_equal(o.tenant, "acme");
 	assert_string_equal(o.mountpoint, "/tmp");
 	assert_int_equal(o.allow_other, geteuid() == 0);
-	assert_false(o.suid || o.dev || o.read_only || o.foreground || o.trash.sync || o.audit.durable);
+	assert_false(
+		o.suid || o.dev || o.read_only || o.foreground || o.trash.sync || o.audit.durable);
 	options_done(&o);
 	/* As mount.fuse3 calls it. */
-	assert_int_equal(parse(&o, &e, "tenantfs|/s#a|/tmp|-o|rw,nosuid,nodev,noauto,_netdev,x-systemd.automount,"
-		"keys=/k\\,1,passfile=/p,erase=sync,erase-require=B,audit=durable,audit-paths=hmac,suid,dev,noexec"), 0);
+	assert_int_equal(
+		parse(&o, &e,
+			"tenantfs|/s#a|/tmp|-o|rw,nosuid,nodev,noauto,_netdev,x-systemd.automount,"
+			"keys=/k\\,1,passfile=/"
+			"p,erase=sync,erase-require=B,audit=durable,audit-paths=hmac,suid,dev,"
+			"noexec"),
+		0);
 	assert_string_equal(o.keys, "/k,1");
 	assert_string_equal(o.source.passphrase_file, "/p");
 	assert_true(o.trash.sync && o.audit.durable && o.suid && o.dev && o.noexec);
 	assert_int_equal(o.trash.require, TRASH_B);
 	assert_int_equal(o.audit.paths, AUDIT_PATH_HMAC);
 	options_done(&o);
-	assert_int_equal(parse(&o, &e, "tenantfs|-f|-o|ro,no_allow_other|-o|keyfile=/x|/s#a|/tmp"), 0);
+	assert_int_equal(
+		parse(&o, &e, "tenantfs|-f|-o|ro,no_allow_other|-o|keyfile=/x|/s#a|/tmp"), 0);
 	assert_true(o.foreground && o.read_only && !o.allow_other);
 	assert_string_equal(o.source.key_file, "/x");
 	options_done(&o);

@@ -55,11 +55,14 @@ static int overwrite(struct file *f, const struct buf *ranges)
 
 int file_range_erase(struct file *f, const struct buf *ranges, unsigned flags)
 {
+	if (!f->dirty)
+		return 0;
 	int rc = file_commit_now(f, flags | FILE_COMMIT_TOUCH | FILE_COMMIT_LONG);
-	if (!rc && ranges->len) {
+	/* Without ranges too: blocks that are zeroed in part were sealed anew in their place. */
+	if (!rc)
 		rc = file_lower_sync(f, true);
-		if (!rc)
-			rc = overwrite(f, ranges);
+	if (!rc && ranges->len) {
+		rc = overwrite(f, ranges);
 		if (!rc)
 			rc = file_lower_sync(f, true);
 	}

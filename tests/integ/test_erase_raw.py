@@ -2,119 +2,19 @@
 # tests/run: core timeout=300
 """Deletion through the mount leaves nothing on the raw image: ext4 and xfs, unlink and rename-over, 1 B to 16 MiB and sparse,
 also when the daemon is killed right after the unlink. Usage: test_erase_raw.py BUILDDIR [table]"""
-import atexit, json, os, signal, subprocess, sys, threading, time
+import os, sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import rawimage
+from erasing import Tenant
 from rawimage import Image, Samples, report
 
 NAME = "erase_raw"
-BUILD = os.path.abspath(sys.argv[1] if len(sys.argv) > 1 else os.environ.get("TENANTFS_BUILD", "build/gcc"))
 SIZES = [("1 B", 1, 1), ("4 KiB", 4096, 1), ("64 KiB", 65536, 1), ("1 MiB", 1 << 20, 1), ("16 MiB", 16 << 20, 1), ("sparse", 1 << 20, 4)]
-TENANT = "t"
-LIFE_SECONDS = 40 # of one mount
-
-
-def program(name):
-    for folder in ("fs", "keymgmt", "tools"):
-        path = f"{BUILD}/{folder}/{name}"
-        if os.access(path, os.X_OK):
-            return path
-    report(False, f"{NAME}: {name} was built")
-    sys.exit(1)
-
-
-class Tenant:
-    """One tenant of a store on the image, mounted by the real daemon."""
-
-    def __init__(self, image):
-        self.image = image
-        self.store, self.keys = image.path + "/store", image.scratch + "/keys"
-        self.mnt, self.pass_file = image.scratch + "/tenant", image.scratch + "/pass"
-        self.folder, self.daemon, self.common = f"{self.store}/t/{TENANT}", None, set()
-        atexit.register(lambda: self.daemon and self.daemon.kill())
-        os.mkdir(self.mnt)
-        with open(self.pass_file, "w") as f:
-            os.fchmod(f.fileno(), 0o600)
-            f.write("correct horse\n")
-        rawimage.sh(program("tenantkey"), "init", self.store, "--keys", self.keys)
-        rawimage.sh(program("tenantkey"), "create", f"{self.store}#{TENANT}", "--keys", self.keys, "--owner", "root",
-            "--new-passphrase-file", self.pass_file, "--pbkdf-memory", "64", "--pbkdf-force-iterations", "1", "--journal-size", "1M")
-
-    def mount(self, options=""):
-        words = f"keys={self.keys},passfile={self.pass_file}" + ("," + options if options else "")
-        self.daemon = subprocess.Popen([program("tenantfs"), "-f", f"{self.store}#{TENANT}", self.mnt, "-o", words],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        # A daemon that hangs would hold this process too, beyond any signal.
-        threading.Thread(target=self.watch, args=(self.daemon,), daemon=True).start()
-        for _ in range(1500):
-            if self.is_mounted():
-                return self
-            if self.daemon.poll() is not None:
-                break
-            time.sleep(0.02)
-        raise RuntimeError("the tenant does not mount")
-
-    @staticmethod
-    def watch(daemon):
-        try:
-            daemon.wait(LIFE_SECONDS)
-        except subprocess.TimeoutExpired:
-            report(False, f"{NAME}: the daemon answers")
-            daemon.kill()
-
-    def is_mounted(self):
-        with open("/proc/self/mounts") as f:
-            return any(line.split()[1] == self.mnt for line in f)
-
-    def unmount(self):
-        rawimage.sh("umount", self.mnt)
-        if self.daemon.wait(60):
-            report(False, f"{NAME}: the daemon ends well", self.daemon.returncode)
-
-    def kill(self):
-        self.daemon.send_signal(signal.SIGKILL)
-        self.daemon.wait(60)
-        rawimage.sh("umount", "-l", self.mnt)
-
-    def ask(self, *words, secret=False):
-        more = ["--keys", self.keys, "--passphrase-file", self.pass_file] if secret else []
-        return rawimage.sh(program("tenantctl"), *words, *more)
-
-    def wait_erased(self):
-        """The status, once nothing waits."""
-        for _ in range(1500):
-            erase = json.loads(self.ask("status", f"{self.store}#{TENANT}", "--json"))["erase"]
-            if erase["files"] == 0 and erase["bytes"] == 0:
-                return erase
-            time.sleep(0.02)
-        raise RuntimeError("erasing does not end")
-
-    def lower_files(self):
-        return {os.path.join(d, f) for d, _, files in os.walk(self.folder + "/root") for f in files}
-
-    def write(self, name, size, spread):
-        """A file through the mount; its lower file and what to look for."""
-        before = self.lower_files()
-        with open(f"{self.mnt}/{name}", "wb", buffering=0) as f:
-            data = os.urandom(size)
-            for i in range(0, size, 64 << 10):
-                f.seek(i * spread * spread)
-                f.write(data[i : i + (64 << 10)])
-            os.fsync(f.fileno())
-        (lower,) = self.lower_files() - before
-        self.image.sync()
-        samples = Samples().add_file(lower)
-        # Headers also say what every file here says: tenant, directory.
-        samples.pieces -= self.common
-        return lower, samples
-
-    def trash(self):
-        return os.listdir(self.folder + "/trash")
 
 
 def start(image, options=""):
-    tenant = Tenant(image).mount(options)
+    tenant = Tenant(image, NAME).mount(options)
     _, samples = tenant.write("other", 3, 1)
     tenant.common = samples.pieces
     return tenant

@@ -251,6 +251,15 @@ static void the_order_of_a_punch(void **state)
 		expect(again, bytes, 10 * PAGE);
 		file_put(again);
 	}
+	/* Of a block that goes in part the old bytes are durably gone, too. */
+	for (unsigned i = 0; i < 2; i++) {
+		unsigned synced = p->fail.total[FAIL_LOWER_FSYNC];
+		if (i)
+			assert_int_equal(file_truncate(f, 9 * PAGE + 10), 0);
+		else
+			assert_int_equal(file_range_change(f, PUNCH, 9 * PAGE + 5, 10), 0);
+		assert_true(p->fail.total[FAIL_LOWER_FSYNC] > synced);
+	}
 	file_put(f);
 	free(bytes);
 }

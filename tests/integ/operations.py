@@ -491,6 +491,28 @@ def tmpfile_is_refused_on_the_mount():
 
 
 @test
+def what_is_not_carried_is_refused():
+    """docs/posix.md; a plain filesystem may have it."""
+    put("f", b"x")
+    fd = os.open("f", os.O_RDWR)
+    if MOUNT:
+        for call, argument in ((0x40049409, fd), (0x40086602, b"\0" * 8)):  # FICLONE, FS_IOC_SETFLAGS
+            try:
+                fcntl.ioctl(fd, call, argument)
+                raise AssertionError(f"ioctl {call:x} succeeded")
+            except OSError as e:
+                assert e.errno in (errno.ENOTTY, errno.EOPNOTSUPP, errno.ENOSYS), errno.errorcode[e.errno]
+        expect(errno.EOPNOTSUPP, os.setxattr, "f", "trusted.x", b"y")
+        expect(errno.EOPNOTSUPP, os.setxattr, "f", "security.x", b"y")
+        expect(errno.EFBIG, os.truncate, "f", 17455283699713)
+        os.pwrite(fd, b"x", 17455283699712)  # into the cache
+        expect(errno.EFBIG, os.fsync, fd)
+        os.ftruncate(fd, 1)
+    os.close(fd)
+    assert get("f") == b"x"
+
+
+@test
 def mknod_makes_fifos_sockets_and_devices():
     os.mkfifo("fifo", 0o640)
     assert stat.S_ISFIFO(os.stat("fifo").st_mode) and mode_of("fifo") == 0o640

@@ -6,7 +6,7 @@ import os, sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import rawimage
-from erasing import Tenant
+from erasing import TENANT, Tenant
 from rawimage import Image, Samples, report
 
 NAME = "erase_raw"

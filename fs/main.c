@@ -264,6 +264,7 @@ static int serve(struct session *s, const struct options *o, struct err *e)
 		run_loop(s);
 	}
 	fuse_session_unmount(s->fuse);
+	tenant_unlisten(&s->tenant); /* its requests use the thread that stops next */
 	notify_stop(s->tenant.front.notify);
 	s->tenant.front.notify = NULL;
 	fuse_session_destroy(s->fuse);

@@ -105,8 +105,9 @@ static int record_apply(
 }
 
 /* On the log first; then durable; then in force; then taken from those who lose by it. */
+/* *ret_settled: what open handles lose by it has been taken from them. */
 static int apply(struct tenant *t, const struct control_request *q, struct policy *p,
-	uint64_t *ret_version, struct err *e)
+	uint64_t *ret_version, bool *ret_settled, struct err *e)
 {
 	char message[96];
 	snprintf(message, sizeof(message), "policy apply, version %llu in force before",
@@ -127,7 +128,7 @@ static int apply(struct tenant *t, const struct control_request *q, struct polic
 		return err_default(e, r, "Cannot store the policy: %s.", strerror(-r));
 	}
 	gate_set_policy(t->front.gate, policy_get(p), *ret_version);
-	notify_rejudge(t->front.notify, true);
+	*ret_settled = notify_rejudge(t->front.notify, true);
 	return 0;
 }
 
@@ -137,15 +138,17 @@ static void serve_apply(struct tenant *t, const struct control_request *q, struc
 	struct policy *p = NULL;
 	struct err e = {0};
 	uint64_t version = 0;
+	bool settled = true;
 	int r = policy_compile(q->payload, q->payload_len, t->layout.owner.tenant,
 		policy_names_system(), &mistakes, &p);
 	if (r == -EBADRQC)
 		err_set(&e, r, "The policy has %zu mistake(s) and was not applied.",
 			mistakes.errors);
 	if (r == 0)
-		r = apply(t, q, p, &version, &e);
+		r = apply(t, q, p, &version, &settled, &e);
 	say(answer, r, r < 0 ? (e.code ? e.text : strerror(-r)) : "applied");
-	buf_printf(answer, ", \"version\": %llu", (unsigned long long)version);
+	buf_printf(answer, ", \"version\": %llu, \"settled\": %s", (unsigned long long)version,
+		settled ? "true" : "false");
 	list_mistakes(&mistakes, answer);
 	buf_str(answer, "}");
 	policy_mistakes_done(&mistakes);

@@ -91,23 +91,35 @@ static int open_policy(struct tenant *t, struct policy **ret, uint64_t *ret_vers
 	r = policy_compile((const char *)text.data, text.len, t->layout.owner.tenant,
 		policy_names_system(), &mistakes, ret);
 	if (r == -EBADRQC && mistakes.count)
-		err_set(e, r, "The policy in force does not compile here: line %u, column %u: %s.",
+		err_set(e, r,
+			"The policy in force does not compile here: line %u, column %u: %s; mend "
+			"it with tenantctl policy apply.",
 			mistakes.list[0].line, mistakes.list[0].column, mistakes.list[0].text);
 	policy_mistakes_done(&mistakes);
 	return r < 0 ? err_default(e, r, "Cannot compile the policy: %s.", strerror(-r)) : 0;
+}
+
+/* Who mounts and unmounts is this process, started by somebody. */
+static int record_own(struct tenant *t, enum audit_kind kind, const char *message)
+{
+	struct subject_facts facts;
+	const struct op_caller self = {getuid(), getgid(), getpid()};
+	subject_facts(&self, &facts);
+	const struct audit_event event = {.kind = kind,
+		.allowed = true,
+		.message = message,
+		.caller = self,
+		.exe = facts.exe[0] ? facts.exe : NULL,
+		.login_uid = facts.login_uid,
+		.session = facts.session};
+	return gate_record(t->front.gate, &event, AUDIT_RESERVE);
 }
 
 static int record_mount(struct tenant *t, struct err *e)
 {
 	char message[PATH_MAX + 64];
 	snprintf(message, sizeof(message), "mounted at %s", t->options->mountpoint);
-	const struct audit_event event = {.kind = AUDIT_MOUNT,
-		.allowed = true,
-		.message = message,
-		.caller = {getuid(), getgid(), getpid()},
-		.login_uid = (uid_t)-1,
-		.session = UINT32_MAX};
-	int r = gate_record(t->front.gate, &event, AUDIT_RESERVE);
+	int r = record_own(t, AUDIT_MOUNT, message);
 	return r < 0 ? err_set(e, r,
 			       "Cannot write to the audit log: %s; nothing is opened without a "
 			       "record.",
@@ -243,21 +255,22 @@ int tenant_listen(struct tenant *t, struct err *e)
 	return control_start(t->layout.tenant_fd, serve_request, t, &t->control, e);
 }
 
+void tenant_unlisten(struct tenant *t)
+{
+	control_stop(t->control);
+	t->control = NULL;
+}
+
 void tenant_close(struct tenant *t)
 {
-	const struct audit_event event = {.kind = AUDIT_UNMOUNT,
-		.allowed = true,
-		.message = "unmounted",
-		.caller = {getuid(), getgid(), getpid()},
-		.login_uid = (uid_t)-1,
-		.session = UINT32_MAX};
-	control_stop(t->control);
+	tenant_unlisten(t);
 	if (t->front_ready)
 		front_done(&t->front);
 	if (t->trash)
 		trash_close(t->trash, ERASE_WAIT_MS);
 	if (t->front.gate) {
-		gate_record(t->front.gate, &event, AUDIT_RESERVE);
+		/* A log that cannot take this has no end record either, and verify says so. */
+		(void)!record_own(t, AUDIT_UNMOUNT, "unmounted");
 		gate_free(t->front.gate);
 	}
 	if (t->store_ready)

@@ -31,6 +31,8 @@ struct tenant {
 MUST_USE int tenant_open(struct tenant *t, const struct options *o, struct err *e);
 /* The control socket; once the front's notify thread runs. */
 MUST_USE int tenant_listen(struct tenant *t, struct err *e);
+/* Ends the control socket; before the front's notify thread stops. */
+void tenant_unlisten(struct tenant *t);
 /* In the reverse order; waits for the eraser at most a few seconds, the rest waits for the next
  * mount. */
 void tenant_close(struct tenant *t);

@@ -165,6 +165,10 @@ static uint64_t version_in(const struct buf *answer)
 {
 	json_t *root = json_loadb((const char *)answer->data, answer->len, 0, NULL);
 	uint64_t version = (uint64_t)json_integer_value(json_object_get(root, "version"));
+	if (json_is_false(json_object_get(root, "settled")))
+		fprintf(stderr, "tenantctl: the daemon is still taking open files from those who "
+				"lost their "
+				"right; look again with tenantctl status.\n");
 	json_decref(root);
 	return version;
 }

@@ -306,7 +306,7 @@ void notify_all_attributes(struct notify *n)
 	pthread_mutex_unlock(&n->lock);
 }
 
-void notify_rejudge(struct notify *n, bool wait)
+bool notify_rejudge(struct notify *n, bool wait)
 {
 	struct timespec at;
 	clock_gettime(CLOCK_REALTIME, &at);
@@ -318,7 +318,9 @@ void notify_rejudge(struct notify *n, bool wait)
 	while (wait && n->rejudge_done < mine)
 		if (pthread_cond_timedwait(&n->done, &n->lock, &at) == ETIMEDOUT)
 			break;
+	bool done = n->rejudge_done >= mine;
 	pthread_mutex_unlock(&n->lock);
+	return done;
 }
 
 void notify_if_changed(struct notify *n, uint64_t verdicts)

@@ -31,9 +31,9 @@ MUST_USE int notify_written(
 	struct notify *n, struct inode *i, void (*then)(void *context), void *context);
 /* All of them: a policy or a directory's place has changed. Queues. */
 void notify_all_attributes(struct notify *n);
-/* Ask all open handles again; those that lost their right are retired. Waits until it is done, at
- * most 10 s, when `wait`. */
-void notify_rejudge(struct notify *n, bool wait);
+/* Ask all open handles again; those that lost their right are retired. `wait`: until it is done, at
+ * most 10 s; false when it is not done by then, or was not waited for. */
+bool notify_rejudge(struct notify *n, bool wait);
 /* For a request that was judged when front->verdicts was `verdicts` and whose handle or attributes
  * are known only now: if they changed meanwhile, ask again. Queues. */
 void notify_if_changed(struct notify *n, uint64_t verdicts);

@@ -5,8 +5,8 @@
 #include <errno.h>
 #include <fcntl.h>
 
-#define AHEAD (1u << 20) /* taken beyond the reserve at a time: one call for thousands of records  \
-			  */
+/* Taken beyond the reserve at a time: one call for thousands of records. */
+#define AHEAD (1u << 20)
 #define BLOCK 4096u
 /* Less is not worth a file. */
 #define LEAST (4 * BLOCK)

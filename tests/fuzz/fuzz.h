@@ -1,8 +1,8 @@
 /*
  * What the fuzz targets share. A target fuzz_NAME.c defines LLVMFuzzerTestOneInput and fuzz_seeds;
- * it is linked to libFuzzer (meson -Dc_args=-fsanitize=fuzzer-no-link, clang) or to replay.c, which runs the files of
- * tests/fuzz/corpus/NAME. Random bytes are the same in every run, so that what was sealed for the
- * corpus can be opened.
+ * it is linked to libFuzzer (meson -Dc_args=-fsanitize=fuzzer-no-link, clang) or to replay.c, which
+ * runs the files of tests/fuzz/corpus/NAME. Random bytes are the same in every run, so that what
+ * was sealed for the corpus can be opened.
  */
 #ifndef TEST_FUZZ_H
 #define TEST_FUZZ_H

@@ -130,9 +130,10 @@ static int gcm_start(
 	if (!c->ctx && !(c->ctx = EVP_CIPHER_CTX_new()))
 		return -ENOMEM;
 	c->id = 0; /* until it worked */
+	/* The cipher is fetched and the lengths are right: it can only lack memory. */
 	if (EVP_CipherInit_ex2(c->ctx, EVP_CIPHER_CTX_get0_cipher(c->ctx) ? NULL : gcm_cipher,
 		    known ? NULL : secret_peek(key), nonce, seal, NULL) != 1)
-		return -EIO;
+		return -ENOMEM;
 	c->id = id;
 	*ret = c->ctx;
 	return 0;

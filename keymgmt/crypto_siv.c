@@ -140,10 +140,11 @@ static int set_key(struct siv *s, const struct secret *key)
 		(!s->ctr && !(s->ctr = EVP_CIPHER_CTX_new())))
 		return -ENOMEM;
 	const uint8_t *bytes = secret_peek(key);
+	/* Ciphers are fetched and the length is right: it can only lack memory. */
 	if (EVP_EncryptInit_ex2(s->cbc, cbc_cipher, bytes, zero, NULL) != 1 ||
-		EVP_CIPHER_CTX_set_padding(s->cbc, 0) != 1 ||
-		EVP_EncryptInit_ex2(s->ctr, ctr_cipher, bytes + KEY_LEN, zero, NULL) != 1 ||
-		!chain(s, zero, BLOCK, s->last_full))
+		EVP_EncryptInit_ex2(s->ctr, ctr_cipher, bytes + KEY_LEN, zero, NULL) != 1)
+		return -ENOMEM;
+	if (EVP_CIPHER_CTX_set_padding(s->cbc, 0) != 1 || !chain(s, zero, BLOCK, s->last_full))
 		return -EIO;
 	dbl(s->last_full);
 	memcpy(s->last_padded, s->last_full, BLOCK);

@@ -56,7 +56,7 @@ int keyring_rotate_begin(struct keyring *k)
 		return -EBUSY;
 	if (epoch == UINT32_MAX)
 		return -EOVERFLOW;
-	AUTO_JSON *slots = json_deep_copy(json_object_get(k->doc, "slots"));
+	AUTO_JSON *slots = keyring_json_copy(json_object_get(k->doc, "slots"), true);
 	if (!slots)
 		return -ENOMEM;
 	int r = keyring_key_add(k, KEYRING_KEK, epoch + 1, secret_random(KEY_LEN));

@@ -73,6 +73,9 @@ bool keyring_json_string(const json_t *object, const char *name, char *ret, size
 bool keyring_json_bytes(const json_t *object, const char *name, void *ret, size_t len);
 bool keyring_json_uint(const json_t *object, const char *name, uint64_t max, uint64_t *ret);
 json_t *keyring_json_from_bytes(const void *bytes, size_t len);
+/* A whole copy or NULL: jansson's own leave out, without a word, what they have no memory for.
+ * deep: of all that is in it too. */
+json_t *keyring_json_copy(json_t *value, bool deep);
 /* Fills k from a file's text. -EBADMSG, -EPROTONOSUPPORT, -ENOMEM; then k is good for keyring_free
  * only. */
 MUST_USE int keyring_json_parse(struct keyring *k, const struct keyring_owner *owner,

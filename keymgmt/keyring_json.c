@@ -2,6 +2,7 @@
  * The keyring's text (docs/format.md, "Keyring"): everything is bounded before it is used, since a
  * damaged file must neither hang nor exhaust the machine.
  */
+#include "keymgmt/base/jsontext.h"
 #include "keymgmt/keyring_internal.h"
 
 #include <errno.h>
@@ -51,6 +52,12 @@ json_t *keyring_json_from_bytes(const void *bytes, size_t len)
 		return NULL;
 	crypto_b64(bytes, len, text);
 	return json_string(text);
+}
+
+json_t *keyring_json_copy(json_t *value, bool deep)
+{
+	AUTO_JSON *copy = deep ? json_deep_copy(value) : json_copy(value);
+	return copy && json_equal(copy, value) ? json_incref(copy) : NULL;
 }
 
 static bool parse_key(const json_t *object, struct keyring_key *ret)
@@ -160,11 +167,13 @@ int keyring_json_parse(struct keyring *k, const struct keyring_owner *owner, con
 {
 	uint64_t suite;
 	uint8_t mac[CRYPTO_MAC_LEN];
-	k->doc = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL);
-	if (!json_is_object(k->doc))
+	int r = jsontext_parse(text, len, &k->doc);
+	if (r == -ENOMEM)
+		return err_set(e, r, "Not enough memory to read the keyring.");
+	if (r < 0 || !json_is_object(k->doc))
 		return err_set(e, -EBADMSG,
 			"The keyring is damaged (not JSON); restore it from an escrow copy.");
-	int r = check_format(k->doc, e);
+	r = check_format(k->doc, e);
 	if (r < 0)
 		return r;
 	r = check_owner(k->doc, owner, e);
@@ -237,7 +246,7 @@ static json_t *dump_key(const struct keyring *k, const struct keyring_key *key)
 static int compute_mac(const struct keyring *k, json_t *doc, uint8_t ret[static CRYPTO_MAC_LEN])
 {
 	uint8_t owner[SLOT_OWNER_LEN];
-	AUTO_JSON *copy = json_copy(doc);
+	AUTO_JSON *copy = keyring_json_copy(doc, false);
 	if (!copy)
 		return -ENOMEM;
 	json_object_del(copy, "mac");
@@ -281,7 +290,8 @@ int keyring_json_open(struct keyring *k)
 int keyring_json_dump(const struct keyring *k, uint64_t generation, struct buf *b)
 {
 	uint8_t mac[CRYPTO_MAC_LEN];
-	AUTO_JSON *doc = json_copy(k->doc); /* shares slots, escrow and unknown members */
+	AUTO_JSON *doc =
+		keyring_json_copy(k->doc, false); /* shares slots, escrow and unknown members */
 	AUTO_JSON *keys = json_array();
 	if (!doc || !keys)
 		return -ENOMEM;

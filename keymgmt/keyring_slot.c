@@ -128,16 +128,20 @@ static json_t *slot_to_json(const char *name, const struct slot *s)
 	return bad ? NULL : json_incref(object);
 }
 
-static bool name_ok(const char *name)
+/* 0, -EINVAL, -ENOMEM. */
+static int check_name(const char *name)
 {
 	size_t len = strlen(name);
 	if (len < 1 || len > 63)
-		return false;
+		return -EINVAL;
 	for (size_t i = 0; i < len; i++)
 		if ((unsigned char)name[i] < 0x20 || name[i] == 0x7f)
-			return false;
+			return -EINVAL;
+	errno = 0;
 	AUTO_JSON *text = json_string(name); /* NULL when it is not UTF-8 */
-	return text != NULL;
+	if (text)
+		return 0;
+	return errno == ENOMEM ? -ENOMEM : -EINVAL;
 }
 
 /* A new slot's JSON. -EINVAL and others with a sentence. */
@@ -148,11 +152,14 @@ static int make_slot(const struct keyring *k, const char *name, const struct slo
 	uint8_t owner[SLOT_OWNER_LEN];
 	if (!k->trk)
 		return err_set(e, -ENOKEY, "The keyring is not open.");
-	if (!name_ok(name))
-		return err_set(e, -EINVAL,
+	int r = check_name(name);
+	if (r == -EINVAL)
+		return err_set(e, r,
 			"A slot's name has 1 to 63 bytes of UTF-8 without control characters.");
+	if (r < 0)
+		return r;
 	keyring_owner_bytes(k, owner);
-	int r = slot_create(k->suite, owner, key, cost, k->trk, &s);
+	r = slot_create(k->suite, owner, key, cost, k->trk, &s);
 	if (r == -EINVAL)
 		return err_set(e, r,
 			"A key file has 32 bytes to 64 KiB, and a passphrase's cost at most 4 GiB "
@@ -233,7 +240,7 @@ int keyring_slot_remove(struct keyring *k, const char *name, struct err *e)
 	if (at < 0)
 		return err_set(e, -ENOENT,
 			"There is no slot of this name; tenantkey slot list shows them.");
-	AUTO_JSON *slots = json_deep_copy(slots_of(k));
+	AUTO_JSON *slots = keyring_json_copy(slots_of(k), true);
 	if (!slots || json_array_remove(slots, (size_t)at) < 0)
 		return -ENOMEM;
 	if (!keyring_slot_any_known(slots))
@@ -253,7 +260,7 @@ int keyring_slot_replace(struct keyring *k, const char *name, const struct slot_
 	int r = make_slot(k, name, key, cost, &object, e);
 	if (r < 0)
 		return r;
-	AUTO_JSON *slots = json_deep_copy(slots_of(k));
+	AUTO_JSON *slots = keyring_json_copy(slots_of(k), true);
 	if (!slots || json_array_set(slots, (size_t)at, object) < 0)
 		return -ENOMEM;
 	return renew_with(k, json_incref(slots), e);

@@ -3,13 +3,13 @@
 #include "fs/gate/policy_file.h"
 #include "fs/gate/policy_words.h"
 #include "keymgmt/base/io.h"
+#include "keymgmt/base/jsontext.h"
 #include "keymgmt/crypto.h"
 #include "tools/cmd.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <jansson.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <string.h>
@@ -109,7 +109,10 @@ static int read_in_force(
 	}
 	if (r < 0)
 		return r;
-	json_t *root = json_loadb((const char *)answer.data, answer.len, 0, NULL);
+	json_t *root = NULL;
+	r = jsontext_parse(answer.data, answer.len, &root);
+	if (r == -ENOMEM)
+		return err_set(&c->err, r, "not enough memory");
 	const char *text = json_string_value(json_object_get(root, "text_b64"));
 	size_t room = text ? strlen(text) : 0;
 	ssize_t len = text && buf_reserve(ret_text, room)
@@ -163,7 +166,9 @@ static int apply_offline(struct cmd *c, const struct buf *text, uint64_t *ret_ve
 
 static uint64_t version_in(const struct buf *answer)
 {
-	json_t *root = json_loadb((const char *)answer->data, answer->len, 0, NULL);
+	json_t *root = NULL;
+	if (jsontext_parse(answer->data, answer->len, &root) < 0)
+		return 0;
 	uint64_t version = (uint64_t)json_integer_value(json_object_get(root, "version"));
 	if (json_is_false(json_object_get(root, "settled")))
 		fprintf(stderr, "tenantctl: the daemon is still taking open files from those who "

@@ -1,9 +1,9 @@
 /* tenantctl status */
 #include "fs/control/control.h"
+#include "keymgmt/base/jsontext.h"
 #include "tools/cmd.h"
 
 #include <errno.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -47,9 +47,10 @@ static void put_time(long long seconds, char ret[static 32])
 
 static void print_mounted(const char *tenant, const json_t *o)
 {
-	char since[32], waiting[32], done[32];
+	char since[32], waiting[32], done[32], used[32], room[32];
 	const json_t *policy = json_object_get(o, "policy"), *keys = json_object_get(o, "keys");
 	const json_t *audit = json_object_get(o, "audit"), *erase = json_object_get(o, "erase");
+	const json_t *journal = json_object_get(o, "journal");
 	put_time(number_of(o, "since"), since);
 	put_size(number_of(erase, "bytes"), waiting);
 	put_size(number_of(erase, "done_bytes"), done);
@@ -66,7 +67,12 @@ static void print_mounted(const char *tenant, const json_t *o)
 	printf("log:    %lld records%s\n", number_of(audit, "sequence"),
 		json_is_true(json_object_get(audit, "broken")) ? "; BROKEN: every access is refused"
 							       : "");
-	printf("erase:  %lld files waiting (%s), %lld erased (%s)", number_of(erase, "files"),
+	put_size(number_of(journal, "used"), used);
+	put_size(number_of(journal, "bytes"), room);
+	printf("journal: %s of %s in use", used, room);
+	if (number_of(journal, "unfinished"))
+		printf("; %lld erasures unfinished", number_of(journal, "unfinished"));
+	printf("\nerase:  %lld files waiting (%s), %lld erased (%s)", number_of(erase, "files"),
 		waiting, number_of(erase, "done_files"), done);
 	if (number_of(erase, "failed_files"))
 		printf(", %lld FAILED, tried again at the next mount",
@@ -111,8 +117,11 @@ int cmd_status_run(struct cmd *c, int argc, char **argv)
 		printf("%.*s\n", (int)answer.len, (const char *)answer.data);
 		return 0;
 	}
-	json_t *root = json_loadb((const char *)answer.data, answer.len, 0, NULL);
-	if (!root)
+	json_t *root = NULL;
+	r = jsontext_parse(answer.data, answer.len, &root);
+	if (r == -ENOMEM)
+		return err_set(&c->err, r, "not enough memory");
+	if (r < 0)
 		return err_set(&c->err, -EPROTO,
 			"the daemon's answer cannot be read; are daemon and tool of one version?");
 	print_mounted(c->layout.owner.tenant, root);

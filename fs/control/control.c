@@ -1,11 +1,11 @@
 #include "fs/control/control.h"
 
 #include "keymgmt/base/io.h"
+#include "keymgmt/base/jsontext.h"
 #include "keymgmt/base/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <jansson.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -228,11 +228,12 @@ static int connect_trusted(int tenant_fd, struct err *e)
 /* code and message of the answer. */
 static int judge_answer(const struct buf *answer, struct err *e)
 {
-	json_error_t where;
-	json_t *o =
-		json_loadb((const char *)answer->data, answer->len, JSON_REJECT_DUPLICATES, &where);
+	json_t *o = NULL;
+	int r = jsontext_parse(answer->data, answer->len, &o);
+	if (r == -ENOMEM)
+		return err_set(e, r, "Not enough memory.");
 	json_t *code = json_object_get(o, "code");
-	int r = -EPROTO;
+	r = -EPROTO;
 	/* Nothing but 0 and what errno can be: callers take anything else for success or for
 	 * another error. */
 	if (json_is_integer(code) && json_integer_value(code) <= 0 &&

@@ -1,7 +1,8 @@
 #include "fs/gate/audit_record.h"
 
+#include "keymgmt/base/jsontext.h"
+
 #include <errno.h>
-#include <jansson.h>
 #include <limits.h>
 #include <string.h>
 
@@ -362,21 +363,25 @@ static bool get_bytes(json_t *json, const char *key, uint8_t *ret, size_t len)
 	return text && crypto_unb64(text, strlen(text), ret, len) == (ssize_t)len;
 }
 
+/* Room for the bytes of a path that is not UTF-8, or NULL for any other. False: out of memory. */
+static bool make_room(json_t *json, const char *key_b64, char **ret)
+{
+	const char *exact = get_text(json, key_b64);
+	*ret = exact ? malloc(strlen(exact) + 1) : NULL;
+	return !exact || *ret;
+}
+
 static const char *get_path(
-	json_t *json, const char *key, const char *key_b64, const char *key_h, char **owned)
+	json_t *json, const char *key, const char *key_b64, const char *key_h, char *room)
 {
 	const char *exact = get_text(json, key_b64), *hidden = get_text(json, key_h);
-	size_t len = exact ? strlen(exact) : 0;
 	if (!exact)
 		return hidden ? hidden : get_text(json, key);
-	char *bytes = malloc(len + 1);
-	ssize_t n = bytes ? crypto_unb64(exact, len, bytes, len) : -ENOMEM;
-	if (n < 0) {
-		free(bytes);
+	ssize_t n = crypto_unb64(exact, strlen(exact), room, strlen(exact));
+	if (n < 0)
 		return get_text(json, key);
-	}
-	bytes[n] = 0;
-	return *owned = bytes;
+	room[n] = 0;
+	return room;
 }
 
 static unsigned get_acts(const char *text)
@@ -406,9 +411,9 @@ static void get_event(json_t *json, struct audit_entry *entry)
 	event->login_uid = (uid_t)get_number(json, "login", UINT32_MAX, (uid_t)-1);
 	event->session = (uint32_t)get_number(json, "session", UINT32_MAX, (uint32_t)-1);
 	event->exe = get_text(json, "exe");
-	event->path = get_path(json, "path", "path_b64", "path_h", &entry->owned[0]);
+	event->path = get_path(json, "path", "path_b64", "path_h", entry->owned[0]);
 	entry->hidden = get_text(json, "path_h") || get_text(json, "path2_h");
-	event->path2 = get_path(json, "path2", "path2_b64", "path2_h", &entry->owned[1]);
+	event->path2 = get_path(json, "path2", "path2_b64", "path2_h", entry->owned[1]);
 	if (get_bytes(json, "file", entry->file_id, sizeof(entry->file_id)))
 		event->file_id = entry->file_id;
 	event->acts = get_acts(get_text(json, "acts"));
@@ -424,7 +429,10 @@ static void get_event(json_t *json, struct audit_entry *entry)
 
 int audit_record_parse(const char *text, size_t len, struct audit_entry *ret)
 {
-	json_t *json = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL);
+	json_t *json = NULL;
+	int r = jsontext_parse(text, len, &json);
+	if (r < 0)
+		return r;
 	const char *kind = get_text(json, "kind");
 	if (!kind || get_number(json, "n", INT64_MAX, UINT64_MAX) == UINT64_MAX ||
 		get_number(json, "t", INT64_MAX, UINT64_MAX) == UINT64_MAX) {
@@ -442,6 +450,11 @@ int audit_record_parse(const char *text, size_t len, struct audit_entry *ret)
 	if (i == KINDS && !ret->end) {
 		audit_record_done(ret);
 		return -EBADMSG;
+	}
+	if (!make_room(json, "path_b64", &ret->owned[0]) ||
+		!make_room(json, "path2_b64", &ret->owned[1])) {
+		audit_record_done(ret);
+		return -ENOMEM;
 	}
 	ret->event.kind = ret->end ? AUDIT_HEARTBEAT : (enum audit_kind)i;
 	get_event(json, ret);

@@ -40,7 +40,7 @@ struct audit_entry {
 	struct json_t *json;
 };
 
-/* -EBADMSG: not a record. Unknown members are ignored. */
+/* -EBADMSG: not a record. -ENOMEM. Unknown members are ignored. */
 MUST_USE int audit_record_parse(const char *json, size_t len, struct audit_entry *ret);
 void audit_record_done(struct audit_entry *entry);
 

@@ -1,10 +1,10 @@
 #include "fs/store/layout.h"
 
 #include "keymgmt/base/buf.h"
+#include "keymgmt/base/jsontext.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <jansson.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <string.h>
@@ -127,7 +127,10 @@ static int read_object(int fd, json_t **ret)
 	r = lower_read_all(l, fd, text, (size_t)st.st_size, 0);
 	if (r < 0)
 		return r;
-	json_t *j = json_loadb(text, (size_t)st.st_size, JSON_REJECT_DUPLICATES, NULL);
+	json_t *j = NULL;
+	r = jsontext_parse(text, (size_t)st.st_size, &j);
+	if (r < 0)
+		return r;
 	if (!json_is_object(j)) {
 		json_decref(j);
 		return -EBADMSG;

@@ -9,7 +9,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <execinfo.h>
-#include <jansson.h>
 #include <malloc.h>
 #include <openssl/crypto.h>
 #include <pthread.h>
@@ -180,10 +179,9 @@ static void libcrypto_free(void *p, const char *file, int line)
 	__wrap_free(p);
 }
 
-/* Both libraries take other functions only before their first allocation. */
-__attribute__((constructor)) static void take_libraries(void)
+/* Only before its first allocation. jansson's is ours: keymgmt/base/jsontext.c. */
+__attribute__((constructor)) static void take_libcrypto(void)
 {
-	json_set_alloc_funcs(__wrap_malloc, __wrap_free);
 	/* Looking at what was never written is an error to valgrind. */
 	watching = !getenv("TENANTFS_TEST_VALGRIND");
 	if (!CRYPTO_set_mem_functions(libcrypto_malloc, libcrypto_realloc, libcrypto_free))

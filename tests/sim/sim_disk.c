@@ -1,0 +1,223 @@
+/* Life and ends of the simulated disk. */
+#include "tests/sim/sim_internal.h"
+
+#include <string.h>
+
+#define ROOT_INO 2u
+
+void *sim_disk_memory(size_t bytes)
+{
+	void *p = malloc(bytes);
+	if (!p)
+		abort();
+	return p;
+}
+
+void *sim_disk_grow(void *array, size_t need, size_t size, uint32_t *room)
+{
+	if (need <= *room)
+		return array;
+	size_t more = *room ? *room * 2u : 8u;
+	array = reallocarray(array, more < need ? need : more, size);
+	if (!array)
+		abort();
+	*room = (uint32_t)(more < need ? need : more);
+	return array;
+}
+
+static struct sim_disk *blank(const struct sim_options *o)
+{
+	struct sim_disk *d = calloc(1, sizeof(*d));
+	if (!d)
+		return NULL;
+	d->base.ops = &sim_calls_ops;
+	d->options = *o;
+	d->random.state = o->seed;
+	pthread_mutex_init(&d->lock, NULL);
+	return d;
+}
+
+struct sim_disk *sim_disk_new(const struct sim_options *o)
+{
+	struct sim_disk *d = blank(o);
+	if (!d)
+		return NULL;
+	d->medium = sim_disk_grow(NULL, 1, sizeof(*d->medium), &d->block_room);
+	d->medium[0] = NULL;
+	d->block_count = 1;
+	struct sim_inode *root = sim_tree_new(d, S_IFDIR | 0700, 0, NULL);
+	root->core.nlink = 2;
+	root->core.parent = root->ino;
+	return d;
+}
+
+static void *copy_of(const void *array, size_t bytes)
+{
+	void *copy = bytes ? sim_disk_memory(bytes) : NULL;
+	if (bytes)
+		memcpy(copy, array, bytes);
+	return copy;
+}
+
+struct sim_disk *sim_disk_clone(const struct sim_disk *from, const struct sim_options *o)
+{
+	struct sim_disk *d = blank(o);
+	if (!d)
+		return NULL;
+	for (uint32_t n = 0; n < from->inode_count; n++)
+		if (from->inodes[n])
+			sim_tree_copy(d, from->inodes[n]);
+	d->block_count = d->block_room = from->block_count;
+	d->medium = copy_of(from->medium, from->block_count * sizeof(struct sim_buf *));
+	for (uint32_t n = 1; n < d->block_count; n++)
+		sim_pages_hold(d->medium[n]);
+	d->free_count = d->free_room = from->free_count;
+	d->free_blocks = copy_of(from->free_blocks, from->free_count * sizeof(*d->free_blocks));
+	d->delayed = from->delayed;
+	d->txn = from->txn;
+	d->committed = from->committed;
+	d->stopped = from->stopped;
+	sim_log_copy(d, from);
+	return d;
+}
+
+void sim_disk_free(struct sim_disk *d)
+{
+	if (!d)
+		return;
+	sim_log_commit(d, d->txn);
+	for (uint32_t n = 0; n < d->inode_count; n++)
+		if (d->inodes[n])
+			sim_tree_free_inode(d, d->inodes[n]);
+	for (uint32_t n = 1; n < d->block_count; n++)
+		sim_pages_let(d->medium[n]);
+	free(d->medium);
+	free(d->free_blocks);
+	free(d->log);
+	free(d->inodes);
+	free(d->fds);
+	pthread_mutex_destroy(&d->lock);
+	free(d);
+}
+
+struct lower *sim_disk_lower(struct sim_disk *d)
+{
+	return &d->base;
+}
+
+int sim_disk_root(struct sim_disk *d)
+{
+	return sim_calls_open(d, ROOT_INO);
+}
+
+void sim_disk_stop_at(struct sim_disk *d, uint64_t n)
+{
+	d->stop_at = n ? d->calls + n : 0;
+}
+
+bool sim_disk_stopped(const struct sim_disk *d)
+{
+	return d->stopped;
+}
+
+uint64_t sim_disk_calls(const struct sim_disk *d)
+{
+	return d->calls;
+}
+
+/* Calls work again; what nobody has open and nothing names goes. */
+static void go_on(struct sim_disk *d)
+{
+	d->stopped = d->stopping = false;
+	d->stop_at = 0;
+	for (uint32_t n = 0; n < d->inode_count; n++)
+		if (d->inodes[n])
+			sim_tree_settle(d, d->inodes[n]);
+}
+
+void sim_disk_kill(struct sim_disk *d)
+{
+	sim_calls_close_all(d);
+	for (uint32_t n = 0; n < d->inode_count; n++)
+		if (d->inodes[n])
+			d->inodes[n]->unflushed = false;
+	go_on(d);
+}
+
+/* Pages that the kernel had begun to write back. */
+static void last_writeback(struct sim_disk *d)
+{
+	for (uint32_t n = 0; n < d->inode_count; n++) {
+		struct sim_inode *i = d->inodes[n];
+		if (i && !i->gone && sim_random_chance(&d->random, 300))
+			sim_pages_flush_some(d, i);
+	}
+}
+
+void sim_disk_power_cut(struct sim_disk *d)
+{
+	uint64_t how = sim_random_below(&d->random, 100), pending;
+	enum sim_cut cut = how < 15 ? SIM_CUT_OLD : how < 30 ? SIM_CUT_NEW : SIM_CUT_ANY;
+	sim_calls_close_all(d);
+	for (uint32_t n = 0; n < d->inode_count; n++)
+		if (d->inodes[n])
+			d->inodes[n]->unflushed = false;
+	if (cut == SIM_CUT_ANY)
+		last_writeback(d);
+	pending = d->txn - d->committed;
+	how = sim_random_below(&d->random, 100);
+	uint64_t upto = how < 15   ? d->committed
+			: how < 30 ? d->txn
+				   : d->committed + sim_random_below(&d->random, pending + 1);
+	sim_log_commit(d, upto);
+	for (uint32_t n = 0; n < d->inode_count; n++)
+		if (d->inodes[n])
+			sim_pages_cut(d, d->inodes[n], cut);
+	sim_log_undo(d, upto);
+	for (uint32_t n = 0; n < d->inode_count; n++) {
+		struct sim_inode *i = d->inodes[n];
+		if (i && S_ISREG(i->core.mode))
+			i->size = i->core.disk_size;
+		if (i)
+			i->meta = i->data = 0;
+	}
+	d->txn = upto;
+	go_on(d);
+	sim_log_commit(d, d->txn);
+}
+
+unsigned sim_disk_open_files(const struct sim_disk *d)
+{
+	unsigned count = 0;
+	for (unsigned n = 0; n < d->fd_count; n++)
+		count += d->fds[n].inode != NULL;
+	return count;
+}
+
+bool sim_disk_unflushed(const struct sim_disk *d, ino_t ino)
+{
+	return ino < d->inode_count && d->inodes[ino] && d->inodes[ino]->unflushed;
+}
+
+uint32_t sim_disk_blocks(const struct sim_disk *d)
+{
+	return d->block_count;
+}
+
+const uint8_t *sim_disk_block(const struct sim_disk *d, uint32_t block)
+{
+	return d->medium[block] ? d->medium[block]->bytes : NULL;
+}
+
+void sim_disk_sync(struct sim_disk *d)
+{
+	for (uint32_t n = 0; n < d->inode_count; n++)
+		if (d->inodes[n] && !d->inodes[n]->gone)
+			sim_pages_flush(d, d->inodes[n]);
+	sim_log_commit(d, d->txn);
+}
+
+uint64_t sim_disk_random(struct sim_disk *d, uint64_t below)
+{
+	return sim_random_below(&d->random, below);
+}

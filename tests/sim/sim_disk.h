@@ -1,0 +1,105 @@
+/*
+ * A disk for tests: struct lower_ops on a filesystem in memory that keeps, beside what everybody
+ * sees, what a power cut would leave. No system calls but for the clock.
+ *
+ * The rules, and where each comes from (K: Linux kernel documentation and source, P:
+ * tests/sim/probe_real.py, which lets the power go on real ext4 and xfs and asks this disk for the
+ * same):
+ *
+ *  1. Changes of names, links, attributes and maps are transactions in one order. After a power cut
+ *     there is a prefix of them, at least up to the last one that an fsync waited for. (K:
+ *     Documentation/filesystems/ext4/journal.rst, "only complete transactions are replayed";
+ *     Documentation/filesystems/xfs/xfs-delayed-logging-design.rst. P: A, B, H)
+ *  2. fsync of an inode waits for its own last transaction (creation, links, names, attributes,
+ *     map, size), and so for all before it; later ones may come along. (K: ext4_sync_file,
+ * i_sync_tid; xfs_file_fsync, ip->i_itemp->ili_commit_seq. P: C, H)
+ *  3. fdatasync waits only for creation, size and map: one after a pure overwrite commits nothing.
+ *     (K: fdatasync(2); ext4 i_datasync_tid; xfs XFS_ILOG_TIMESTAMP. P: E)
+ *  4. A rename, with the victim's removal, and a link, a mkdir, a symlink with its target are one
+ *     transaction each. A symlink is never there without its target. (K: ext4_rename,
+ *     ext4_symlink. P: A)
+ *  5. Data that no fsync of its inode has waited for: of each sector the old content, the newest or
+ * any in between, each sector for itself. (K: ext4 data=ordered says nothing of overwrites in
+ * place; sectors are what a disk promises. P: I)
+ *  6. Space that data is written to for the first time is found as a whole, or reads zeros. Sizes:
+ *     SIM_SIZE_AFTER_DATA: page and size are logged when the data is on the disk (K: ext4
+ *     delalloc with dioread_nolock, xfs_end_io; P: B, D, G). SIM_SIZE_WITH_DATA: logged at the
+ *     write, and the data goes to the disk before its transaction (K: ext4 nodelalloc,
+ *     data=ordered).
+ *  7. ftruncate, fallocate: size and map at once. A partly cut page is zeroed as data (rule 5). A
+ * hole is punched in several transactions. (K: ext4_punch_hole, xfs_unmap_extent)
+ *  8. The kernel writes back and commits on its own between any two calls. (K:
+ *     Documentation/admin-guide/sysctl/vm.rst, dirty_expire_centisecs; ext4 commit=)
+ *  9. The medium: an overwrite goes to the block of the old content; a freed block keeps its
+ * content until it is given out again, and that only after the transaction that freed it (K:
+ * ext4_free_data, xfs busy extents); data in the page cache alone is nowhere. (P: erase_steps)
+ * 10. A mere kill keeps every finished call. A write of several pages may be cut between two. (K:
+ *     generic_perform_write, fatal_signal_pending)
+ *
+ * Deterministic for one thread: one seed, one history. Calls are thread-safe; clones of a disk
+ * share memory and belong to one thread. Rights are not checked: it is root's disk. Inode numbers
+ * are reused.
+ */
+#ifndef SIM_DISK_H
+#define SIM_DISK_H
+
+#include "fs/lower/lower.h"
+
+#define SIM_PAGE 4096u
+/* Descriptors are numbers that no real one has. */
+#define SIM_FD_BASE (1 << 24)
+
+enum sim_sizes { SIM_SIZE_AFTER_DATA, SIM_SIZE_WITH_DATA };
+
+struct sim_options {
+	uint64_t seed;
+	unsigned sector; /* 512 or 4096 bytes: what is written as a whole */
+	enum sim_sizes sizes;
+	unsigned background; /* of 1024 calls so many find that the kernel wrote something by
+				itself */
+	uint64_t space;      /* pages; 0: no limit */
+	int64_t fs_type;     /* what fs_type answers; 0: that of xfs */
+};
+
+struct sim_disk;
+
+/* NULL when memory is short; later shortages abort. An empty root directory, inode 2. */
+struct sim_disk *sim_disk_new(const struct sim_options *o);
+/* The same disk again without open descriptors, with options of its own. Files removed while they
+ * were open are there until the next end. */
+struct sim_disk *sim_disk_clone(const struct sim_disk *d, const struct sim_options *o);
+void sim_disk_free(struct sim_disk *d);
+struct lower *sim_disk_lower(struct sim_disk *d);
+/* O_PATH | O_DIRECTORY descriptor of the root. */
+int sim_disk_root(struct sim_disk *d);
+
+/*
+ * The n-th changing call from now (1: the next) is the last one: it happens, in part or not at all,
+ * and it and every later one say -EIO and do nothing, but for close. 0: never. Changing calls are
+ * those that could matter after an end.
+ */
+void sim_disk_stop_at(struct sim_disk *d, uint64_t n);
+bool sim_disk_stopped(const struct sim_disk *d);
+/* Changing calls so far. */
+uint64_t sim_disk_calls(const struct sim_disk *d);
+
+/* The two ends. Descriptors and locks are gone, files without a name too; calls work again. */
+void sim_disk_kill(struct sim_disk *d);
+void sim_disk_power_cut(struct sim_disk *d);
+
+/* Whether at the last power cut this inode had content, size or map that no fsync had waited for.
+ */
+bool sim_disk_unflushed(const struct sim_disk *d, ino_t ino);
+/* Open descriptors: a leak of the code under test. */
+unsigned sim_disk_open_files(const struct sim_disk *d);
+
+/* The raw medium: blocks 1 .. count-1, allocated or not; NULL: never written. Blocks in use say so.
+ */
+uint32_t sim_disk_blocks(const struct sim_disk *d);
+const uint8_t *sim_disk_block(const struct sim_disk *d, uint32_t block);
+/* Everything that is dirty goes to the disk, and every transaction: as sync(2). */
+void sim_disk_sync(struct sim_disk *d);
+/* Random numbers of this disk's own stream, for what a test wants to choose with the same seed. */
+uint64_t sim_disk_random(struct sim_disk *d, uint64_t below);
+
+#endif

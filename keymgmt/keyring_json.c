@@ -250,7 +250,7 @@ static int compute_mac(const struct keyring *k, json_t *doc, uint8_t ret[static 
 	if (!copy)
 		return -ENOMEM;
 	json_object_del(copy, "mac");
-	AUTO_FREE char *text = json_dumps(copy, DUMP_FLAGS);
+	AUTO_FREE char *text = jsontext_dump(copy, DUMP_FLAGS);
 	keyring_owner_bytes(k, owner);
 	AUTO_SECRET *key = crypto_derive(keyring_key_newest(k, KEYRING_MDK)->secret, LABEL_MAC,
 		owner, sizeof(owner), KEY_LEN);
@@ -317,7 +317,7 @@ int keyring_json_dump(const struct keyring *k, uint64_t generation, struct buf *
 	if (r < 0)
 		return r;
 	bad |= json_object_set_new(doc, "mac", keyring_json_from_bytes(mac, sizeof(mac)));
-	AUTO_FREE char *text = json_dumps(doc, JSON_INDENT(1) | JSON_SORT_KEYS);
+	AUTO_FREE char *text = jsontext_dump(doc, JSON_INDENT(1) | JSON_SORT_KEYS);
 	if (bad || !text)
 		return -ENOMEM;
 	buf_str(b, text);

@@ -37,3 +37,13 @@ int jsontext_parse(const void *text, size_t len, json_t **ret)
 	*ret = value;
 	return 0;
 }
+
+char *jsontext_dump(const json_t *value, size_t flags)
+{
+	memory_short = false;
+	char *text = json_dumps(value, flags);
+	if (!memory_short)
+		return text;
+	free(text);
+	return NULL;
+}

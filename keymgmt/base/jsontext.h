@@ -1,6 +1,6 @@
 /*
- * Reading JSON text. jansson's reader leaves single bytes out of strings, and says nothing, when
- * memory is short; this one says so.
+ * Reading and writing JSON text. jansson's own json_loadb and json_dumps leave out bytes, and say
+ * nothing, when memory is short; these fail.
  */
 #ifndef BASE_JSONTEXT_H
 #define BASE_JSONTEXT_H
@@ -14,5 +14,8 @@
  * JSON, or an object names a member twice; -ENOMEM. Thread-safe.
  */
 MUST_USE int jsontext_parse(const void *text, size_t len, json_t **ret);
+/* The text of a value with jansson's flags, to be freed with free(). NULL: no memory, or nothing
+ * that JSON can say. Thread-safe. */
+char *jsontext_dump(const json_t *value, size_t flags);
 
 #endif

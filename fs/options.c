@@ -31,6 +31,7 @@ const char options_usage[] =
 	"  erase=sync|async      return from a removal when the bytes are overwritten (default "
 	"async)\n"
 	"  erase-require=A|B|C   refuse to mount where erasing promises less\n"
+	"  journal=reset         start a new journal in the place of a damaged one\n"
 	"  audit=written|durable records are in the kernel, or on the disk, before an open "
 	"returns\n"
 	"  audit-paths=clear|hmac|none  how file names stand in the log\n"
@@ -87,7 +88,7 @@ static int take_word(struct options *o, const char *name, const char *value, str
 {
 	static const struct {
 		const char *name, *value;
-		enum { ERASE, REQUIRE, AUDIT, PATHS } what;
+		enum { ERASE, REQUIRE, JOURNAL, AUDIT, PATHS } what;
 		int number;
 	} words[] = {
 		{"erase", "sync", ERASE, true},
@@ -95,6 +96,7 @@ static int take_word(struct options *o, const char *name, const char *value, str
 		{"erase-require", "A", REQUIRE, TRASH_A},
 		{"erase-require", "B", REQUIRE, TRASH_B},
 		{"erase-require", "C", REQUIRE, TRASH_C},
+		{"journal", "reset", JOURNAL, true},
 		{"audit", "written", AUDIT, false},
 		{"audit", "durable", AUDIT, true},
 		{"audit-paths", "clear", PATHS, AUDIT_PATH_CLEAR},
@@ -112,6 +114,8 @@ static int take_word(struct options *o, const char *name, const char *value, str
 			o->trash.sync = words[k].number;
 		else if (words[k].what == REQUIRE)
 			o->trash.require = (enum trash_assurance)words[k].number;
+		else if (words[k].what == JOURNAL)
+			o->journal_reset = words[k].number;
 		else if (words[k].what == AUDIT)
 			o->audit.durable = words[k].number;
 		else

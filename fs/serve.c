@@ -2,6 +2,7 @@
 
 #include "fs/gate/policy_file.h"
 #include "fs/gate/subject.h"
+#include "fs/store/journal.h"
 #include "fs/tenant.h"
 #include "keymgmt/base/log.h"
 #include "keymgmt/crypto.h"
@@ -21,6 +22,8 @@ static void serve_status(struct tenant *t, struct buf *answer)
 {
 	struct trash_status erase;
 	struct front_counts counts;
+	struct journal_status journal;
+	journal_status(t->journal, &journal);
 	trash_status(t->trash, &erase);
 	front_count(&t->front, &counts);
 	say(answer, 0, "mounted");
@@ -39,6 +42,9 @@ static void serve_status(struct tenant *t, struct buf *answer)
 	buf_printf(answer, ", \"audit\": {\"sequence\": %llu, \"broken\": %s}",
 		(unsigned long long)audit_sequence(gate_audit(t->front.gate)),
 		audit_broken(gate_audit(t->front.gate)) ? "true" : "false");
+	buf_printf(answer, ", \"journal\": {\"bytes\": %llu, \"used\": %llu, \"unfinished\": %u}",
+		(unsigned long long)journal.bytes, (unsigned long long)journal.used,
+		journal.pending);
 	buf_printf(answer,
 		", \"erase\": {\"files\": %llu, \"bytes\": %llu, \"done_files\": %llu, "
 		"\"done_bytes\": %llu, \"failed_files\": %llu, \"assurance\": \"%c\", \"why\": ",

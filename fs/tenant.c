@@ -3,6 +3,8 @@
 #include "fs/gate/policy_file.h"
 #include "fs/sandbox.h"
 #include "fs/serve.h"
+#include "fs/store/journal.h"
+#include "fs/store/recover.h"
 #include "keymgmt/base/log.h"
 
 #include <errno.h>
@@ -171,6 +173,55 @@ static void warn_of_erasing(const struct tenant *t)
 			erase.why);
 }
 
+/* What the last mount did not finish, for the log and whoever looks on. */
+static void record_recovery(struct tenant *t, const struct recover_result *r)
+{
+	char message[192];
+	snprintf(message, sizeof(message),
+		"the last mount did not end orderly: %u unfinished erasures, of which %u finished, "
+		"%u of files that are gone, %u failed%s%s; %llu bytes overwritten",
+		r->entries, r->done, r->gone, r->failed, r->error ? ": " : "",
+		r->error ? strerror(-r->error) : "", (unsigned long long)r->bytes);
+	const struct audit_event event = {.kind = AUDIT_ERASE,
+		.error = r->error,
+		.bytes_written = r->bytes,
+		.message = message,
+		.login_uid = (uid_t)-1,
+		.session = UINT32_MAX};
+	log_say(r->failed ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING, "Recovery: %s.", message);
+	gate_record(t->front.gate, &event, AUDIT_RESERVE);
+}
+
+static int reset_journal(struct tenant *t, struct err *e)
+{
+	int r = journal_reset(lower_posix(), t->layout.tenant_fd, t->keyring);
+	if (r == 0)
+		r = record_own(t, AUDIT_ALARM,
+			"the journal was replaced by an empty one at the request of whoever "
+			"mounted (journal=reset)");
+	return r < 0 ? err_set(e, r, "Cannot start a new journal: %s.", strerror(-r)) : 0;
+}
+
+/* Before anybody uses the tree. */
+static int open_journal(struct tenant *t, struct err *e)
+{
+	struct recover_result result;
+	int r = t->options->journal_reset ? reset_journal(t, e) : 0;
+	if (r == 0)
+		r = journal_open(lower_posix(), t->layout.tenant_fd, t->keyring, &t->journal, e);
+	if (r < 0)
+		return r;
+	t->store.journal = t->journal;
+	r = recover_store(&t->store, &result);
+	if (result.entries)
+		record_recovery(t, &result);
+	return r < 0 ? err_set(e, r,
+			       "Cannot finish what the last mount left unfinished: %s; nothing is "
+			       "lost, mount again once that is mended.",
+			       strerror(-r))
+		     : 0;
+}
+
 static int open_store(struct tenant *t, struct err *e)
 {
 	struct trash_options trash = t->options->trash;
@@ -192,6 +243,9 @@ static int open_store(struct tenant *t, struct err *e)
 	t->store.as_root = geteuid() == 0;
 	t->store.alarm = on_alarm;
 	t->store.alarm_context = t;
+	r = open_journal(t, e);
+	if (r < 0)
+		return r;
 	t->front.store = &t->store;
 	t->front.as_root = t->store.as_root;
 	t->front.uid = geteuid();
@@ -268,6 +322,7 @@ void tenant_close(struct tenant *t)
 		front_done(&t->front);
 	if (t->trash)
 		trash_close(t->trash, ERASE_WAIT_MS);
+	journal_close(t->journal);
 	if (t->front.gate) {
 		/* A log that cannot take this has no end record either, and verify says so. */
 		(void)!record_own(t, AUDIT_UNMOUNT, "unmounted");

@@ -16,6 +16,7 @@ struct tenant {
 	int keys_fd, trash_fd;
 	struct keyring *keyring;
 	struct trash *trash;
+	struct journal *journal;
 	struct store store;
 	struct front front;
 	struct control *control;

@@ -163,7 +163,7 @@ static int take(struct cmd *c, int option, const char *name, const char *value)
 		c->suite = (enum crypto_suite)r;
 		return 0;
 	case OPTION_JOURNAL:
-		r = number(c, name, value, true, LAYOUT_JOURNAL_MIN, LAYOUT_JOURNAL_MAX,
+		r = number(c, name, value, true, JOURNAL_BYTES_MIN, JOURNAL_BYTES_MAX,
 			&c->journal_bytes);
 		if (r == 0 && c->journal_bytes % 4096)
 			return err_set(

@@ -1,12 +1,12 @@
 /*
- * What a rotation has to do before the old keys may go: the log's key, the policy, and the header
- * of every file in root/ and trash/ come under the newest keys. Each step may be repeated, so an
- * interrupted run is finished by running it again.
+ * What a rotation has to do before the old keys may go: the log's key, the policy, the journal, and
+ * the header of every file in root/ and trash/ come under the newest keys. Each step may be
+ * repeated, so an interrupted run is finished by running it again.
  */
 #include "fs/gate/audit.h"
 #include "fs/gate/policy_file.h"
+#include "fs/lower/walk.h"
 #include "fs/store/file.h"
-#include "keymgmt/base/bytes.h"
 #include "keymgmt/cmd.h"
 
 #include <dirent.h>
@@ -17,16 +17,7 @@
 #include <string.h>
 #include <time.h>
 
-#define DIRENT_HEAD 19 /* of struct linux_dirent64: ino 8, off 8, record length 2, type 1 */
-#define LISTED_MAX 20  /* damaged files named on the terminal */
-
-static void lower_close(const int *fd)
-{
-	struct lower *l = lower_posix();
-	if (*fd >= 0)
-		(void)l->ops->close(l, *fd);
-}
-#define AUTO_LOWER_CLOSE AUTO(lower_close) int
+#define LISTED_MAX 20 /* damaged files named on the terminal */
 
 /* Inodes with several names that were seen: open addressing, 0 is free (no inode has that number).
  */
@@ -35,12 +26,10 @@ struct seen {
 	size_t size, used;
 };
 
-struct walk {
+struct rewrap {
 	struct cmd *c;
 	const struct store *store;
-	bool counting;  /* first pass, for the progress bar */
-	char **folders; /* still to be read: owned paths from the tenant's folder */
-	size_t waiting, room;
+	bool counting; /* first pass, for the progress bar */
 	struct seen seen;
 	uint64_t total; /* 0 unknown */
 	uint64_t done, rewrapped, damaged;
@@ -48,11 +37,8 @@ struct walk {
 	bool bar;
 };
 
-static void walk_done(struct walk *w)
+static void rewrap_done(struct rewrap *w)
 {
-	while (w->waiting > 0)
-		free(w->folders[--w->waiting]);
-	free(w->folders);
 	free(w->seen.slots);
 }
 
@@ -92,23 +78,6 @@ static int seen_add(struct seen *s, uint64_t ino)
 	return s->used > before;
 }
 
-static int push_folder(struct walk *w, const char *path, const char *name)
-{
-	if (w->waiting == w->room) {
-		size_t room = w->room ? w->room * 2 : 64;
-		char **more = reallocarray(w->folders, room, sizeof(*more));
-		if (!more)
-			return -ENOMEM;
-		w->folders = more;
-		w->room = room;
-	}
-	char *full = NULL;
-	if (asprintf(&full, "%s%s%s", path, path[0] ? "/" : "", name) < 0)
-		return -ENOMEM;
-	w->folders[w->waiting++] = full;
-	return 0;
-}
-
 static double seconds_since(const struct timespec *then)
 {
 	struct timespec now;
@@ -116,7 +85,7 @@ static double seconds_since(const struct timespec *then)
 	return (double)(now.tv_sec - then->tv_sec) + (double)(now.tv_nsec - then->tv_nsec) / 1e9;
 }
 
-static void show(struct walk *w, bool last)
+static void show(struct rewrap *w, bool last)
 {
 	if (!w->bar || (!last && seconds_since(&w->shown) < 0.1))
 		return;
@@ -133,7 +102,7 @@ static void show(struct walk *w, bool last)
 	fflush(stderr);
 }
 
-static void list_damaged(struct walk *w, const char *path, const char *name, int error)
+static void list_damaged(struct rewrap *w, const char *path, const char *name, int error)
 {
 	if (w->damaged++ == 0)
 		fprintf(stderr,
@@ -148,46 +117,16 @@ static void list_damaged(struct walk *w, const char *path, const char *name, int
 		fprintf(stderr, "  ... and more\n");
 }
 
-/* An owner without write permission to his own file grants it to himself for the moment of the
- * open. */
-static int open_locked_out(
-	struct lower *l, int dirfd, const char *name, const struct stat *st, int flags)
-{
-	mode_t mode = st->st_mode & 07777;
-	int r = l->ops->fchmodat(l, dirfd, name, mode | S_IRUSR | S_IWUSR | S_IXUSR);
-	if (r < 0)
-		return r;
-	int fd = l->ops->openat(l, dirfd, name, flags, 0, NULL);
-	r = l->ops->fchmodat(l, dirfd, name, mode);
-	if (r < 0 && fd >= 0) {
-		(void)l->ops->close(l, fd);
-		return r;
-	}
-	return fd;
-}
-
-static int open_even_so(struct lower *l, int dirfd, const char *name, int flags)
-{
-	struct stat st;
-	int fd = l->ops->openat(l, dirfd, name, flags, 0, NULL);
-	if (fd != -EACCES)
-		return fd;
-	int r = l->ops->fstatat(l, dirfd, name, &st);
-	return r < 0                    ? r
-	       : st.st_uid == geteuid() ? open_locked_out(l, dirfd, name, &st, flags)
-					: fd;
-}
-
 static bool is_damage(int r)
 {
 	return r == -EBADMSG || r == -EKEYREJECTED || r == -EIO || r == -EPROTONOSUPPORT;
 }
 
-static int rewrap_file(struct walk *w, int dirfd, const char *path, const char *name)
+static int rewrap_file(struct rewrap *w, const struct walk_entry *e)
 {
 	struct lower *l = lower_posix();
 	struct stat st;
-	int r = l->ops->fstatat(l, dirfd, name, &st);
+	int r = l->ops->fstatat(l, e->dirfd, e->name, &st);
 	if (r < 0)
 		return r;
 	r = st.st_nlink > 1 ? seen_add(&w->seen, st.st_ino) : 1;
@@ -196,12 +135,12 @@ static int rewrap_file(struct walk *w, int dirfd, const char *path, const char *
 	w->done++;
 	if (st.st_size == 0)
 		return 0;
-	AUTO_LOWER_CLOSE fd = open_even_so(l, dirfd, name, O_RDWR | O_NONBLOCK);
-	r = fd < 0 ? fd : file_rewrap(w->store, fd);
-	if (fd >= 0 && r == 0)
+	AUTO_LOWER_HELD f = {l, walk_open(l, e->dirfd, e->name, O_RDWR | O_NONBLOCK)};
+	r = f.fd < 0 ? f.fd : file_rewrap(w->store, f.fd);
+	if (f.fd >= 0 && r == 0)
 		w->rewrapped++;
 	if (is_damage(r))
-		list_damaged(w, path, name, r);
+		list_damaged(w, e->path, e->name, r);
 	return is_damage(r) || r >= 0 ? 0 : r;
 }
 
@@ -213,86 +152,26 @@ static bool ending(void)
 	       sigismember(&waiting, SIGHUP);
 }
 
-static int visit(struct walk *w, int dirfd, const char *path, const char *name, uint8_t type)
+static int visit(void *context, const struct walk_entry *e)
 {
-	struct lower *l = lower_posix();
-	struct stat st;
+	struct rewrap *w = context;
 	if (ending())
 		return -ECANCELED;
-	if (type == DT_UNKNOWN) {
-		int r = l->ops->fstatat(l, dirfd, name, &st);
-		if (r < 0)
-			return r;
-		type = S_ISDIR(st.st_mode) ? DT_DIR : S_ISREG(st.st_mode) ? DT_REG : DT_LNK;
-	}
-	if (type == DT_DIR)
-		return strcmp(name, ".") == 0 || strcmp(name, "..") == 0
-			       ? 0
-			       : push_folder(w, path, name);
-	if (type != DT_REG)
+	if (e->type != DT_REG)
 		return 0;
 	if (w->counting) {
 		w->total++;
 		return 0;
 	}
 	show(w, false);
-	return rewrap_file(w, dirfd, path, name);
+	return rewrap_file(w, e);
 }
 
-/* Component by component: a link in the middle must not lead elsewhere. */
-static int open_folder(const struct walk *w, char *path)
+static int walk_all(struct rewrap *w)
 {
 	struct lower *l = lower_posix();
-	int at = w->c->layout.tenant_fd;
-	for (char *name = path;;) {
-		char *slash = strchr(name, '/');
-		if (slash)
-			*slash = 0;
-		int next = open_even_so(l, at, name, O_RDONLY | O_DIRECTORY);
-		if (at != w->c->layout.tenant_fd)
-			(void)l->ops->close(l, at);
-		if (slash)
-			*slash = '/';
-		if (next < 0 || !slash)
-			return next;
-		at = next;
-		name = slash + 1;
-	}
-}
-
-static int visit_folder(struct walk *w, char *path)
-{
-	struct lower *l = lower_posix();
-	uint8_t records[16384];
-	AUTO_LOWER_CLOSE fd = open_folder(w, path);
-	if (fd < 0)
-		return fd;
-	for (;;) {
-		ssize_t n = l->ops->getdents(l, fd, records, sizeof(records));
-		if (n <= 0)
-			return (int)n;
-		struct cur c = {records, records + n};
-		while (cur_left(&c) > DIRENT_HEAD) {
-			const uint8_t *record = cur_take(&c, bytes_get16(c.at + 16));
-			if (!record)
-				return -EIO;
-			int r = visit(w, fd, path, (const char *)record + DIRENT_HEAD, record[18]);
-			if (r < 0)
-				return r;
-		}
-	}
-}
-
-static int walk_all(struct walk *w)
-{
-	int r = push_folder(w, "", "root");
-	if (r == 0)
-		r = push_folder(w, "", "trash");
-	while (r == 0 && w->waiting > 0) {
-		AUTO_FREE char *path = w->folders[--w->waiting];
-		r = visit_folder(w, path);
-	}
-	return r;
+	int r = walk_tree(l, w->c->layout.tenant_fd, "root", visit, w);
+	return r < 0 ? r : walk_tree(l, w->c->layout.tenant_fd, "trash", visit, w);
 }
 
 static bool has_old_kek(const struct keyring *k)
@@ -307,7 +186,7 @@ static int rewrap_files(struct cmd *c, uint64_t *ret_files)
 {
 	struct store s;
 	struct lower *l = lower_posix();
-	AUTO(walk_done) struct walk w = {.c = c, .store = &s};
+	AUTO(rewrap_done) struct rewrap w = {.c = c, .store = &s};
 	w.bar = !c->quiet && !c->no_progress && isatty(STDERR_FILENO);
 	int r = store_init(&s, l, c->keyring, c->layout.tenant_fd);
 	if (r < 0)
@@ -351,8 +230,11 @@ static int finish(struct cmd *c, uint64_t *ret_files)
 	int r = audit_rewrap(l, c->layout.tenant_fd, c->keyring, &c->err);
 	if (r == 0)
 		r = policy_file_reseal(l, c->layout.tenant_fd, c->keyring, c->keys_fd, &c->err);
+	if (r == 0)
+		r = journal_reseal(l, c->layout.tenant_fd, c->keyring, &c->err);
 	if (r < 0)
-		return err_default(&c->err, r, "cannot bring log and policy under the new keys: %s",
+		return err_default(&c->err, r,
+			"cannot bring log, policy and journal under the new keys: %s",
 			strerror(-r));
 	if (has_old_kek(c->keyring))
 		r = rewrap_files(c, ret_files);

@@ -58,7 +58,7 @@ int main(int argc, char **argv)
 		.new_secret = SOURCE_TERMINAL,
 		.cost = {.milliseconds = 1000, .memory_kib = default_memory_kib()},
 		.suite = CRYPTO_AES256_GCM,
-		.journal_bytes = LAYOUT_JOURNAL_DEFAULT,
+		.journal_bytes = JOURNAL_BYTES_DEFAULT,
 		.layout = LAYOUT_NONE,
 		.keys_fd = -1,
 	};

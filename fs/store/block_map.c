@@ -91,11 +91,9 @@ uint64_t block_map_length(uint64_t size)
 	       size % BLOCK_MAP_BLOCK;
 }
 
-/* The block whose data is in this page; false for page 0, tag pages, presence pages and what lies
- * behind the last. */
-static bool page_block(uint64_t page, uint64_t *ret)
+int block_map_page(uint64_t offset, enum block_map_use *ret_use, uint64_t *ret_block)
 {
-	uint64_t group, in_group;
+	uint64_t page = offset / BLOCK_MAP_BLOCK, group, in_group;
 	if (page < FIRST_PAGES) {
 		group = 0;
 		in_group = page;
@@ -105,16 +103,20 @@ static bool page_block(uint64_t page, uint64_t *ret)
 	} else {
 		uint64_t run = (page - HEADER_RUN) / PAGE_RUN;
 		uint64_t in_run = (page - HEADER_RUN) % PAGE_RUN;
-		if (run >= BLOCK_MAP_PRESENCE_PAGES || !in_run)
-			return false;
-		group = BLOCK_MAP_HEADER_GROUPS + run * BLOCK_MAP_PAGE_GROUPS +
-			(in_run - 1) / GROUP_PAGES;
+		if (run >= BLOCK_MAP_PRESENCE_PAGES)
+			return -ERANGE;
+		group = BLOCK_MAP_HEADER_GROUPS + run * BLOCK_MAP_PAGE_GROUPS;
+		if (!in_run) {
+			*ret_use = BLOCK_MAP_PRESENCE;
+			*ret_block = block_map_group_first(group);
+			return 0;
+		}
+		group += (in_run - 1) / GROUP_PAGES;
 		in_group = (in_run - 1) % GROUP_PAGES;
 	}
-	if (!in_group)
-		return false;
-	*ret = block_map_group_first(group) + in_group - 1;
-	return true;
+	*ret_use = in_group ? BLOCK_MAP_DATA : group ? BLOCK_MAP_TAGS : BLOCK_MAP_HEADER;
+	*ret_block = block_map_group_first(group) + (in_group ? in_group - 1 : 0);
+	return 0;
 }
 
 int block_map_size(uint64_t length, uint64_t *ret_size)
@@ -124,7 +126,11 @@ int block_map_size(uint64_t length, uint64_t *ret_size)
 		return 0;
 	}
 	uint64_t block;
-	if (length < BLOCK_MAP_BLOCK || !page_block(length / BLOCK_MAP_BLOCK - 1, &block))
+	enum block_map_use use;
+	if (length < BLOCK_MAP_BLOCK ||
+		block_map_page((length / BLOCK_MAP_BLOCK - 1) * BLOCK_MAP_BLOCK, &use, &block) <
+			0 ||
+		use != BLOCK_MAP_DATA)
 		return -EBADMSG;
 	uint64_t rest = length % BLOCK_MAP_BLOCK;
 	*ret_size = block * BLOCK_MAP_BLOCK + (rest ? rest : BLOCK_MAP_BLOCK);

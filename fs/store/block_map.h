@@ -39,6 +39,15 @@ unsigned block_map_presence_bit(uint64_t group);
 uint64_t block_map_presence_offset(unsigned page);
 uint64_t block_map_presence_first(unsigned page);
 
+/* What a page of the lower file is for. */
+enum block_map_use { BLOCK_MAP_HEADER, BLOCK_MAP_TAGS, BLOCK_MAP_PRESENCE, BLOCK_MAP_DATA };
+/*
+ * Of the page at this lower offset (a multiple of 4096): DATA with its block, TAGS with its group's
+ * first block, PRESENCE with the first block it speaks of, HEADER with 0. -ERANGE behind the end of
+ * the largest file.
+ */
+MUST_USE int block_map_page(uint64_t offset, enum block_map_use *ret_use, uint64_t *ret_block);
+
 /* Lower length of a file with a header whose plaintext has size <= BLOCK_MAP_SIZE_MAX bytes. */
 uint64_t block_map_length(uint64_t size);
 /* The plaintext size that a lower length stands for (0: an empty file without a header). -EBADMSG,

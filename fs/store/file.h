@@ -7,6 +7,7 @@
 #define STORE_FILE_H
 
 #include "fs/store/dir.h"
+#include "fs/store/journal.h"
 #include "fs/store/name.h"
 
 struct file;
@@ -94,5 +95,15 @@ MUST_USE int file_xattr_key(struct file *f, const struct secret **ret);
 /* Re-wraps a header to the newest key epoch, both slots, in place, and fsyncs: for rotation. 0
  * done, 1 nothing to do. fd: read-write descriptor of a lower file that nobody has open. */
 MUST_USE int file_rewrap(const struct store *s, int fd);
+
+/*
+ * Finishes at a mount what a truncate, punch or zeroed range began: commits are made durable, then
+ * what lies in these blocks and is not named by them is overwritten and, unless keep_space, given
+ * back; the lower file is cut to its length. Nobody has the file open. 0 done, *ret_bytes grows by
+ * what was overwritten; 1 dirfd/name is another file, without a header perhaps; -EBADMSG after an
+ * alarm; -ENOMEM; -errno of the lower calls: may be repeated.
+ */
+MUST_USE int file_sweep(const struct store *s, int dirfd, const char *name,
+	const struct journal_erase *e, uint64_t *ret_bytes);
 
 #endif

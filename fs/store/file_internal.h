@@ -10,7 +10,9 @@
  * file_io.c      read and write
  * file_size.c    truncate
  * file_commit.c  the order in which a state reaches the lower file
+ * file_range.c   ranges: erased, allocated, punched, zeroed, looked for
  * file_rewrap.c  new wraps for rotation
+ * file_sweep.c   erasing that was cut short, finished
  *
  * Locks: f->lock (shared: reads; exclusive: everything that changes), then f->cache_lock (caches
  * that readers fill). Unless said otherwise functions want f->lock exclusive, and return -errno
@@ -187,12 +189,21 @@ void file_range_add(struct buf *ranges, uint64_t offset, uint64_t len);
 /* The DATA blocks among entries [from, to) of a group that begins with block `first`. */
 void file_range_add_entries(
 	struct buf *ranges, uint64_t first, const uint8_t *entries, unsigned from, unsigned to);
+/* Random bytes there; not durable. */
+MUST_USE int file_range_overwrite(struct file *f, const struct buf *ranges);
+/* Blocks [first, end), in which all of the ranges lie, for the journal. */
+struct file_erase {
+	uint64_t first, end;
+	bool keep_space;
+};
 /*
- * Commits (enum file_commit_flags), and overwrites the ranges once that is durable; durable itself.
- * After an error the state in memory is the new one, and the old bytes may be there until the
- * blocks are written again or the file is erased.
+ * Announces it in the journal, commits (enum file_commit_flags), and overwrites the ranges once
+ * both are durable; durable itself. After an error the state in memory is the new one, and the old
+ * bytes may be there until the next mount, or until the blocks are written again or the file is
+ * erased.
  */
-MUST_USE int file_range_erase(struct file *f, const struct buf *ranges, unsigned flags);
+MUST_USE int file_range_erase(
+	struct file *f, const struct buf *ranges, const struct file_erase *e, unsigned flags);
 
 MUST_USE int file_size_set(struct file *f, uint64_t size, struct file_fault *ft);
 

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <string.h>
 
 /*
  * Ranges of a file: what is freed of it, allocated, punched, zeroed, looked for. Blocks that go are
@@ -35,7 +36,7 @@ void file_range_add_entries(
 			file_range_add(ranges, block_map_data_offset(first + i), BLOCK_MAP_BLOCK);
 }
 
-static int overwrite(struct file *f, const struct buf *ranges)
+int file_range_overwrite(struct file *f, const struct buf *ranges)
 {
 	const size_t step = FILE_RUN_BLOCKS * BLOCK_MAP_BLOCK;
 	int rc = ranges->len ? file_io_scratch(f, step) : 0;
@@ -53,19 +54,35 @@ static int overwrite(struct file *f, const struct buf *ranges)
 	return rc;
 }
 
-int file_range_erase(struct file *f, const struct buf *ranges, unsigned flags)
+/* What is about to be done, on record: the next mount goes on with it. */
+static int announce(struct file *f, const struct file_erase *e, uint64_t *ret_token)
 {
+	struct journal_erase entry = {
+		.ino = f->ino, .first = e->first, .end = e->end, .keep_space = e->keep_space};
+	memcpy(entry.file_id, f->h.file_id, FILE_ID_LEN);
+	return journal_erase_begin(f->store->journal, &entry, ret_token);
+}
+
+int file_range_erase(
+	struct file *f, const struct buf *ranges, const struct file_erase *e, unsigned flags)
+{
+	uint64_t token = 0;
+	bool announced = ranges->len && f->store->journal;
 	if (!f->dirty)
 		return 0;
-	int rc = file_commit_now(f, flags | FILE_COMMIT_TOUCH | FILE_COMMIT_LONG);
+	int rc = announced ? announce(f, e, &token) : 0;
+	if (!rc)
+		rc = file_commit_now(f, flags | FILE_COMMIT_TOUCH | FILE_COMMIT_LONG);
 	/* Without ranges too: blocks that are zeroed in part were sealed anew in their place. */
 	if (!rc)
 		rc = file_lower_sync(f, true);
 	if (!rc && ranges->len) {
-		rc = overwrite(f, ranges);
+		rc = file_range_overwrite(f, ranges);
 		if (!rc)
 			rc = file_lower_sync(f, true);
 	}
+	if (!rc && announced)
+		journal_done(f->store->journal, token);
 	return rc;
 }
 
@@ -140,7 +157,7 @@ static int zero_part(struct file *f, uint64_t from, uint64_t to, struct file_fau
 }
 
 /* Bytes [offset, end), end <= size: reads zeros afterwards, and what lay there is overwritten. */
-static int zero(struct file *f, uint64_t offset, uint64_t end, struct file_fault *ft)
+static int zero(struct file *f, int mode, uint64_t offset, uint64_t end, struct file_fault *ft)
 {
 	AUTO_BUF ranges = {0};
 	uint64_t first = (offset + BLOCK_MAP_BLOCK - 1) / BLOCK_MAP_BLOCK,
@@ -158,7 +175,8 @@ static int zero(struct file *f, uint64_t offset, uint64_t end, struct file_fault
 		if (!rc)
 			rc = dig(f, first, last, &ranges, ft);
 	}
-	int erased = f->has_header ? file_range_erase(f, &ranges, 0) : 0;
+	const struct file_erase e = {first, last, !(mode & FALLOC_FL_PUNCH_HOLE)};
+	int erased = f->has_header ? file_range_erase(f, &ranges, &e, 0) : 0;
 	return rc ? rc : erased;
 }
 
@@ -239,7 +257,7 @@ static int change(struct file *f, int mode, uint64_t offset, uint64_t end, struc
 	if (!rc && !(mode & FALLOC_FL_PUNCH_HOLE))
 		rc = allocate(f, offset, end);
 	if (!rc && (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)) && offset < old_end)
-		rc = zero(f, offset, old_end, ft);
+		rc = zero(f, mode, offset, old_end, ft);
 	if (!rc && (mode & FALLOC_FL_PUNCH_HOLE)) {
 		uint64_t stop = end < f->h.size ? end : end + BLOCK_MAP_BLOCK - 1;
 		rc = punch(f, (offset + BLOCK_MAP_BLOCK - 1) / BLOCK_MAP_BLOCK,

@@ -34,10 +34,11 @@ static int collect_groups(struct file *f, uint64_t group, struct buf *ranges,
 	}
 }
 
-/* What is left to do once the new state is in memory. */
-static int carry_out(struct file *f, const struct buf *ranges, unsigned flags)
+/* What is left to do once the new state is in memory: blocks from `first` on go. */
+static int carry_out(struct file *f, const struct buf *ranges, uint64_t first, unsigned flags)
 {
-	int rc = file_range_erase(f, ranges, flags);
+	const struct file_erase e = {.first = first, .end = BLOCK_MAP_BLOCKS};
+	int rc = file_range_erase(f, ranges, &e, flags);
 	uint64_t want = block_map_length(f->h.size);
 	if (!rc && f->lower_len > want)
 		rc = file_lower_resize(f, want);
@@ -59,7 +60,7 @@ static int empty(struct file *f, struct file_fault *ft)
 	f->h.size = 0;
 	file_tags_drop(f, 0);
 	file_presence_cut(f, 0);
-	return carry_out(f, &ranges, FILE_COMMIT_BOTH);
+	return carry_out(f, &ranges, 0, FILE_COMMIT_BOTH);
 }
 
 /* The last block that stays, its end zeroed. */
@@ -131,7 +132,7 @@ static int cut(struct file *f, uint64_t size, struct file_fault *ft)
 	file_tags_drop(f, group);
 	file_presence_cut(f, group);
 	f->h.size = size;
-	return carry_out(f, &ranges, 0);
+	return carry_out(f, &ranges, last + 1, 0);
 }
 
 int file_size_set(struct file *f, uint64_t size, struct file_fault *ft)

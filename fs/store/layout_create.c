@@ -14,7 +14,6 @@
 #define HIDDEN_PREFIX ".new."
 #define HIDDEN_MAX (sizeof(HIDDEN_PREFIX) + 63)
 #define TREE_DEPTH 4 /* of what a half-made tenant can hold */
-#define CHUNK (1u << 20)
 
 static void lower_close(const int *fd)
 {
@@ -297,27 +296,6 @@ int layout_create_begin(
 	return r < 0 ? err_set(e, r, "cannot make tenant %s: %s", tenant, strerror(-r)) : 0;
 }
 
-/* Random bytes, so that what the journal will hold cannot be told from what was never used. */
-static int fill_journal(struct lower *l, int tenant_fd, uint64_t bytes)
-{
-	AUTO_FREE uint8_t *noise = malloc(CHUNK);
-	AUTO_LOWER_CLOSE fd =
-		l->ops->openat(l, tenant_fd, "journal", O_WRONLY | O_CREAT | O_EXCL, 0600, NULL);
-	if (!noise)
-		return -ENOMEM;
-	if (fd < 0)
-		return fd;
-	for (uint64_t at = 0; at < bytes;) {
-		size_t n = bytes - at < CHUNK ? (size_t)(bytes - at) : CHUNK;
-		crypto_random(noise, n);
-		int r = lower_write_all(l, fd, noise, n, at);
-		if (r < 0)
-			return r;
-		at += n;
-	}
-	return l->ops->fsync(l, fd, false);
-}
-
 static int make_root(struct layout *l, const struct keyring *keys, const struct lower_cred *owner)
 {
 	struct lower *lower = l->lower;
@@ -344,11 +322,11 @@ int layout_create_fill(struct layout *l, const struct keyring *keys,
 	const struct layout_create *wanted, struct err *e)
 {
 	struct lower *lower = l->lower;
-	if (wanted->journal_bytes % 4096 || wanted->journal_bytes < LAYOUT_JOURNAL_MIN ||
-		wanted->journal_bytes > LAYOUT_JOURNAL_MAX)
+	if (wanted->journal_bytes % 4096 || wanted->journal_bytes < JOURNAL_BYTES_MIN ||
+		wanted->journal_bytes > JOURNAL_BYTES_MAX)
 		return err_set(
 			e, -EINVAL, "a journal has 1 MiB to 1 GiB and is a multiple of 4096 bytes");
-	int r = fill_journal(lower, l->tenant_fd, wanted->journal_bytes);
+	int r = journal_create(lower, l->tenant_fd, keys, wanted->journal_bytes);
 	if (r == 0)
 		r = lower->ops->mkdirat(lower, l->tenant_fd, "trash", 0700, NULL);
 	if (r == 0)

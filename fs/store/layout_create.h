@@ -15,11 +15,8 @@
 #ifndef STORE_LAYOUT_CREATE_H
 #define STORE_LAYOUT_CREATE_H
 
+#include "fs/store/journal.h"
 #include "fs/store/layout.h"
-
-#define LAYOUT_JOURNAL_MIN (1u << 20)
-#define LAYOUT_JOURNAL_DEFAULT (16u << 20)
-#define LAYOUT_JOURNAL_MAX (1u << 30)
 
 /*
  * Makes the store folder (mode 0700; an empty one that is there is used), t/ and store.json with a
@@ -46,7 +43,7 @@ MUST_USE int layout_create_begin(
 	struct layout *l, const char *tenant, enum crypto_suite suite, struct err *e);
 
 struct layout_create {
-	uint64_t journal_bytes;         /* multiple of 4096, LAYOUT_JOURNAL_MIN .. MAX */
+	uint64_t journal_bytes;         /* multiple of 4096, JOURNAL_BYTES_MIN .. MAX */
 	const struct lower_cred *owner; /* of root/ (then mode 0700); NULL: ourselves, mode 0755 */
 };
 /* keys: open, of l->owner. Everything in the hidden folder is then durable. -ENOSPC and other

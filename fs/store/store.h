@@ -7,6 +7,7 @@
 
 #include <pthread.h>
 
+struct journal;
 struct trash;
 
 /* An integrity event: something on the disk is not what this tenant wrote. */
@@ -27,7 +28,8 @@ struct store {
 	enum crypto_suite suite;
 	int root_fd;         /* lower directory root/ */
 	struct trash *trash; /* where removed files go; NULL: offline tools that remove nothing */
-	bool as_root;        /* may give files to other owners and read what modes forbid */
+	struct journal *journal; /* NULL: offline tools and tests, where nothing is announced */
+	bool as_root;            /* may give files to other owners and read what modes forbid */
 	/* Called without locks of the store held, from any thread; may be NULL. */
 	void (*alarm)(void *context, const struct store_alarm *alarm);
 	void *alarm_context;

@@ -10,6 +10,15 @@
 
 #define PAGE ((uint64_t)BLOCK_MAP_BLOCK)
 
+static void check_page(uint64_t page, enum block_map_use use, uint64_t block)
+{
+	enum block_map_use is = BLOCK_MAP_HEADER;
+	uint64_t of = UINT64_MAX;
+	assert_int_equal(block_map_page(page * PAGE, &is, &of), 0);
+	assert_int_equal(is, use);
+	assert_int_equal(of, block);
+}
+
 /* Walks the pages of the lower file in order, as a reader without arithmetic would. */
 static void test_walk_of_pages(void **state)
 {
@@ -24,10 +33,12 @@ static void test_walk_of_pages(void **state)
 			assert_int_equal(block_map_presence_bit(group), 0);
 			assert_int_equal(block_map_presence_first(n), group);
 			assert_int_equal(block_map_presence_offset(n), page * PAGE);
+			check_page(page, BLOCK_MAP_PRESENCE, block);
 			page++;
 		}
 		assert_int_equal(block_map_tag_offset(group), group ? page * PAGE : 2048);
 		assert_int_equal(block_map_group_first(group), block);
+		check_page(page, group ? BLOCK_MAP_TAGS : BLOCK_MAP_HEADER, block);
 		page++;
 		unsigned blocks = block_map_group_blocks(group);
 		assert_int_equal(blocks, group ? 128 : 64);
@@ -35,8 +46,14 @@ static void test_walk_of_pages(void **state)
 			assert_int_equal(block_map_group(block), group);
 			assert_int_equal(block_map_index(block), i);
 			assert_int_equal(block_map_data_offset(block), page * PAGE);
+			check_page(page, BLOCK_MAP_DATA, block);
 		}
 	}
+	enum block_map_use use;
+	uint64_t last = block_map_data_offset(BLOCK_MAP_BLOCKS - 1);
+	check_page(last / PAGE, BLOCK_MAP_DATA, BLOCK_MAP_BLOCKS - 1);
+	assert_int_equal(block_map_page(last + PAGE, &use, &block), -ERANGE);
+	assert_int_equal(block_map_page(UINT64_MAX, &use, &block), -ERANGE);
 }
 
 static void check_size(uint64_t size)

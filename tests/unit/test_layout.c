@@ -67,7 +67,7 @@ static struct keyring *keys_for(const struct layout *l)
 
 static int make_tenant_steps(struct layout *l, const char *tenant)
 {
-	const struct layout_create wanted = {.journal_bytes = LAYOUT_JOURNAL_MIN};
+	const struct layout_create wanted = {.journal_bytes = JOURNAL_BYTES_MIN};
 	int r = layout_create_lock(l, NULL);
 	if (r == 0)
 		r = layout_create_begin(l, tenant, CRYPTO_AES256_GCM, NULL);
@@ -184,7 +184,7 @@ static void a_made_tenant_opens(void **state)
 		{"t", S_IFDIR | 0700, -1},
 		{"t/acme", S_IFDIR | 0700, -1},
 		{"t/acme/tenant.json", S_IFREG | 0600, -1},
-		{"t/acme/journal", S_IFREG | 0600, LAYOUT_JOURNAL_MIN},
+		{"t/acme/journal", S_IFREG | 0600, JOURNAL_BYTES_MIN},
 		{"t/acme/trash", S_IFDIR | 0700, -1},
 		{"t/acme/root", S_IFDIR | 0755, -1},
 		{"t/acme/root/.dir", S_IFLNK | 0777, 47},
@@ -520,7 +520,7 @@ static void one_creation_at_a_time(void **state)
 static void journals_have_their_limits(void **state)
 {
 	static const uint64_t bad[] = {
-		0, 4096, LAYOUT_JOURNAL_MIN + 1, (uint64_t)LAYOUT_JOURNAL_MAX + 4096};
+		0, 4096, JOURNAL_BYTES_MIN + 1, (uint64_t)JOURNAL_BYTES_MAX + 4096};
 	struct place *p = *state;
 	AUTO(layout_auto) struct layout l = LAYOUT_NONE;
 	assert_int_equal(layout_open(p->store, "", &l, NULL), 0);

@@ -1,0 +1,146 @@
+#include "fs/lower/walk.h"
+
+#include "keymgmt/base/buf.h"
+#include "keymgmt/base/bytes.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#define DIRENT_HEAD 19 /* of struct linux_dirent64: ino 8, off 8, record length 2, type 1 */
+
+/* Folders still to be read wait as paths, not as descriptors: a tree may be deeper than those last.
+ */
+struct walk {
+	struct lower *l;
+	int top;
+	walk_visit *visit;
+	void *context;
+	char **folders; /* owned, as are the paths */
+	size_t waiting, room;
+};
+
+static void walk_done(struct walk *w)
+{
+	while (w->waiting > 0)
+		free(w->folders[--w->waiting]);
+	free(w->folders);
+}
+
+static int push(struct walk *w, const char *path, const char *name)
+{
+	if (w->waiting == w->room) {
+		size_t room = w->room ? w->room * 2 : 64;
+		char **more = reallocarray(w->folders, room, sizeof(*more));
+		if (!more)
+			return -ENOMEM;
+		w->folders = more;
+		w->room = room;
+	}
+	char *full = NULL;
+	if (asprintf(&full, "%s%s%s", path, path[0] ? "/" : "", name) < 0)
+		return -ENOMEM;
+	w->folders[w->waiting++] = full;
+	return 0;
+}
+
+static int open_locked_out(
+	struct lower *l, int dirfd, const char *name, const struct stat *st, int flags)
+{
+	mode_t mode = st->st_mode & 07777;
+	int rc = l->ops->fchmodat(l, dirfd, name, mode | S_IRUSR | S_IWUSR | S_IXUSR);
+	if (rc < 0)
+		return rc;
+	int fd = l->ops->openat(l, dirfd, name, flags, 0, NULL);
+	rc = l->ops->fchmodat(l, dirfd, name, mode);
+	if (rc < 0 && fd >= 0) {
+		(void)l->ops->close(l, fd);
+		return rc;
+	}
+	return fd;
+}
+
+int walk_open(struct lower *l, int dirfd, const char *name, int flags)
+{
+	struct stat st;
+	int fd = l->ops->openat(l, dirfd, name, flags, 0, NULL);
+	if (fd != -EACCES)
+		return fd;
+	int rc = l->ops->fstatat(l, dirfd, name, &st);
+	return rc < 0                   ? rc
+	       : st.st_uid == geteuid() ? open_locked_out(l, dirfd, name, &st, flags)
+					: fd;
+}
+
+static int open_folder(const struct walk *w, char *path)
+{
+	int at = w->top;
+	for (char *name = path;;) {
+		char *slash = strchr(name, '/');
+		if (slash)
+			*slash = 0;
+		int next = walk_open(w->l, at, name, O_RDONLY | O_DIRECTORY);
+		if (at != w->top)
+			(void)w->l->ops->close(w->l, at);
+		if (slash)
+			*slash = '/';
+		if (next < 0 || !slash)
+			return next;
+		at = next;
+		name = slash + 1;
+	}
+}
+
+static int enter(struct walk *w, const struct walk_entry *e)
+{
+	struct walk_entry known = *e;
+	struct stat st;
+	if (strcmp(e->name, ".") == 0 || strcmp(e->name, "..") == 0)
+		return 0;
+	if (e->type == DT_UNKNOWN) {
+		int rc = w->l->ops->fstatat(w->l, e->dirfd, e->name, &st);
+		if (rc < 0)
+			return rc == -ENOENT ? 0 : rc;
+		known.type = (uint8_t)IFTODT(st.st_mode);
+	}
+	return known.type == DT_DIR ? push(w, e->path, e->name) : w->visit(w->context, &known);
+}
+
+static int read_folder(struct walk *w, char *path)
+{
+	uint8_t records[16384];
+	AUTO_LOWER_HELD folder = {w->l, open_folder(w, path)};
+	if (folder.fd < 0)
+		return folder.fd;
+	for (;;) {
+		ssize_t n = w->l->ops->getdents(w->l, folder.fd, records, sizeof(records));
+		if (n <= 0)
+			return (int)n;
+		struct cur c = {records, records + n};
+		while (cur_left(&c) > DIRENT_HEAD) {
+			const uint8_t *record = cur_take(&c, bytes_get16(c.at + 16));
+			if (!record)
+				return -EIO;
+			const struct walk_entry e = {folder.fd, path,
+				(const char *)record + DIRENT_HEAD, bytes_get64(record),
+				record[18]};
+			int rc = enter(w, &e);
+			if (rc)
+				return rc;
+		}
+	}
+}
+
+int walk_tree(struct lower *l, int top_fd, const char *folder, walk_visit *visit, void *context)
+{
+	AUTO(walk_done)
+	struct walk w = {.l = l, .top = top_fd, .visit = visit, .context = context};
+	int rc = push(&w, "", folder);
+	while (!rc && w.waiting > 0) {
+		AUTO_FREE char *path = w.folders[--w.waiting];
+		rc = read_folder(&w, path);
+	}
+	return rc;
+}

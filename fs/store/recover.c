@@ -1,0 +1,116 @@
+#include "fs/store/recover.h"
+
+#include "fs/lower/walk.h"
+#include "fs/store/file.h"
+#include "fs/store/format.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+/*
+ * Entries name files by inode number and file id, since names change. One walk looks for the
+ * numbers; a second one, by file ids, only for what the first did not find: the numbers are others
+ * in a store that was copied.
+ */
+
+struct recovery {
+	const struct store *s;
+	struct journal_erase *entries;
+	uint64_t *tokens;
+	bool *settled;
+	size_t count, open; /* of entries; of those not settled */
+	bool by_id;
+	struct recover_result result;
+};
+
+static void recovery_done(struct recovery *r)
+{
+	free(r->entries);
+	free(r->tokens);
+	free(r->settled);
+}
+
+/* The file id that a header claims; false when it cannot be read. */
+static bool claimed_id(
+	struct lower *l, const struct walk_entry *e, uint8_t ret[static CRYPTO_ID_LEN])
+{
+	uint8_t slots[2][FORMAT_SLOT_LEN];
+	struct format_header h;
+	AUTO_LOWER_HELD f = {l, walk_open(l, e->dirfd, e->name, O_RDONLY | O_NONBLOCK)};
+	if (f.fd < 0 || lower_read_all(l, f.fd, slots, sizeof(slots), 0) < 0 ||
+		(format_header_parse(slots[0], &h) < 0 && format_header_parse(slots[1], &h) < 0))
+		return false;
+	memcpy(ret, h.file_id, CRYPTO_ID_LEN);
+	return true;
+}
+
+static void settle(struct recovery *r, size_t i)
+{
+	r->settled[i] = true;
+	r->open--;
+	journal_done(r->s->journal, r->tokens[i]);
+}
+
+static void finish(struct recovery *r, size_t i, const struct walk_entry *e)
+{
+	int rc = file_sweep(r->s, e->dirfd, e->name, &r->entries[i], &r->result.bytes);
+	if (rc == 1 || rc == -ENOENT)
+		return; /* not this file */
+	if (!rc || rc == -EBADMSG) {
+		settle(r, i);
+		r->result.done++;
+		return;
+	}
+	r->settled[i] = true;
+	r->open--;
+	r->result.failed++;
+	if (!r->result.error)
+		r->result.error = rc;
+}
+
+static int visit(void *context, const struct walk_entry *e)
+{
+	struct recovery *r = context;
+	uint8_t id[CRYPTO_ID_LEN];
+	if (e->type != DT_REG || (r->by_id && !claimed_id(r->s->lower, e, id)))
+		return 0;
+	for (size_t i = 0; i < r->count; i++)
+		if (!r->settled[i] && (r->by_id ? !memcmp(id, r->entries[i].file_id, sizeof(id))
+						: e->ino == r->entries[i].ino))
+			finish(r, i, e);
+	return r->open ? 0 : 1;
+}
+
+static int load(struct recovery *r)
+{
+	r->count = r->open = journal_pending(r->s->journal, NULL, NULL, 0);
+	r->entries = calloc(r->count + 1, sizeof(*r->entries));
+	r->tokens = calloc(r->count + 1, sizeof(*r->tokens));
+	r->settled = calloc(r->count + 1, sizeof(*r->settled));
+	if (!r->entries || !r->tokens || !r->settled)
+		return -ENOMEM;
+	(void)journal_pending(r->s->journal, r->entries, r->tokens, r->count);
+	r->result.entries = (unsigned)r->count;
+	return 0;
+}
+
+int recover_store(const struct store *s, struct recover_result *ret)
+{
+	AUTO(recovery_done) struct recovery r = {.s = s};
+	int rc = load(&r);
+	for (unsigned pass = 0; rc >= 0 && pass < 2 && r.open; pass++) {
+		r.by_id = pass;
+		rc = walk_tree(s->lower, s->root_fd, ".", visit, &r);
+	}
+	for (size_t i = 0; rc >= 0 && i < r.count; i++)
+		if (!r.settled[i]) {
+			settle(&r, i);
+			r.result.gone++;
+		}
+	if (rc >= 0)
+		rc = journal_checkpoint(s->journal);
+	*ret = r.result;
+	return rc < 0 ? rc : 0;
+}

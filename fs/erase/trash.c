@@ -197,6 +197,14 @@ static void run_batch(struct trash *t, struct batch *b)
 	free_jobs(b->jobs);
 }
 
+static void take_batch_locked(struct trash *t, struct batch *b)
+{
+	*b = (struct batch){t->first, t->settle};
+	t->settle = (struct settle){0};
+	t->first = NULL;
+	t->last = &t->first;
+}
+
 /* False when the thread is to end. */
 static bool next_batch(struct trash *t, struct batch *b)
 {
@@ -213,12 +221,8 @@ static bool next_batch(struct trash *t, struct batch *b)
 	}
 	bool go = !atomic_load(&t->stop);
 	*b = (struct batch){0};
-	if (go) {
-		*b = (struct batch){t->first, t->settle};
-		t->settle = (struct settle){0};
-		t->first = NULL;
-		t->last = &t->first;
-	}
+	if (go)
+		take_batch_locked(t, b);
 	pthread_mutex_unlock(&t->lock);
 	return go;
 }
@@ -285,7 +289,7 @@ int trash_resume(struct trash *t)
 		return fd;
 	int count = queue_leftovers(t, fd, records);
 	int r = l->ops->close(l, fd);
-	if (count >= 0 && r == 0)
+	if (count >= 0 && r == 0 && !t->options.by_hand)
 		r = start_thread(t);
 	return count < 0 ? count : r < 0 ? r : count;
 }
@@ -426,8 +430,23 @@ uint64_t trash_backlog(struct trash *t)
 	return bytes;
 }
 
+static int drain_by_hand(struct trash *t)
+{
+	for (;;) {
+		struct batch b = {0};
+		pthread_mutex_lock(&t->lock);
+		take_batch_locked(t, &b);
+		pthread_mutex_unlock(&t->lock);
+		if (!b.jobs)
+			return 0;
+		run_batch(t, &b);
+	}
+}
+
 int trash_drain(struct trash *t, int timeout_ms)
 {
+	if (t->options.by_hand)
+		return drain_by_hand(t);
 	struct timespec until = in_ms(timeout_ms < 0 ? 0 : timeout_ms);
 	int r = 0;
 	pthread_mutex_lock(&t->lock);

@@ -26,6 +26,9 @@ struct trash_receipt {
 struct trash_options {
 	bool sync; /* -o erase=sync: trash_erase returns when the bytes are overwritten */
 	enum trash_assurance require; /* refuse to open below this; 'C' accepts all */
+	/* No thread: trash_drain works in its caller. For programs with a thread of their own, and
+	 * simulations, which must do the same things in the same order each time. */
+	bool by_hand;
 	/* Without trash locks held: by the eraser's thread, with `sync` by the caller of
 	 * trash_erase. May be NULL. */
 	void (*receipt)(void *context, const struct trash_receipt *receipt);
@@ -36,10 +39,10 @@ struct trash_options {
  * assurance is below `require`. */
 MUST_USE int trash_open(struct lower *l, int trash_fd, const struct trash_options *o,
 	struct trash **ret, struct err *e);
-/* Queues what an earlier run left; the count. Then starts the thread. */
+/* Queues what an earlier run left; the count. Then starts the thread, unless `by_hand`. */
 MUST_USE int trash_resume(struct trash *t);
-/* Finishes what is queued (at most timeout_ms, -1 without limit), stops the thread, frees. What is
- * left stays for the next mount. */
+/* Finishes what is queued (at most timeout_ms, -1 without limit; `by_hand`: nothing), stops the
+ * thread, frees. What is left stays for the next mount. */
 void trash_close(struct trash *t, int timeout_ms);
 
 /* A fresh unused name. */
@@ -71,7 +74,7 @@ struct trash_status {
 void trash_status(struct trash *t, struct trash_status *ret);
 /* Bytes that statfs may count as free. */
 uint64_t trash_backlog(struct trash *t);
-/* Waits until the queue is empty or timeout_ms passed. 0 or -ETIMEDOUT. */
+/* Waits until the queue is empty or timeout_ms passed; `by_hand`: empties it. 0 or -ETIMEDOUT. */
 MUST_USE int trash_drain(struct trash *t, int timeout_ms);
 
 /* Overwrite of one open file as steps 3 to 6 of docs/erase.md, for old policies, log segments and

@@ -506,6 +506,30 @@ static void many_directories(void **state)
 	assert_int_equal(open_files(), files_before);
 }
 
+/* Nothing happens but where the caller asks for it. */
+static void by_hand(void **state)
+{
+	struct place *p = *state;
+	p->options.by_hand = true;
+	make(p, "a");
+	make(p, "b");
+	struct trash *t = start(p);
+	erase(p, t, "a");
+	assert_int_equal(in_trash(p, NULL), 1);
+	assert_int_equal(trash_drain(t, 0), 0);
+	assert_int_equal(in_trash(p, NULL), 0);
+	assert_int_equal(p->receipts, 1);
+	erase(p, t, "b");
+	trash_close(t, -1);
+	assert_int_equal(in_trash(p, NULL), 1);
+	t = start(p);
+	assert_int_equal(in_trash(p, NULL), 1);
+	assert_int_equal(trash_drain(t, -1), 0);
+	assert_int_equal(in_trash(p, NULL), 0);
+	assert_int_equal(p->receipts, 2);
+	trash_close(t, -1);
+}
+
 static int64_t says_tmpfs(struct lower *l, int fd)
 {
 	(void)l, (void)fd;
@@ -607,6 +631,7 @@ int main(void)
 		WITH_PLACE(disk_fault),
 		WITH_PLACE(each_call_fails),
 		WITH_PLACE(many_directories),
+		WITH_PLACE(by_hand),
 		WITH_PLACE(full_disk),
 		WITH_PLACE(requirement),
 		cmocka_unit_test(names),

@@ -1,0 +1,111 @@
+#!/usr/bin/python3
+# tests/run: slow timeout=900
+"""The daemon killed at each call that changes a file while a part of a file is freed, then perhaps the power cut: the next mount finishes
+it. The file is what it was or what it was to become, and in the second case nothing of what went is on the raw image. Usage:
+test_range_kills.py BUILDDIR"""
+import json, os, sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import rawimage
+from erasing import BUILD, TENANT, Tenant
+from rawimage import Image, report
+from test_erase_ranges import ALL, BLOCKS, KEEP, PAGE, PUNCH, ZERO, change, o_trunc, samples_of
+
+NAME = "range_kills"
+KILL = BUILD + "/tests/integ/kill_at"
+HOLE = (3 * PAGE, 153 * PAGE)
+
+# What is done; blocks that go; what the file is then.
+CASES = [
+    ("punch", lambda p: change(p, PUNCH | KEEP, HOLE[0], HOLE[1] - HOLE[0]), range(3, 153), HOLE, ALL),
+    ("zero range", lambda p: change(p, ZERO | KEEP, HOLE[0], HOLE[1] - HOLE[0]), range(3, 153), HOLE, ALL),
+    ("truncate to less", lambda p: os.truncate(p, 100 * PAGE), range(100, BLOCKS), None, 100 * PAGE),
+    ("truncate to nothing", lambda p: os.truncate(p, 0), None, None, 0),
+    ("O_TRUNC", o_trunc, None, None, 0),
+]
+
+
+def wanted(data, zeroed, size):
+    want = bytearray(data[:size])
+    if zeroed:
+        want[zeroed[0] : zeroed[1]] = bytes(zeroed[1] - zeroed[0])
+    return bytes(want)
+
+
+def act_killed(tenant, act, path, step, gate):
+    """Whether the daemon was killed."""
+    with open(gate, "w"):
+        pass
+    try:
+        act(path)
+        killed = tenant.daemon.poll() is not None
+    except OSError:
+        killed = True
+    os.unlink(gate)
+    if killed:
+        tenant.daemon.wait(60)
+        rawimage.sh("umount", "-l", tenant.mnt)
+    else:
+        tenant.unmount()
+    return killed
+
+
+def read_back(tenant, name):
+    tenant.mount()
+    with open(f"{tenant.mnt}/{name}", "rb") as f:
+        got = f.read()
+    state = json.loads(tenant.ask("status", f"{tenant.store}#{TENANT}", "--json"))["journal"]
+    os.unlink(f"{tenant.mnt}/{name}")
+    tenant.unmount()
+    return got, state
+
+
+def test_case(image, tenant, label, act, blocks, zeroed, size, power):
+    gate, step, old, new, bad = image.scratch + "/now", 0, 0, 0, []
+    while True:
+        step += 1
+        name, data = f"file-{step}", os.urandom(ALL)
+        before = tenant.lower_files()
+        tenant.mount(through=(KILL, "-n", str(step), "-f", gate))
+        with open(f"{tenant.mnt}/{name}", "wb", buffering=0) as f:
+            f.write(data)
+            os.fsync(f.fileno())
+        (lower,) = tenant.lower_files() - before
+        image.sync()
+        samples = samples_of(lower, blocks)
+        found = image.found(samples)
+        killed = act_killed(tenant, act, f"{tenant.mnt}/{name}", step, gate)
+        if power:
+            image.power_cut()
+        tenant.mount()
+        image.sync()
+        with open(lower, "rb") as f:
+            length = os.fstat(f.fileno()).st_size
+        left = image.found(samples)
+        tenant.unmount()
+        got, state = read_back(tenant, name)
+        is_new = got == wanted(data, zeroed, size)
+        old, new = old + (got == data), new + is_new
+        if found != len(samples) or not (is_new or got == data) or (is_new and left) or state["unfinished"]:
+            bad.append((step, found, len(samples), left, length, is_new, got == data, state))
+        if not killed:
+            break
+    report(not bad and step > 5 and old > 1 and new > 1,
+        f"{NAME}: {image.kind} {label} {'and a power cut' if power else 'killed'} at each call of the daemon", f"{step} steps, {old} old {new} new {bad}")
+    print(f"# {image.kind} {label}: {step - 1} calls, {old} times what it was, {new} times what it was to be, none left", flush=True)
+
+
+def main():
+    rawimage.need_root_and_loops(NAME)
+    if not os.path.exists("/dev/fuse"):
+        rawimage.skip(NAME, "needs /dev/fuse")
+        sys.exit(77)
+    for kind in rawimage.filesystems():
+        with Image(kind) as image:
+            tenant = Tenant(image, NAME)
+            for case in CASES:
+                test_case(image, tenant, *case, power=kind == "xfs")
+    return 1 if rawimage.failures else 0
+
+
+sys.exit(main())

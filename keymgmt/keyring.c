@@ -184,17 +184,26 @@ uint16_t keyring_nmk_epoch(const struct keyring *k)
 	return (uint16_t)keyring_key_newest(k, KEYRING_NMK)->epoch;
 }
 
-struct secret *keyring_mdk_subkey(const struct keyring *k, const char *purpose, bool retiring)
+static const struct secret *retiring_mdk(const struct keyring *k)
 {
 	const struct keyring_key *newest = keyring_key_newest(k, KEYRING_MDK);
-	const struct secret *mdk = newest->secret;
+	const struct secret *mdk = NULL;
+	for (size_t i = 0; i < k->key_count; i++)
+		if (strcmp(k->keys[i].kind, KEYRING_MDK) == 0 && &k->keys[i] != newest)
+			mdk = k->keys[i].secret;
+	return mdk;
+}
+
+bool keyring_mdk_retires(const struct keyring *k)
+{
+	return retiring_mdk(k) != NULL;
+}
+
+struct secret *keyring_mdk_subkey(const struct keyring *k, const char *purpose, bool retiring)
+{
+	const struct secret *mdk =
+		retiring ? retiring_mdk(k) : keyring_key_newest(k, KEYRING_MDK)->secret;
 	uint8_t owner[SLOT_OWNER_LEN];
-	if (retiring) {
-		mdk = NULL;
-		for (size_t i = 0; i < k->key_count; i++)
-			if (strcmp(k->keys[i].kind, KEYRING_MDK) == 0 && &k->keys[i] != newest)
-				mdk = k->keys[i].secret;
-	}
 	if (!mdk)
 		return NULL;
 	keyring_owner_bytes(k, owner);

@@ -66,8 +66,9 @@ uint32_t keyring_kek_epoch(const struct keyring *k); /* newest */
 uint16_t keyring_nmk_epoch(const struct keyring *k);
 /* Subkey of the metadata key by purpose: "policy", "audit", "journal". New secret, or NULL on
  * ENOMEM. The keyring may hold a retiring MDK (while a rotation is unfinished): retiring=true asks
- * for that one (NULL if none). */
+ * for that one (NULL if none: keyring_mdk_retires). */
 struct secret *keyring_mdk_subkey(const struct keyring *k, const char *purpose, bool retiring);
+bool keyring_mdk_retires(const struct keyring *k);
 
 /* Hash (32 bytes) of the sealed active policy file; all zero before the first policy. */
 void keyring_policy_hash(const struct keyring *k, uint8_t ret[static 32]);

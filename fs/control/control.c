@@ -102,8 +102,12 @@ static void serve(struct control *c, int fd)
 		else
 			dispatch(c, &request, &peer, &answer);
 	}
+	static const char no_memory[] =
+		"{\"code\": -12, \"message\": \"the daemon has not enough memory for an answer\"}";
+	_Static_assert(ENOMEM == 12, "no_memory");
+	const void *bytes = buf_ok(&answer) ? (const void *)answer.data : no_memory;
 	/* A peer that went away has no use for the answer. */
-	if (buf_ok(&answer) && send(fd, answer.data, answer.len, MSG_NOSIGNAL) < 0)
+	if (send(fd, bytes, buf_ok(&answer) ? answer.len : sizeof(no_memory) - 1, MSG_NOSIGNAL) < 0)
 		return;
 }
 

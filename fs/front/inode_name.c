@@ -25,7 +25,8 @@ static policy_state state_of(
 		s = policy_step(p, s, at->names->text);
 		at->state = s;
 		at->state_generation = generation;
-		at->state_stamp = t->stamp;
+		/* The state that denies everything, where memory was short, is asked for again. */
+		at->state_stamp = s ? t->stamp : 0;
 	}
 	return s;
 }

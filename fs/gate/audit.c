@@ -52,7 +52,7 @@ struct audit {
 	uint64_t folder_checked; /* when, ns */
 	uint64_t durable;        /* last sequence that is on the disk */
 	bool flushing;           /* one thread is in fdatasync, without the lock */
-	bool broken;
+	bool broken, ended; /* ended: this segment has its end record, the next was not begun */
 };
 
 static uint64_t now_ns(void)
@@ -185,9 +185,10 @@ static int seal_boxes(struct audit_header *h, const struct keyring *k, struct se
 	return 0;
 }
 
-static int publish(struct audit *a, int fd, const uint8_t *header)
+static int publish(struct audit *a, int fd, uint32_t number, const uint8_t *header)
 {
 	struct stat st;
+	audit_segment_name(number, a->name);
 	int r = audit_file_publish(a->lower, a->dir_fd, fd, a->name, header);
 	if (r == 0)
 		r = a->lower->ops->fstat(a->lower, fd, &st);
@@ -224,9 +225,8 @@ static int begin_segment(struct audit *a, struct audit_next *key, int fd, bool f
 	segment_key = NULL;
 	if (r < 0)
 		return r;
-	audit_segment_name(h.number, a->name);
 	if ((r = audit_next_store(a->lower, a->dir_fd, a->keys, &after)) < 0 ||
-		(r = publish(a, fd, bytes)) < 0 ||
+		(r = publish(a, fd, h.number, bytes)) < 0 ||
 		(r = audit_next_shred(a->lower, a->dir_fd, key->slot)) < 0) {
 		audit_segment_chain_done(&chain);
 		return r;
@@ -424,38 +424,47 @@ static void wait_flushed(struct audit *a)
 		pthread_cond_wait(&a->flushed, &a->lock);
 }
 
-/* Closes this segment and begins the next. A disk without room for one more puts it off. */
+/* The end record, and nothing behind it. Memory can only be short before it is written. */
+static int end_segment(struct audit *a)
+{
+	int r = write_record(a, NULL, true, AUDIT_RESERVE);
+	a->ended = r == 0;
+	if (r == 0)
+		r = audit_reserve_cut(&a->reserve, a->lower, a->fd, a->chain.length);
+	return r < 0 ? r : a->lower->ops->fsync(a->lower, a->fd, true);
+}
+
+/*
+ * Closes this segment and begins the next. A disk without room for one more, or short memory, puts
+ * it off; behind an end record a later call goes on here.
+ */
 static int rotate(struct audit *a)
 {
 	AUTO(audit_next_auto) struct audit_next key = {.stale = -1};
 	struct audit_reserve reserve;
-	struct err e = {0};
 	wait_flushed(a);
 	if (a->broken)
 		return -EIO;
-	if (a->chain.length <= a->rotate_above)
+	if (!a->ended && a->chain.length <= a->rotate_above)
 		return 0; /* another thread did it meanwhile */
 	int old = a->fd, fd = audit_file_make(a->lower, a->dir_fd, AUDIT_RESERVE_BYTES, &reserve);
-	if (fd < 0) {
-		a->rotate_above = a->chain.length + AUDIT_RESERVE_BYTES;
-		return is_full(fd) ? 0 : fail(a, "a new segment cannot be created");
-	}
-	int r = write_record(a, NULL, true, AUDIT_RESERVE);
-	if (r == 0)
-		r = audit_reserve_cut(&a->reserve, a->lower, old, a->chain.length);
-	if (r == 0)
-		r = a->lower->ops->fsync(a->lower, old, true);
-	if (r == 0)
-		r = load_key(a, &key, &e);
+	int r = fd < 0 ? fd : load_key(a, &key, NULL);
 	if (r == 0 && key.number != a->chain.number + 1)
 		r = -EBADMSG;
+	if (r == 0 && !a->ended)
+		r = end_segment(a);
 	if (r == 0)
 		r = begin_segment(a, &key, fd, false);
-	if (r < 0) {
+	if (r < 0 && fd >= 0)
 		a->lower->ops->close(a->lower, fd);
-		return fail(a, "a new segment cannot be begun");
+	if (r == -ENOMEM || (fd < 0 && is_full(fd))) {
+		a->rotate_above = a->chain.length + AUDIT_RESERVE_BYTES;
+		return a->ended ? r : 0;
 	}
+	if (r < 0)
+		return fail(a, "a new segment cannot be begun");
 	a->lower->ops->close(a->lower, old);
+	a->ended = false;
 	a->reserve = reserve;
 	a->rotate_above = a->options.segment_bytes;
 	return 0;
@@ -493,7 +502,7 @@ static int write_locked(struct audit *a, const struct audit_event *event, enum a
 		return -EIO;
 	if ((r = check_segment(a, now_ns())) < 0)
 		return r;
-	if (a->chain.length > a->rotate_above && (r = rotate(a)) < 0)
+	if ((a->ended || a->chain.length > a->rotate_above) && (r = rotate(a)) < 0)
 		return r;
 	r = write_record(a, event, false, need);
 	if (r < 0)
@@ -540,8 +549,7 @@ bool audit_broken(const struct audit *a)
 static int remember_end(struct audit *a)
 {
 	AUTO(audit_next_auto) struct audit_next key = {.stale = -1};
-	struct err e = {0};
-	int r = load_key(a, &key, &e);
+	int r = load_key(a, &key, NULL);
 	if (r < 0)
 		return r;
 	unsigned used = key.slot;
@@ -559,12 +567,8 @@ void audit_close(struct audit *a)
 	pthread_mutex_lock(&a->lock);
 	wait_flushed(a);
 	int r = a->broken ? -EIO : check_segment(a, now_ns());
-	if (r == 0)
-		r = write_record(a, NULL, true, AUDIT_RESERVE);
-	if (r == 0)
-		r = audit_reserve_cut(&a->reserve, a->lower, a->fd, a->chain.length);
-	if (r == 0)
-		r = a->lower->ops->fsync(a->lower, a->fd, true);
+	if (r == 0 && !a->ended)
+		r = end_segment(a);
 	if (r == 0)
 		r = remember_end(a);
 	if (r == 0)

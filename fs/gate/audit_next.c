@@ -70,7 +70,7 @@ static int open_body(
 {
 	AUTO_SECRET *key = keyring_mdk_subkey(k, "audit", retiring);
 	if (!key)
-		return retiring ? -EBADMSG : -ENOMEM;
+		return retiring && !keyring_mdk_retires(k) ? -EBADMSG : -ENOMEM;
 	struct binding ad = binding(k, slot);
 	return crypto_open(CRYPTO_XCHACHA20_POLY1305, key, slot + AT_NONCE,
 		slot + AT_NONCE + CRYPTO_NONCE_LEN, ad.bytes, sizeof(ad.bytes), slot + AT_BODY,

@@ -121,6 +121,7 @@ void policy_explain(struct policy *p, const struct policy_subject *who, const ch
 	struct trace t = {.acts = acts, .now = now};
 	AUTO_FREE uint32_t *here = policy_index_rules(&p->here, set, &t.nhere);
 	AUTO_FREE uint32_t *below = policy_index_rules(&p->below, set, &t.nbelow);
+	text->failed |= !here || !below;
 	if (!here || !below)
 		return;
 	t.here = here;

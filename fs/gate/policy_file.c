@@ -22,6 +22,7 @@ struct place {
 	struct lower *l;
 	int dir;
 	struct keyring *k;
+	bool fresh; /* k is what is on the disk: what it does not name is not in force */
 };
 
 static int sync_dir(const struct place *at)
@@ -103,6 +104,8 @@ static int read_named(const struct place *at, struct buf *ret)
 	int tidied = 0;
 	if (!rc && is_named(at, ret)) {
 		tidied = discard(at, old_name);
+		if (!tidied && at->fresh)
+			tidied = discard(at, new_name);
 	} else {
 		rc = read_file(at, new_name, ret);
 		if (rc && rc != -ENOENT && rc != -EBADMSG)
@@ -156,7 +159,7 @@ static int open_with(const struct place *at, bool retiring, const struct buf *se
 	const uint8_t *head = sealed->data;
 	AUTO_SECRET *key = keyring_mdk_subkey(at->k, "policy", retiring);
 	if (!key)
-		return retiring ? -EBADMSG : -ENOMEM;
+		return retiring && !keyring_mdk_retires(at->k) ? -EBADMSG : -ENOMEM;
 	associate(at, head, ad);
 	return crypto_open(CRYPTO_XCHACHA20_POLY1305, key, head + FIXED_LEN, head + FIXED_LEN + 12,
 		ad, sizeof(ad), head + HEAD_LEN, len, out, head + HEAD_LEN + len);
@@ -213,7 +216,7 @@ static int load(const struct place *at, struct buf *ret_text, uint64_t *ret_vers
 int policy_file_load(struct lower *l, int tenant_fd, struct keyring *k, struct buf *ret_text,
 	uint64_t *ret_version, struct err *e)
 {
-	return load(&(struct place){l, tenant_fd, k}, ret_text, ret_version, e);
+	return load(&(struct place){l, tenant_fd, k, true}, ret_text, ret_version, e);
 }
 
 /*
@@ -286,15 +289,16 @@ static int version_before(const struct place *at, uint64_t *ret)
 	if (rc != -EBADMSG && rc != -ENOENT)
 		return rc;
 	*ret = 0;
-	if (!read_file(at, current_name, &sealed) && !memcmp(sealed.data, magic, sizeof(magic)))
+	rc = read_file(at, current_name, &sealed);
+	if (!rc && !memcmp(sealed.data, magic, sizeof(magic)))
 		*ret = bytes_get64(sealed.data + 8);
-	return 0;
+	return rc == -ENOMEM ? rc : 0;
 }
 
 int policy_file_apply(struct lower *l, int tenant_fd, struct keyring *k, int keys_fd,
 	const char *text, size_t len, uint64_t *ret_version, struct err *e)
 {
-	struct place at = {l, tenant_fd, k};
+	struct place at = {l, tenant_fd, k, false};
 	uint64_t version = 0;
 	if (len > TEXT_MAX)
 		return err_set(e, -EFBIG, "A policy has at most 1 MiB; split or shorten it");
@@ -311,7 +315,7 @@ int policy_file_apply(struct lower *l, int tenant_fd, struct keyring *k, int key
 int policy_file_reseal(
 	struct lower *l, int tenant_fd, struct keyring *k, int keys_fd, struct err *e)
 {
-	struct place at = {l, tenant_fd, k};
+	struct place at = {l, tenant_fd, k, false};
 	AUTO_BUF text = {0};
 	uint64_t version;
 	struct err mine = {0};

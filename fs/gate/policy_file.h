@@ -17,7 +17,9 @@
 #include "keymgmt/keyring.h"
 
 /*
- * The text and version in force. tenant_fd may be an O_PATH descriptor. -ENOENT: none yet (hash
+ * The text and version in force. The keyring is as keyring_load gave it: what an interrupted update
+ * left and the keyring does not name is overwritten and removed. tenant_fd may be an O_PATH
+ * descriptor. -ENOENT: none yet (hash
  * zero); -EBADMSG: not what the keyring names; -EPROTONOSUPPORT: of a newer format; -errno of the
  * lower calls. ret_text is appended to, and as it was after a failure.
  */

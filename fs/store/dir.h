@@ -14,6 +14,7 @@ struct dir {
 	uint16_t epoch;          /* of the name master key */
 	struct secret *name_key; /* 64 bytes, AES-256-SIV */
 	pthread_mutex_t lock;    /* additions, removals and the emptiness check of this directory */
+	bool tidied;             /* by tree_tidy; guarded by lock */
 	unsigned refs;           /* atomic */
 };
 

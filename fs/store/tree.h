@@ -71,4 +71,13 @@ void tree_cursor_close(struct tree_cursor *c);
  * ".." come with their own names as `plain`. */
 MUST_USE int tree_cursor_next(struct tree_cursor *c, int64_t offset, struct tree_entry *ret);
 
+/*
+ * Removes sidecars of d that no entry refers to, as a kill leaves them: once in the life of d, and
+ * only if all that is in it can be read. Takes d->lock. Nothing without a trash (offline tools).
+ */
+void tree_tidy(struct dir *d);
+/* Whether this lower name is that of a sidecar with a part of a name or target in it; bindings say
+ * nothing. */
+bool tree_tidy_concerns(const char *lower);
+
 #endif

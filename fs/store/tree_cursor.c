@@ -15,6 +15,7 @@ struct tree_cursor {
 	int64_t position;  /* the lower offset behind the last entry taken from the buffer */
 	size_t at, filled; /* bytes of buffer */
 	bool alarmed;      /* one alarm is enough */
+	bool sidecars;     /* some were passed over */
 	_Alignas(struct dirent64) char buffer[BUFFER_LEN];
 };
 
@@ -33,7 +34,7 @@ int tree_cursor_open(struct dir *d, struct tree_cursor **ret)
 	c->fd = fd;
 	c->position = 0;
 	c->at = c->filled = 0;
-	c->alarmed = false;
+	c->alarmed = c->sidecars = false;
 	*ret = c;
 	return 0;
 }
@@ -135,9 +136,10 @@ int tree_cursor_next(struct tree_cursor *c, int64_t offset, struct tree_entry *r
 		bool bad = false;
 		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."))
 			snprintf(ret->plain, sizeof(ret->plain), "%s", e->d_name);
-		else if (name_is_internal(e->d_name))
+		else if (name_is_internal(e->d_name)) {
+			c->sidecars |= tree_tidy_concerns(e->d_name);
 			continue;
-		else
+		} else
 			r = open_name(c->dir, e->d_name, ret->plain, &bad);
 		if (bad)
 			tell_once(c, e->d_ino);
@@ -150,6 +152,10 @@ int tree_cursor_next(struct tree_cursor *c, int64_t offset, struct tree_entry *r
 		ret->next = e->d_off;
 		ret->type = type_of(c->dir, e);
 		return 1;
+	}
+	if (r == 0 && c->sidecars) {
+		tree_tidy(c->dir);
+		c->sidecars = false;
 	}
 	return r;
 }

@@ -21,9 +21,9 @@ def program(name):
 class Tenant:
     """One tenant of a store on the image, mounted by the real daemon."""
 
-    def __init__(self, image, name):
+    def __init__(self, image, name, keys=None):
         self.image, self.name = image, name
-        self.store, self.keys = image.path + "/store", image.scratch + "/keys"
+        self.store, self.keys = image.path + "/store", keys or image.scratch + "/keys"
         self.mnt, self.pass_file = image.scratch + "/tenant", image.scratch + "/pass"
         self.folder, self.daemon, self.common = f"{self.store}/t/{TENANT}", None, set()
         atexit.register(lambda: self.daemon and self.daemon.kill())
@@ -35,9 +35,10 @@ class Tenant:
         rawimage.sh(program("tenantkey"), "create", f"{self.store}#{TENANT}", "--keys", self.keys, "--owner", "root",
             "--new-passphrase-file", self.pass_file, "--pbkdf-memory", "64", "--pbkdf-force-iterations", "1", "--journal-size", "1M")
 
-    def mount(self, options=""):
+    def mount(self, options="", through=()):
+        """through: words before the program's own, of one that starts it."""
         words = f"keys={self.keys},passfile={self.pass_file}" + ("," + options if options else "")
-        self.daemon = subprocess.Popen([program("tenantfs"), "-f", f"{self.store}#{TENANT}", self.mnt, "-o", words],
+        self.daemon = subprocess.Popen([*through, program("tenantfs"), "-f", f"{self.store}#{TENANT}", self.mnt, "-o", words],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         # A daemon that hangs would hold this process too, beyond any signal.
         threading.Thread(target=self.watch, args=(self.daemon, self.name), daemon=True).start()

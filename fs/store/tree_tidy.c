@@ -1,0 +1,144 @@
+/*
+ * Sidecars that nothing refers to: a name or a link was removed, and the process ended before what
+ * stood beside it was. A listing that comes across sidecars has the directory tidied once.
+ */
+#include "fs/store/tree_internal.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#define BUFFER_LEN 32768
+#define SIDECAR_MAX 64   /* "~", 43 characters, ".n", a zero byte */
+#define ENTRY_SHORT 1000 /* characters: a longer link is continued in sidecars */
+
+struct sidecar {
+	char name[SIDECAR_MAX];
+	bool used;
+};
+
+struct tidying {
+	const struct dir *dir;
+	struct sidecar *sidecars;
+	size_t count, room;
+};
+
+typedef int tidy_entry(struct tidying *t, const char *lower);
+
+static int each_entry(struct tidying *t, tidy_entry *act)
+{
+	_Alignas(struct dirent64) char buffer[BUFFER_LEN];
+	struct lower *l = t->dir->store->lower;
+	AUTO_LOWER_HELD d = {l, l->ops->reopen(l, t->dir->fd, O_RDONLY | O_DIRECTORY)};
+	if (d.fd < 0)
+		return d.fd;
+	for (;;) {
+		ssize_t n = l->ops->getdents(l, d.fd, buffer, sizeof(buffer));
+		if (n <= 0)
+			return (int)n;
+		for (ssize_t at = 0; at < n;) {
+			const struct dirent64 *e = (const void *)(buffer + at);
+			int r = act(t, e->d_name);
+			if (r < 0)
+				return r;
+			at += e->d_reclen;
+		}
+	}
+}
+
+bool tree_tidy_concerns(const char *lower)
+{
+	const char *dot = strchr(lower, '.');
+	return lower[0] == '~' && name_is_internal(lower) && strlen(lower) < SIDECAR_MAX &&
+	       (dot[1] == 'n' || isdigit((unsigned char)dot[1]));
+}
+
+static int collect(struct tidying *t, const char *lower)
+{
+	if (!tree_tidy_concerns(lower))
+		return 0;
+	if (t->count == t->room) {
+		size_t room = t->room ? t->room * 2 : 64;
+		struct sidecar *more = reallocarray(t->sidecars, room, sizeof(*more));
+		if (!more)
+			return -ENOMEM;
+		t->sidecars = more;
+		t->room = room;
+	}
+	struct sidecar *s = &t->sidecars[t->count++];
+	snprintf(s->name, sizeof(s->name), "%s", lower);
+	s->used = false;
+	return 0;
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(((const struct sidecar *)a)->name, ((const struct sidecar *)b)->name);
+}
+
+static void use(struct tidying *t, const char *base, const char *suffix)
+{
+	struct sidecar key;
+	if (snprintf(key.name, sizeof(key.name), "%.48s%s", base, suffix) >= (int)sizeof(key.name))
+		return;
+	struct sidecar *s = bsearch(&key, t->sidecars, t->count, sizeof(*s), by_name);
+	if (s)
+		s->used = true;
+}
+
+/* What cannot be read might use any of them. */
+static int mark(struct tidying *t, const char *lower)
+{
+	struct lower *l = t->dir->store->lower;
+	struct tree_tail tail;
+	struct stat st;
+	if (lower[0] == '.' || name_is_internal(lower))
+		return 0;
+	if (lower[0] == '~')
+		use(t, lower, ".n");
+	int r = l->ops->fstatat(l, t->dir->fd, lower, &st);
+	if (r < 0 || !S_ISLNK(st.st_mode) || st.st_size <= ENTRY_SHORT)
+		return r;
+	tree_target_tail(t->dir, lower, &st, &tail);
+	if (!tail.base[0])
+		return -EBADMSG;
+	for (char digit[3] = ".0"; digit[1] <= '9'; digit[1]++)
+		use(t, tail.base, digit);
+	return 0;
+}
+
+/* Whether each sidecar is known to be needed or is gone. */
+static bool tidy(struct tidying *t)
+{
+	struct lower *l = t->dir->store->lower;
+	if (each_entry(t, collect) < 0)
+		return false;
+	if (t->count == 0)
+		return true;
+	qsort(t->sidecars, t->count, sizeof(*t->sidecars), by_name);
+	if (each_entry(t, mark) < 0)
+		return false;
+	int r = 0;
+	/* From the last one on: see tree_target_forget. */
+	for (size_t i = t->count; i-- > 0 && r == 0;)
+		if (!t->sidecars[i].used)
+			r = l->ops->unlinkat(l, t->dir->fd, t->sidecars[i].name, 0);
+	return r == 0;
+}
+
+void tree_tidy(struct dir *d)
+{
+	struct tidying t = {.dir = d};
+	if (!d->store->trash) /* an offline tool */
+		return;
+	pthread_mutex_lock(&d->lock);
+	/* Once, whatever comes of it: what fails now fails again. */
+	if (!d->tidied)
+		(void)tidy(&t);
+	d->tidied = true;
+	pthread_mutex_unlock(&d->lock);
+	free(t.sidecars);
+}

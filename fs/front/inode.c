@@ -538,20 +538,36 @@ int inode_dir(struct inode_table *t, struct inode *i, struct dir **ret)
 	return 0;
 }
 
+/* Takes references from bucket *at on, behind the first *skip of its chain, and moves both on. */
+static size_t take_some(
+	struct inode_table *t, size_t *at, size_t *skip, struct inode **ret, size_t room)
+{
+	size_t count = 0;
+	pthread_mutex_lock(&t->lock);
+	for (; *at < t->bucket_count && count < room; *skip = 0, ++*at) {
+		struct inode *i = t->buckets[*at];
+		for (size_t k = 0; i && k < *skip; k++)
+			i = i->hash_next;
+		for (; i && count < room; i = i->hash_next, ++*skip) {
+			i->refs++;
+			ret[count++] = i;
+		}
+		if (i)
+			break;
+	}
+	pthread_mutex_unlock(&t->lock);
+	return count;
+}
+
+/* Needs no memory: rights are taken away by it. A table that grows meanwhile moves an inode further
+ * on only. */
 void inode_each(struct inode_table *t, void (*visit)(void *context, struct inode *i), void *context)
 {
-	pthread_mutex_lock(&t->lock);
-	size_t count = 0, room = t->count;
-	struct inode **all = malloc((room ? room : 1) * sizeof(struct inode *));
-	for (size_t b = 0; all && b < t->bucket_count; b++)
-		for (struct inode *i = t->buckets[b]; i && count < room; i = i->hash_next) {
-			i->refs++;
-			all[count++] = i;
+	struct inode *some[256];
+	size_t at = 0, skip = 0, count;
+	while ((count = take_some(t, &at, &skip, some, sizeof(some) / sizeof(some[0]))) > 0)
+		for (size_t k = 0; k < count; k++) {
+			visit(context, some[k]);
+			inode_put(t, some[k]);
 		}
-	pthread_mutex_unlock(&t->lock);
-	for (size_t k = 0; k < count; k++) {
-		visit(context, all[k]);
-		inode_put(t, all[k]);
-	}
-	free(all);
 }

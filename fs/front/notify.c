@@ -37,9 +37,23 @@ struct notify {
  */
 struct losers {
 	struct front *front;
-	struct inode **list;
+	struct inode **list, *few[64];
 	size_t count, room;
+	bool more; /* than there was memory for */
 };
+
+static bool make_room(struct losers *l)
+{
+	struct inode **old = l->list == l->few ? NULL : l->list;
+	struct inode **list = realloc(old, 2 * l->room * sizeof(struct inode *));
+	if (!list)
+		return false;
+	if (!old)
+		memcpy(list, l->few, sizeof(l->few));
+	l->list = list;
+	l->room *= 2;
+	return true;
+}
 
 static void judge_handle(void *context, struct handle *h)
 {
@@ -53,13 +67,9 @@ static void judge_handle(void *context, struct handle *h)
 	subject_done(&s);
 	if (allowed)
 		return;
-	if (l->count == l->room) {
-		size_t room = l->room ? 2 * l->room : 64;
-		struct inode **list = realloc(l->list, room * sizeof(struct inode *));
-		if (!list)
-			return; /* no memory: its reads are still judged by the next round */
-		l->list = list;
-		l->room = room;
+	if (l->count == l->room && !make_room(l)) {
+		l->more = true;
+		return;
 	}
 	inode_get(&l->front->inodes, h->inode);
 	l->list[l->count++] = h->inode;
@@ -102,16 +112,28 @@ static void retire(struct notify *n, struct inode *i)
 	forget_names(n, i);
 }
 
-static void rejudge(struct notify *n)
+/* False when some are left for another round, because memory was short. */
+static bool rejudge_some(struct notify *n)
 {
 	struct losers l = {.front = n->front};
+	l.list = l.few;
+	l.room = sizeof(l.few) / sizeof(l.few[0]);
 	handle_each(&n->front->handles, judge_handle, &l);
 	for (size_t k = 0; k < l.count; k++) {
 		if (!__atomic_load_n(&l.list[k]->retired, __ATOMIC_ACQUIRE))
 			retire(n, l.list[k]);
 		inode_put(&n->front->inodes, l.list[k]);
 	}
-	free(l.list);
+	if (l.list != l.few)
+		free(l.list);
+	return !l.more;
+}
+
+/* Ends: each round retires inodes, whose handles the next one passes over. */
+static void rejudge(struct notify *n)
+{
+	while (!rejudge_some(n))
+		;
 }
 
 static void forget_attributes(void *context, struct inode *i)

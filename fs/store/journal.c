@@ -35,6 +35,7 @@ struct journal {
 	uint64_t sequence;         /* of the next record */
 	struct pending *pending;
 	size_t count, room;
+	size_t listed;  /* entries that the ring's records hold, done or not */
 	uint64_t token; /* the last one given away */
 	bool failed;    /* what is on the disk is not known any more: nothing is written */
 };
@@ -85,18 +86,25 @@ static int transfer(struct journal *j, uint64_t sector, uint8_t *bytes, uint64_t
 	return rc;
 }
 
-static int write_super(struct journal *j, const struct journal_super *s, const struct secret *key)
+/* Into both slots, one after the other, each durable before the next; s->generation grows. Both are
+ * sealed first: once one is written there is no going back. */
+static int write_supers(struct journal *j, struct journal_super *s, const struct secret *key)
 {
-	uint8_t slot[JOURNAL_FORMAT_SECTOR];
+	uint8_t slots[2][JOURNAL_FORMAT_SECTOR];
 	AUTO_SECRET *subkey = keyring_mdk_subkey(j->keys, "journal", false);
-	int rc = subkey ? journal_format_super_seal(s, keyring_owner(j->keys), subkey, key, slot)
-			: -ENOMEM;
+	int rc = subkey ? 0 : -ENOMEM;
+	for (unsigned i = 0; !rc && i < 2; i++) {
+		s->generation++;
+		rc = journal_format_super_seal(s, keyring_owner(j->keys), subkey, key, slots[i]);
+	}
 	if (rc)
 		return rc;
-	rc = lower_write_all(
-		j->l, j->fd, slot, sizeof(slot), s->generation % 2 * JOURNAL_FORMAT_SUPER_STEP);
-	if (!rc)
-		rc = j->l->ops->fsync(j->l, j->fd, true);
+	for (unsigned i = 0; !rc && i < 2; i++) {
+		rc = lower_write_all(j->l, j->fd, slots[i], sizeof(slots[i]),
+			(s->generation + 1 + i) % 2 * JOURNAL_FORMAT_SUPER_STEP);
+		if (!rc)
+			rc = j->l->ops->fsync(j->l, j->fd, true);
+	}
 	if (rc < 0)
 		j->failed = true;
 	return rc < 0 ? rc : 0;
@@ -126,10 +134,18 @@ static int write_record(struct journal *j, uint64_t epoch, const struct secret *
 	return 0;
 }
 
-/* Sectors of a record of all that is not done. */
-static uint64_t carry_sectors(const struct journal *j)
+/*
+ * Whether a record of one more entry, of so many sectors, may be written. Behind it there must be
+ * room for a checkpoint with every entry that is in the ring: whoever opens it does not know which
+ * of them are done. Of one entry more, even: the next one may come with the checkpoint. And they
+ * must not be more than may wait.
+ */
+static bool has_room(const struct journal *j, uint64_t sectors)
 {
-	return j->count ? journal_format_sectors(j->count * JOURNAL_FORMAT_ERASE_LEN) : 0;
+	return j->listed < JOURNAL_PENDING_MAX &&
+	       j->used + sectors +
+			       journal_format_sectors((j->listed + 2) * JOURNAL_FORMAT_ERASE_LEN) <=
+		       j->ring;
 }
 
 static int checkpoint(struct journal *j)
@@ -148,10 +164,8 @@ static int checkpoint(struct journal *j)
 	next.tail = j->head;
 	next.sequence = j->sequence;
 	int rc = j->count ? write_record(j, next.epoch, key, &text, &sectors) : 0;
-	for (unsigned i = 0; !rc && i < 2; i++) {
-		next.generation++;
-		rc = write_super(j, &next, key);
-	}
+	if (!rc)
+		rc = write_supers(j, &next, key);
 	if (rc)
 		return rc;
 	secret_free(j->key);
@@ -161,6 +175,7 @@ static int checkpoint(struct journal *j)
 	j->sequence += sectors ? 1 : 0;
 	j->head = (j->head + sectors) % j->ring;
 	j->used = sectors;
+	j->listed = j->count;
 	return 0;
 }
 
@@ -183,15 +198,9 @@ int journal_create(struct lower *l, int tenant_fd, const struct keyring *keys, u
 			return rc;
 		at += n;
 	}
-	struct journal_super s = {.generation = 1,
-		.epoch = 1,
-		.size = bytes,
-		.sequence = 1,
-		.suite = keyring_suite(keys)};
-	int rc = write_super(j, &s, key);
-	s.generation++;
-	if (!rc)
-		rc = write_super(j, &s, key);
+	struct journal_super s = {
+		.epoch = 1, .size = bytes, .sequence = 1, .suite = keyring_suite(keys)};
+	int rc = write_supers(j, &s, key);
 	return rc ? rc : l->ops->fsync(l, j->fd, false);
 }
 
@@ -204,7 +213,7 @@ static int read_super(struct journal *j)
 		struct journal_super s;
 		AUTO_SECRET *key = NULL;
 		AUTO_SECRET *subkey = keyring_mdk_subkey(j->keys, "journal", i >= 2);
-		if (!subkey && i >= 2)
+		if (!subkey && i >= 2 && !keyring_mdk_retires(j->keys))
 			break;
 		if (!subkey)
 			return -ENOMEM;
@@ -287,6 +296,7 @@ static int read_records(struct journal *j)
 			rc = add(j, &e);
 			if (rc)
 				return rc == -ENOSPC ? -EBADMSG : rc;
+			j->listed++;
 		}
 		if (rc)
 			return rc;
@@ -302,6 +312,8 @@ static int open_fd(struct journal *j, int tenant_fd, uint64_t *ret_size)
 	j->fd = j->l->ops->openat(j->l, tenant_fd, "journal", O_RDWR, 0, NULL);
 	if (j->fd == -EROFS || j->fd == -EACCES)
 		j->fd = j->l->ops->openat(j->l, tenant_fd, "journal", O_RDONLY, 0, NULL);
+	if (j->fd == -EISDIR || j->fd == -ELOOP || j->fd == -ENXIO)
+		return -EBADMSG; /* a folder, a link, a socket */
 	if (j->fd < 0)
 		return j->fd;
 	int rc = j->l->ops->fstat(j->l, j->fd, &st);
@@ -348,6 +360,10 @@ int journal_open(struct lower *l, int tenant_fd, const struct keyring *keys, str
 		return err_set(e, rc,
 			"The tenant's journal has a newer format than this program; use a newer "
 			"tenantfs.");
+	case -ENOENT:
+		return err_set(e, rc,
+			"The tenant's journal is missing; restore it, or mount once with -o "
+			"journal=reset to start a new one.");
 	default:
 		return err_set(e, rc, "The tenant's journal cannot be read: %s.", strerror(-rc));
 	}
@@ -368,23 +384,24 @@ int journal_reseal(struct lower *l, int tenant_fd, const struct keyring *keys, s
 static int start_anew(struct journal *j, uint64_t size)
 {
 	int rc = size < JOURNAL_FORMAT_RING ? -EBADMSG : read_super(j);
-	if (rc && rc != -EBADMSG && rc != -EPROTONOSUPPORT)
+	if (rc && rc != -EBADMSG && rc != -EPROTONOSUPPORT && rc != -EIO)
 		return rc;
 	AUTO_SECRET *key = secret_random(KEY_LEN);
 	struct journal_super s = j->super;
+	uint32_t skip;
 	if (!key)
 		return -ENOMEM;
 	s.size = size > JOURNAL_BYTES_MIN ? size - size % JOURNAL_FORMAT_SUPER_STEP
 					  : JOURNAL_BYTES_MIN;
 	s.suite = keyring_suite(j->keys);
-	s.epoch++;
+	/* What lies in the ring must not fit, and of a damaged one nobody knows the epoch. */
+	crypto_random(&skip, sizeof(skip));
+	s.epoch += 1 + (uint64_t)skip;
 	s.tail = 0;
 	s.sequence++;
 	rc = s.size > size ? j->l->ops->fallocate(j->l, j->fd, 0, 0, s.size) : 0;
-	for (unsigned i = 0; rc >= 0 && i < 2; i++) {
-		s.generation++;
-		rc = write_super(j, &s, key);
-	}
+	if (rc >= 0)
+		rc = write_supers(j, &s, key);
 	return rc < 0 ? rc : j->l->ops->fsync(j->l, j->fd, false);
 }
 
@@ -417,14 +434,14 @@ int journal_erase_begin(struct journal *j, const struct journal_erase *e, uint64
 	int rc = j->failed ? -EIO : add(j, e);
 	uint64_t token = j->token;
 	bool added = !rc;
-	uint64_t need = journal_format_sectors(text.len) + carry_sectors(j);
-	if (!rc && j->used + need > j->ring) {
+	if (!rc && !has_room(j, journal_format_sectors(text.len))) {
 		rc = checkpoint(j); /* with this one in it */
 	} else if (!rc) {
 		rc = write_record(j, j->super.epoch, j->key, &text, &sectors);
 		if (!rc) {
 			j->head = (j->head + sectors) % j->ring;
 			j->used += sectors;
+			j->listed++;
 			j->sequence++;
 		}
 	}

@@ -74,12 +74,12 @@ class Tenant:
     def load_keys(self):
         self.keys = read_store.Keys(self.ring, "passphrase", open(self.secret, "rb").read().strip())
 
-    def words(self):
-        return [program("tenantfs"), "-f", self.spec, self.mnt, "-o", f"keys={KEYS},passfile={self.secret}"]
+    def words(self, options=""):
+        return [program("tenantfs"), "-f", self.spec, self.mnt, "-o", f"keys={KEYS},passfile={self.secret}{options}"]
 
-    def mount(self):
+    def mount(self, options=""):
         self.log = open(f"{SCRATCH}/log-{self.name}", "ab")
-        self.daemon = subprocess.Popen(self.words(), stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+        self.daemon = subprocess.Popen(self.words(options), stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
         threading.Thread(target=self.watch, args=(self.daemon,), daemon=True).start()
         for _ in range(1500):
             if self.is_mounted():
@@ -651,9 +651,36 @@ def link_rows():
         os.symlink("target of g", f"{acme.mnt}/{base}/g")
         os.symlink(TARGET, f"{acme.mnt}/{base}/long")
         os.symlink(TARGET.upper(), f"{acme.mnt}/{base}/LONG")
+        os.mkdir(f"{acme.mnt}/{base}/d")
+        os.symlink("target of h", f"{acme.mnt}/{base}/d/h")
 
-    def refused_link(name):
-        return lambda base: fails(os.readlink, f"{acme.mnt}/{base}/{name}")
+    def refused_link(*names):
+        return both(*(lambda base, n=name: fails(os.readlink, f"{acme.mnt}/{base}/{n}") for name in names))
+
+    def record(path):
+        return os.path.dirname(path) + "/" + read_store.link_binding(os.path.basename(path))
+
+    def swapped(r, a, b, with_records):
+        exchange(r.L(a), r.L(b))
+        if with_records:
+            exchange(record(r.L(a)), record(r.L(b)))
+    for a, b, what in (("f", "g", "of its directory"), ("long", "LONG", "of its directory, both long"), ("f", "d/h", "of another directory")):
+        for with_records, how in ((False, ""), (True, ", bindings and all")):
+            Row(f"a link swapped with one {what}{how}", links, lambda r, a=a, b=b, w=with_records: swapped(r, a, b, w), refused_link(a, b))
+    Row("a link renamed over another one of its directory", links, lambda r: os.rename(r.L("g"), r.L("f")), refused_link("f"))
+    Row("a link hard-linked over another one of its directory", links, lambda r: (os.unlink(r.L("f")), os.link(r.L("g"), r.L() + "/" +
+        acme.name_in(r.L(), "f"), follow_symlinks=False)), refused_link("f"))
+    Row("a link swapped, then renamed, exchanged or linked by the user", links, lambda r: exchange(r.L("f"), r.L("g")), both(
+        lambda b: fails(os.rename, f"{acme.mnt}/{b}/f", f"{acme.mnt}/{b}/new"), lambda b: fails(os.rename, f"{acme.mnt}/{b}/g",
+        f"{acme.mnt}/{b}/LONG"), lambda b: fails(lambda: os.link(f"{acme.mnt}/{b}/f", f"{acme.mnt}/{b}/new", follow_symlinks=False)),
+        refused_link("f", "g")))
+    for what, tamper in (("its first bit", lambda r: relink(record(r.L("f")), changed(os.readlink(record(r.L("f"))), 0))),
+            ("its last byte", lambda r: relink(record(r.L("f")), changed(os.readlink(record(r.L("f"))), 14))),
+            ("removed", lambda r: os.unlink(record(r.L("f")))),
+            ("cut off", lambda r: relink(record(r.L("f")), os.readlink(record(r.L("f")))[:-4])),
+            ("that of another link", lambda r: relink(record(r.L("f")), os.readlink(record(r.L("g"))))),
+            ("a file", lambda r: (os.unlink(record(r.L("f"))), open(record(r.L("f")), "w").close()))):
+        Row(f"a link's binding: {what}", links, tamper, refused_link("f"))
     for field, byte in (("epoch", 0), ("salt", 2), ("tag", 18), ("text", 34), ("last text", 43)):
         Row(f"link target: a bit of {field}", links, lambda r, b=byte: relink(r.L("f"), changed(os.readlink(r.L("f")), b)),
             refused_link("f"))
@@ -812,8 +839,26 @@ def silent_rows():
     silent("both slots of a file above 256 KiB as they were before: size, homes and times with them", large, slots,
            lambda b: reads("f", content[b, "f"][:200 * PAGE + 100])(b), save=lambda r: r.kept.update(page=peek(r.L("f"), 0, 2048)), change=grow)
 
-    silent("link targets exchanged within the tenant, also between directories", pair, lambda r: exchange(r.L("l"), r.L("d/l")),
-           lambda b: assert_equal((os.readlink(f"{acme.mnt}/{b}/l"), os.readlink(f"{acme.mnt}/{b}/d/l")), ("target of g", "target of f")))
+    def binding(path):
+        return os.path.dirname(path) + "/" + read_store.link_binding(os.path.basename(path))
+
+    def keep_link(r):
+        r.kept.update(place=r.L("l"), text=os.readlink(r.L("l")), binding=os.readlink(binding(r.L("l"))))
+
+    def old_link(r):
+        for path, text in ((r.kept["place"], r.kept["text"]), (binding(r.kept["place"]), r.kept["binding"])):
+            if os.path.lexists(path):
+                os.unlink(path)
+            os.symlink(text, path)
+
+    def newer_link(base):
+        os.unlink(f"{acme.mnt}/{base}/l")
+        os.symlink("newer target", f"{acme.mnt}/{base}/l")
+    silent("a link as it was before, with the binding of then", pair, old_link,
+           lambda b: assert_equal(os.readlink(f"{acme.mnt}/{b}/l"), "target of f"), save=keep_link, change=newer_link)
+    silent("a link put back where it was before a rename, with the binding of then", pair, old_link,
+           lambda b: assert_equal((os.readlink(f"{acme.mnt}/{b}/l"), os.readlink(f"{acme.mnt}/{b}/m")), ("target of f", "target of f")),
+           save=keep_link, change=lambda b: os.rename(f"{acme.mnt}/{b}/l", f"{acme.mnt}/{b}/m"))
 
     def without_first(path):
         os.removexattr(path, acme_attribute(path))
@@ -837,7 +882,7 @@ def silent_rows():
     silent("a fifo in the place of a file", pair, lambda r: (os.unlink(r.L("f")), os.mkfifo(r.L() + "/" + acme.name_in(r.L(), "f"))),
            lambda b: assert_equal(stat.S_ISFIFO(os.stat(f"{acme.mnt}/{b}/f").st_mode), True))
     silent("an orphaned sidecar and a half-made record", pair, lambda r: (os.symlink("x", r.L() + "/~orphan.n"), os.symlink("x", r.L() +
-           "/.dir.new")), lambda b: assert_equal(sorted(os.listdir(f"{acme.mnt}/{b}")), ["d", "f", "g", "l"]))
+           "/~orphan.b"), os.symlink("x", r.L() + "/~orphan.c"), os.symlink("x", r.L() + "/.dir.new")), lambda b: assert_equal(sorted(os.listdir(f"{acme.mnt}/{b}")), ["d", "f", "g", "l"]))
 
     def longer(r):
         os.truncate(r.L("f"), os.path.getsize(r.L("f")) + 5 * PAGE)
@@ -986,7 +1031,7 @@ DAMAGED, WRONG_KEY = 7, 6
 
 def refused_mount(name, tamper, statuses=(DAMAGED,), alarm=False):
     """The attacker's change, a try to mount, and everything put back."""
-    saved, tenant = SCRATCH + "/saved", ("policy", "tenant.json", "audit")
+    saved, tenant = SCRATCH + "/saved", ("policy", "tenant.json", "audit", "journal")
     shutil.rmtree(saved, ignore_errors=True)
     os.mkdir(saved)
     sh("cp", "-a", KEYS, STORE + "/store.json", *(f"{acme.folder}/{n}" for n in tenant), saved)
@@ -1103,19 +1148,34 @@ def run_audit_rows():
         shutil.copytree(kept, folder)
 
 
-def run_journal_row():
-    """The journal is reserved in this version: nothing is read from it."""
-    journal, before = acme.folder + "/journal", len(acme.alarms())
-    patch(journal, 0, os.urandom(8 * PAGE))
-    os.truncate(journal, 100000)
-    acme.mount()
-    problem = None
-    try:
-        same("g")(next(r.base for r in rows if r.name == "the slots of another file"))
-    except (AssertionError, OSError) as e:
-        problem = str(e)
-    acme.unmount()
-    report(not problem and len(acme.alarms()) == before, "journal: changed bytes and length change nothing: it is reserved", problem)
+def run_journal_rows():
+    journal, slots = acme.folder + "/journal", (0, PAGE)
+    fields = {"magic": 0, "version": 4, "suite": 6, "generation": 8, "epoch": 16, "size": 24, "tail": 32, "sequence": 40, "key": 80,
+        "key's tag": 110, "key-check value": 130}
+    for field, at in fields.items():
+        refused_mount(f"journal: a bit of {field} in both slots", lambda a=at: [flip(journal, slot + a, 1) for slot in slots],
+            (DAMAGED, 8) if field == "version" else (DAMAGED,))
+    for slot in slots:
+        refused_mount(f"journal: the slot at {slot} zeroed: the other one counts", lambda s=slot: patch(journal, s, bytes(512)), (0,))
+    refused_mount("journal: both slots zeroed", lambda: patch(journal, 0, bytes(8 * PAGE)))
+    refused_mount("journal: cut off", lambda: os.truncate(journal, 100000))
+    refused_mount("journal: emptied", lambda: os.truncate(journal, 0))
+    refused_mount("journal: removed", lambda: os.unlink(journal), (4,))
+    refused_mount("journal: of another tenant", lambda: shutil.copyfile(beta.folder + "/journal", journal))
+    refused_mount("journal: a fifo in its place", lambda: (os.unlink(journal), os.mkfifo(journal)), (1, DAMAGED))
+    refused_mount("journal: bytes behind the superblocks: there was nothing to be done", lambda: patch(journal, 2 * PAGE, os.urandom(PAGE)), (0,))
+    for what, tamper in (("damaged", lambda: patch(journal, 0, os.urandom(8 * PAGE))), ("cut off", lambda: os.truncate(journal, 100)),
+            ("removed", lambda: os.unlink(journal))):
+        tamper()
+        before, problem = len(acme.alarms()), None
+        acme.mount(",journal=reset")
+        try:
+            same("g")(next(r.base for r in rows if r.name == "the slots of another file"))
+        except (AssertionError, OSError) as e:
+            problem = str(e)
+        acme.unmount()
+        report(not problem and len(acme.alarms()) == before + 1 and acme.refusal()[0] == 0,
+            f"journal: {what}: journal=reset starts a new one, which is on the log", problem)
 
 
 def run_whole_store():
@@ -1161,7 +1221,7 @@ def main():
     acme.ctl("policy", "apply", SCRATCH + "/policy-text")
     run_mount_rows()
     run_audit_rows()
-    run_journal_row()
+    run_journal_rows()
     run_whole_store()
 
 

@@ -325,8 +325,10 @@ int file_home_remove(struct file *f, const uint8_t dir_id[DIR_ID_LEN])
 {
 	pthread_rwlock_wrlock(&f->lock);
 	struct format_home *home = home_find(f, dir_id);
-	int rc = 0;
-	if (home) {
+	/* A power cut that brings the name back must find its home: what became of the name first.
+	 * It changed the inode, whose fsync therefore carries it. */
+	int rc = home && f->has_header ? file_lower_sync(f, false) : 0;
+	if (home && !rc) {
 		home->names--;
 		if (!home->names)
 			memset(home, 0, sizeof(*home));

@@ -75,7 +75,7 @@ int file_fd(const struct file *f);
 const struct store *file_store(const struct file *f);
 
 /* A name more or less under directory id (docs/format.md, "homes"); committed, and durable for add.
- * No-op without a header. */
+ * remove: after the lower name is gone, and makes that durable first. No-op without a header. */
 MUST_USE int file_home_add(struct file *f, const uint8_t dir_id[DIR_ID_LEN]);
 MUST_USE int file_home_remove(struct file *f, const uint8_t dir_id[DIR_ID_LEN]);
 /* Its last name has moved to the trash under this name: erase at the last put. */

@@ -138,9 +138,6 @@ static void go_on(struct sim_disk *d)
 void sim_disk_kill(struct sim_disk *d)
 {
 	sim_calls_close_all(d);
-	for (uint32_t n = 0; n < d->inode_count; n++)
-		if (d->inodes[n])
-			d->inodes[n]->unflushed = false;
 	go_on(d);
 }
 
@@ -159,9 +156,6 @@ void sim_disk_power_cut(struct sim_disk *d)
 	uint64_t how = sim_random_below(&d->random, 100), pending;
 	enum sim_cut cut = how < 15 ? SIM_CUT_OLD : how < 30 ? SIM_CUT_NEW : SIM_CUT_ANY;
 	sim_calls_close_all(d);
-	for (uint32_t n = 0; n < d->inode_count; n++)
-		if (d->inodes[n])
-			d->inodes[n]->unflushed = false;
 	if (cut == SIM_CUT_ANY)
 		last_writeback(d);
 	pending = d->txn - d->committed;
@@ -194,9 +188,9 @@ unsigned sim_disk_open_files(const struct sim_disk *d)
 	return count;
 }
 
-bool sim_disk_unflushed(const struct sim_disk *d, ino_t ino)
+unsigned sim_disk_lost(const struct sim_disk *d, ino_t ino)
 {
-	return ino < d->inode_count && d->inodes[ino] && d->inodes[ino]->unflushed;
+	return ino < d->inode_count && d->inodes[ino] ? d->inodes[ino]->lost : 0;
 }
 
 uint32_t sim_disk_blocks(const struct sim_disk *d)
@@ -211,9 +205,13 @@ const uint8_t *sim_disk_block(const struct sim_disk *d, uint32_t block)
 
 void sim_disk_sync(struct sim_disk *d)
 {
-	for (uint32_t n = 0; n < d->inode_count; n++)
-		if (d->inodes[n] && !d->inodes[n]->gone)
-			sim_pages_flush(d, d->inodes[n]);
+	for (uint32_t n = 0; n < d->inode_count; n++) {
+		struct sim_inode *i = d->inodes[n];
+		if (i && !i->gone)
+			sim_pages_flush(d, i);
+		if (i)
+			i->lost = 0;
+	}
 	sim_log_commit(d, d->txn);
 }
 

@@ -87,9 +87,13 @@ uint64_t sim_disk_calls(const struct sim_disk *d);
 void sim_disk_kill(struct sim_disk *d);
 void sim_disk_power_cut(struct sim_disk *d);
 
-/* Whether at the last power cut this inode had content, size or map that no fsync had waited for.
+/*
+ * What the ends since the last sim_disk_sync took from an inode: content or size that no fsync had
+ * waited for (some of it may have survived); blocks that had been found for it, so that what was
+ * written to them lies in free space now.
  */
-bool sim_disk_unflushed(const struct sim_disk *d, ino_t ino);
+enum { SIM_LOST_CONTENT = 1, SIM_LOST_BLOCKS = 2 };
+unsigned sim_disk_lost(const struct sim_disk *d, ino_t ino);
 /* Open descriptors: a leak of the code under test. */
 unsigned sim_disk_open_files(const struct sim_disk *d);
 

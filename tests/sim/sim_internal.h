@@ -72,9 +72,9 @@ struct sim_inode {
 	uint64_t size;       /* as everybody sees it */
 	uint64_t meta, data; /* transactions that fsync and fdatasync wait for */
 	unsigned opens;
-	int lock_fd;    /* who has the lock, 0 nobody */
-	bool gone;      /* removed, by a transaction that may be undone */
-	bool unflushed; /* at the last power cut */
+	int lock_fd;  /* who has the lock, 0 nobody */
+	bool gone;    /* removed, by a transaction that may be undone */
+	uint8_t lost; /* SIM_LOST_*, since the last sync */
 	struct sim_text *target;
 	struct sim_xattr *xattrs;
 	struct sim_page *pages;    /* by index */

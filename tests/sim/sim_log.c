@@ -112,11 +112,12 @@ static void undo(struct sim_disk *d, struct sim_record *r)
 		sim_tree_restore(i, &r->entry);
 		break;
 	case SIM_CORE:
-		i->unflushed = i->unflushed || i->core.disk_size != r->core.disk_size;
+		if (i->core.disk_size != r->core.disk_size)
+			i->lost |= SIM_LOST_CONTENT;
 		i->core = r->core;
 		break;
 	case SIM_MAP:
-		i->unflushed = true;
+		i->lost |= SIM_LOST_CONTENT;
 		sim_pages_restore(d, i, r->map.index, r->map.state, r->map.phys);
 		break;
 	case SIM_XATTR:

@@ -229,7 +229,7 @@ void sim_pages_cut(struct sim_disk *d, struct sim_inode *i, enum sim_cut mode)
 	size_t kept = 0;
 	for (size_t at = 0; at < i->page_count; at++) {
 		struct sim_page *p = &i->pages[at];
-		i->unflushed = i->unflushed || p->dirty;
+		i->lost |= p->dirty ? SIM_LOST_CONTENT : 0;
 		if (p->dirty && p->state >= SIM_UNWRITTEN)
 			tear(d, p, mode);
 		forget_versions(p);
@@ -243,7 +243,7 @@ void sim_pages_cut(struct sim_disk *d, struct sim_inode *i, enum sim_cut mode)
 		i->pages[kept++] = *p;
 	}
 	i->page_count = kept;
-	i->unflushed = i->unflushed || i->size != i->core.disk_size;
+	i->lost |= i->size != i->core.disk_size ? SIM_LOST_CONTENT : 0;
 }
 
 void sim_pages_restore(
@@ -251,8 +251,10 @@ void sim_pages_restore(
 {
 	struct sim_page *p = sim_pages_find(i, index);
 	if (p) {
-		if (p->phys && p->phys != phys)
+		if (p->phys && p->phys != phys) {
 			sim_pages_free_block(d, p->phys);
+			i->lost |= SIM_LOST_BLOCKS;
+		}
 		remove_page(i, p);
 	}
 	if (state < SIM_UNWRITTEN)

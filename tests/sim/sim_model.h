@@ -1,0 +1,124 @@
+/*
+ * What should be in a tenant's tree: every state since the last certain one, so that what is found
+ * after an end can be told to be one of them or none. A state follows from the one before by one
+ * operation on names or attributes; content has versions of its own, a list a file.
+ */
+#ifndef SIM_MODEL_H
+#define SIM_MODEL_H
+
+#include "fs/store/file.h"
+
+#define MODEL_NODES 256
+#define MODEL_ENTRIES 40
+#define MODEL_STATES 80
+#define MODEL_NAMES 8
+#define MODEL_VERSIONS 40
+#define MODEL_CONTENT (6u * 4096u)
+#define MODEL_SAMPLES 256
+#define MODEL_REMOVED 64
+
+struct model_version {
+	uint32_t len;
+	uint64_t hash;
+	uint8_t *bytes;
+};
+
+struct model_node {
+	uint8_t type; /* DT_*; 0: not in use */
+	uint32_t ino; /* 0: not known, its creation was cut short */
+	uint32_t seed;
+	unsigned last;         /* state that its inode changed with for the last time */
+	unsigned kept, synced; /* versions that a kill, a power cut must leave, or a later one */
+	unsigned versions;
+	struct model_version v[MODEL_VERSIONS];
+	struct dir *dir;   /* open */
+	struct file *file; /* open */
+};
+
+struct model_entry {
+	uint16_t parent, node;
+	uint8_t name;
+};
+
+struct model_state {
+	unsigned count;
+	struct model_entry entries[MODEL_ENTRIES];
+	uint32_t xattr[MODEL_NODES]; /* value by node, 0: none */
+	unsigned cleared; /* the directory that this state's operation removed, or 0: in the state
+			     before it may be without its record, and so without attributes */
+};
+
+/* A file that lost its last name with a state; hashes of the sectors that it had then. */
+struct model_removed {
+	unsigned state;
+	uint32_t ino;
+	unsigned count;
+	uint64_t samples[MODEL_SAMPLES];
+};
+
+struct model {
+	struct model_node nodes[MODEL_NODES]; /* 0: the root */
+	struct model_state states[MODEL_STATES];
+	unsigned now;   /* the newest state; states[now + 1] when `maybe`: cut short */
+	unsigned floor; /* what a power cut must leave, or a later one */
+	bool maybe;
+	struct model_removed removed[MODEL_REMOVED];
+	unsigned removed_count;
+};
+
+/* What was found. */
+struct look_inode {
+	uint32_t ino;
+	uint8_t type;
+	bool lost;  /* some of its content was not flushed at a power cut */
+	int status; /* of reading it: 0 or -errno */
+	uint32_t len;
+	uint64_t hash;
+	int xattr_status;
+	uint32_t xattr;
+};
+struct look_entry {
+	uint32_t parent, ino;
+	uint8_t name;
+};
+struct look {
+	unsigned count, inodes;
+	struct look_entry entries[MODEL_ENTRIES + 1];
+	struct look_inode inode[MODEL_ENTRIES + 1];
+};
+
+void model_init(struct model *m, uint32_t root_ino);
+/* Frees contents; nothing is open. */
+void model_done(struct model *m);
+/* states[now + 1], a copy of states[now] to be changed. NULL: no room. */
+struct model_state *model_next(struct model *m);
+/* The operation that makes states[now + 1] is done, or was cut short. */
+void model_did(struct model *m, bool done);
+/* A free node of that type, or -1. */
+int model_node(struct model *m, uint8_t type, uint32_t seed);
+/* Its content from now on, as a new version; bytes are copied. */
+void model_write(struct model_node *n, const uint8_t *bytes, uint32_t len);
+const struct model_version *model_content(const struct model_node *n);
+int model_find(const struct model_state *s, unsigned parent, unsigned name); /* entry, or -1 */
+void model_add(struct model_state *s, unsigned parent, unsigned name, unsigned node);
+void model_drop(struct model_state *s, unsigned parent, unsigned name);
+unsigned model_links(const struct model_state *s, unsigned node);
+bool model_inside(const struct model_state *s, unsigned node, unsigned top);
+bool model_empty(const struct model_state *s, unsigned dir);
+
+/* The length of a link's target follows from its seed. */
+#define MODEL_TARGET 3200
+uint32_t model_target(uint32_t seed, char ret[static MODEL_TARGET]);
+uint64_t model_hash(const void *bytes, size_t len);
+
+/*
+ * The first state from `floor` on that what was found can be, or -1. killed: nothing that was
+ * finished may be missing. strict: content that was not flushed must be a version too, otherwise it
+ * may be anything.
+ */
+int model_match(struct model *m, const struct look *seen, bool killed, bool strict);
+/* Goes on from there: one state, one version a file. Nodes that are not in it are free again. Those
+ * whose content is none of theirs get no version. */
+void model_adopt(struct model *m, const struct look *seen, unsigned state);
+
+#endif

@@ -1,0 +1,133 @@
+#include "tests/sim/sim_store.h"
+
+#include "fs/store/layout_create.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#define JOURNAL_BYTES (1u << 20)
+
+static void need(int r, const char *what)
+{
+	if (r >= 0)
+		return;
+	printf("not ok - %s: %s\n", what, strerror(-r));
+	exit(1);
+}
+
+struct keyring *sim_store_keys(void)
+{
+	struct keyring *keys = NULL;
+	struct keyring_owner owner = {.tenant = "acme"};
+	crypto_random(owner.store_uuid, CRYPTO_ID_LEN);
+	crypto_random(owner.tenant_uuid, CRYPTO_ID_LEN);
+	need(keyring_create(&owner, CRYPTO_AES256_GCM, &keys), "keys");
+	return keys;
+}
+
+struct sim_disk *sim_store_base(const struct keyring *keys)
+{
+	const struct sim_options o = {.seed = 1, .sector = 512};
+	const struct layout_create wanted = {.journal_bytes = JOURNAL_BYTES};
+	struct sim_disk *d = sim_disk_new(&o);
+	need(d ? 0 : -ENOMEM, "disk");
+	struct lower *l = sim_disk_lower(d);
+	struct layout layout = LAYOUT_NONE;
+	int root = sim_disk_root(d);
+	layout.lower = l;
+	layout.owner = *keyring_owner(keys);
+	layout.suite = keyring_suite(keys);
+	need(l->ops->mkdirat(l, root, "tenant", 0700, NULL), "tenant");
+	layout.tenant_fd = l->ops->openat(l, root, "tenant", O_PATH | O_DIRECTORY, 0, NULL);
+	need(layout.tenant_fd, "tenant");
+	need(layout_create_fill(&layout, keys, &wanted, NULL), "layout_create_fill");
+	sim_disk_sync(d);
+	return d;
+}
+
+static void on_alarm(void *context, const struct store_alarm *alarm)
+{
+	struct sim_store *s = context;
+	s->alarms++;
+	snprintf(s->what, sizeof(s->what), "%s", alarm->what);
+	snprintf(s->detail, sizeof(s->detail), "%s", alarm->detail);
+}
+
+static void on_receipt(void *context, const struct trash_receipt *receipt)
+{
+	struct sim_store *s = context;
+	s->bad_receipts += receipt->error != 0;
+}
+
+static int open_trash(struct sim_store *s)
+{
+	const struct trash_options options = {
+		.require = TRASH_C, .by_hand = true, .receipt = on_receipt, .context = s};
+	s->trash_fd = s->lower->ops->openat(
+		s->lower, s->tenant_fd, "trash", O_RDONLY | O_DIRECTORY, 0, NULL);
+	return s->trash_fd < 0 ? s->trash_fd
+			       : trash_open(s->lower, s->trash_fd, &options, &s->trash, NULL);
+}
+
+int sim_store_mount(struct sim_store *s, struct sim_disk *disk, const struct keyring *keys)
+{
+	struct lower *l = sim_disk_lower(disk);
+	*s = (struct sim_store){
+		.disk = disk, .lower = l, .keys = keys, .tenant_fd = -1, .trash_fd = -1};
+	AUTO_LOWER_HELD top = {l, sim_disk_root(disk)};
+	s->tenant_fd = l->ops->openat(l, top.fd, "tenant", O_PATH | O_DIRECTORY, 0, NULL);
+	if (s->tenant_fd < 0)
+		return s->tenant_fd;
+	int r = open_trash(s);
+	if (r == 0)
+		r = store_init(&s->store, l, keys, s->tenant_fd);
+	if (r < 0)
+		return r;
+	s->ready = true;
+	s->store.as_root = true;
+	s->store.trash = s->trash;
+	s->store.alarm = on_alarm;
+	s->store.alarm_context = s;
+	r = dir_open_root(&s->store, &s->root);
+	if (r == 0)
+		r = trash_resume(s->trash);
+	if (r >= 0)
+		r = trash_drain(s->trash, -1);
+	return r;
+}
+
+void sim_store_unmount(struct sim_store *s, bool orderly)
+{
+	if (orderly && s->trash)
+		(void)!trash_drain(s->trash, -1);
+	dir_put(s->root);
+	trash_close(s->trash, 0);
+	if (s->ready)
+		store_done(&s->store);
+	if (s->trash_fd >= 0)
+		s->lower->ops->close(s->lower, s->trash_fd);
+	if (s->tenant_fd >= 0)
+		s->lower->ops->close(s->lower, s->tenant_fd);
+	s->root = NULL;
+	s->trash = NULL;
+	s->ready = false;
+	s->trash_fd = s->tenant_fd = -1;
+}
+
+int sim_store_in_trash(const struct sim_store *s)
+{
+	struct lower *l = s->lower;
+	_Alignas(struct dirent64) char bytes[4096];
+	int count = 0;
+	AUTO_LOWER_HELD list = {
+		l, l->ops->openat(l, s->trash_fd, ".", O_RDONLY | O_DIRECTORY, 0, NULL)};
+	ssize_t n = list.fd;
+	while (n >= 0 && (n = l->ops->getdents(l, list.fd, bytes, sizeof(bytes))) > 0)
+		for (ssize_t at = 0; at < n;
+			at += ((struct dirent64 *)(void *)(bytes + at))->d_reclen)
+			count += ((struct dirent64 *)(void *)(bytes + at))->d_name[0] != '.';
+	return n < 0 ? (int)n : count;
+}

@@ -1,0 +1,33 @@
+/* A tenant on a simulated disk: made once, cloned for each run, mounted as fs/tenant.c does it. */
+#ifndef SIM_STORE_H
+#define SIM_STORE_H
+
+#include "fs/erase/trash.h"
+#include "fs/store/tree.h"
+#include "tests/sim/sim_disk.h"
+
+struct sim_store {
+	struct sim_disk *disk; /* borrowed */
+	struct lower *lower;
+	const struct keyring *keys; /* borrowed */
+	int tenant_fd, trash_fd;
+	bool ready; /* store is */
+	struct store store;
+	struct trash *trash;
+	struct dir *root;
+	unsigned alarms, bad_receipts;
+	char what[64], detail[128]; /* of the last alarm */
+};
+
+/* Keys without a slot, and the disk of a fresh tenant, synced. Both end the program on failure. */
+struct keyring *sim_store_keys(void);
+struct sim_disk *sim_store_base(const struct keyring *keys);
+/* What a mount does, recovery and all; everything that waited for the eraser is erased. 0 or
+ * -errno; then unmount it all the same. */
+int sim_store_mount(struct sim_store *s, struct sim_disk *disk, const struct keyring *keys);
+/* orderly: the trash is emptied first. */
+void sim_store_unmount(struct sim_store *s, bool orderly);
+/* Entries of the lower trash. */
+int sim_store_in_trash(const struct sim_store *s);
+
+#endif

@@ -121,7 +121,7 @@ int policy_automaton_init(struct policy_automaton *a)
 	uint32_t root;
 	rc = new_node(a, POLICY_NONE, POLICY_LITERAL, (const uint8_t *)"", 0, &root);
 	if (rc)
-		pthread_mutex_destroy(&a->lock);
+		policy_automaton_done(a);
 	return rc;
 }
 

@@ -206,9 +206,13 @@ static int reset_journal(struct tenant *t, struct err *e)
 static int open_journal(struct tenant *t, struct err *e)
 {
 	struct recover_result result;
-	int r = t->options->journal_reset ? reset_journal(t, e) : 0;
-	if (r == 0)
-		r = journal_open(lower_posix(), t->layout.tenant_fd, t->keyring, &t->journal, e);
+	struct lower *l = lower_posix();
+	int r = journal_open(l, t->layout.tenant_fd, t->keyring, &t->journal, e);
+	if ((r == -EBADMSG || r == -ENOENT) && t->options->journal_reset) {
+		r = reset_journal(t, e);
+		if (r == 0)
+			r = journal_open(l, t->layout.tenant_fd, t->keyring, &t->journal, e);
+	}
 	if (r < 0)
 		return r;
 	t->store.journal = t->journal;

@@ -1176,6 +1176,10 @@ def run_journal_rows():
         acme.unmount()
         report(not problem and len(acme.alarms()) == before + 1 and acme.refusal()[0] == 0,
             f"journal: {what}: journal=reset starts a new one, which is on the log", problem)
+    before = len(acme.alarms())
+    acme.mount(",journal=reset")
+    acme.unmount()
+    report(len(acme.alarms()) == before, "journal: journal=reset leaves a good one alone")
 
 
 def run_whole_store():

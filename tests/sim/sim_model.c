@@ -180,10 +180,12 @@ static bool same_node(const struct model_node *n, uint32_t xattr, const struct l
 	return n->type == DT_DIR || version_of(n, i, killed ? n->kept : n->synced) >= 0;
 }
 
+/* Of something that is there when the last operation begins: numbers are reused. */
 static bool known(const struct model *m, uint32_t ino)
 {
-	for (unsigned n = 0; n < MODEL_NODES; n++)
-		if (m->nodes[n].type && m->nodes[n].ino == ino)
+	const struct model_state *s = &m->states[m->now];
+	for (unsigned e = 0; e < s->count; e++)
+		if (m->nodes[s->entries[e].node].ino == ino)
 			return true;
 	return false;
 }

@@ -65,15 +65,50 @@ int source_option(struct source *s, const char *name, const char *value, struct 
 	return 0;
 }
 
+/* A descriptor that tells when one of the signals that would end us came, of those that the caller
+ * holds back; -1: it holds back none, so that they end us. */
+static int held_signals(void)
+{
+	static const int endings[] = {SIGINT, SIGTERM, SIGHUP};
+	sigset_t held, watched;
+	bool any = false;
+	sigemptyset(&watched);
+	if (pthread_sigmask(SIG_BLOCK, NULL, &held) != 0)
+		return -1;
+	for (size_t i = 0; i < sizeof(endings) / sizeof(endings[0]); i++)
+		if (sigismember(&held, endings[i]) == 1) {
+			sigaddset(&watched, endings[i]);
+			any = true;
+		}
+	return any ? signalfd(-1, &watched, SFD_CLOEXEC) : -1;
+}
+
+/* Until there is something to read, or the end. -ECANCELED: a signal came; it is taken. */
+static int wait_for_input(int fd, int signals)
+{
+	struct pollfd wait[] = {{fd, POLLIN, 0}, {signals, POLLIN, 0}};
+	while (poll(wait, 2, -1) < 0)
+		if (errno != EINTR)
+			return -errno;
+	struct signalfd_siginfo info;
+	if (wait[1].revents)
+		return read(signals, &info, sizeof(info)) < 0 ? -errno : -ECANCELED;
+	return 0;
+}
+
 /* Reads up to the first newline or the end, byte by byte: what follows belongs to the next reader.
  */
 static int read_line(int fd, struct secret **ret)
 {
 	AUTO_SECRET *s = secret_new(SOURCE_PASSPHRASE_MAX + 1);
+	AUTO_CLOSE signals = held_signals();
 	size_t len = 0;
 	if (!s)
 		return -ENOMEM;
 	for (;;) {
+		int r = wait_for_input(fd, signals);
+		if (r < 0)
+			return r;
 		ssize_t n = read(fd, secret_bytes(s) + len, 1);
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -181,11 +216,16 @@ static int read_command(const char *command, struct secret **ret, struct err *e)
 	out = -1;
 	AUTO_SECRET *s = NULL;
 	int r = read_line(in, &s);
-	drain(in);
+	if (r == -ECANCELED)
+		kill(child, SIGTERM);
+	else
+		drain(in);
 	while (waitpid(child, &status, 0) < 0)
 		if (errno != EINTR)
 			return err_set(e, -errno, "cannot wait for the passphrase command: %s",
 				strerror(errno));
+	if (r == -ECANCELED)
+		return err_set(e, r, "interrupted: nothing was changed");
 	if (WIFEXITED(status) && WEXITSTATUS(status) != 0)
 		return err_set(e, -ENOKEY, "the passphrase command failed with status %d",
 			WEXITSTATUS(status));
@@ -309,6 +349,8 @@ static int ask_terminal(const char *prompt, bool twice, struct secret **ret, str
 static int read_described_line(int fd, const char *what, struct secret **ret, struct err *e)
 {
 	int r = read_line(fd, ret);
+	if (r == -ECANCELED)
+		return err_set(e, r, "interrupted: nothing was changed");
 	if (r == -ENOKEY)
 		return err_set(e, r, "the passphrase in %s is empty", what);
 	if (r == -EFBIG)

@@ -44,7 +44,8 @@ bool source_given(const struct source *s);
  * -ENOENT; -ENOKEY empty, or a command that failed; -EFBIG too long; -EINVAL a key file under 32
  * bytes, or two entries that differ; -ENOTTY no terminal; -ECANCELED interrupted; a sentence each.
  * SIGINT, SIGTERM, SIGHUP and SIGQUIT during the prompt restore the terminal's echo and give
- * -ECANCELED.
+ * -ECANCELED. Where the caller holds SIGINT, SIGTERM or SIGHUP back, they end the wait for a file,
+ * descriptor or command in the same way.
  */
 MUST_USE int source_read(const struct source *s, const char *prompt, bool twice,
 	struct slot_key *ret, struct secret **ret_secret, struct err *e);

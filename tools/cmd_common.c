@@ -1,8 +1,7 @@
-#include "keymgmt/base/io.h"
+#include "keymgmt/cmd_tenant.h"
 #include "tools/cmd.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -105,74 +104,15 @@ int cmd_common_lock(struct cmd *c)
 	return layout_lock(&c->layout, purpose, NULL, &c->err);
 }
 
-static int load_keyring(struct cmd *c)
-{
-	c->keys_fd = layout_open_keys(c->keys_dir, c->layout.owner.store_uuid, false, &c->err);
-	if (c->keys_fd < 0)
-		return c->keys_fd;
-	int r = keyring_load(c->keys_fd, &c->layout.owner, &c->keyring, &c->err);
-	if (r == -ENOENT)
-		return err_default(&c->err, r,
-			"the key directory has no keyring of tenant %s: give the right one with "
-			"--keys, or "
-			"put an escrow copy there",
-			c->layout.owner.tenant);
-	return r;
-}
-
 int cmd_common_unlock(struct cmd *c)
 {
-	char prompt[128];
-	struct slot_key key;
-	AUTO_SECRET *secret = NULL;
-	snprintf(prompt, sizeof(prompt), "Passphrase for %s", c->layout.owner.tenant);
-	int r = load_keyring(c);
-	if (r == 0)
-		r = source_read(&c->secret, prompt, false, &key, &secret, &c->err);
-	if (r == 0)
-		r = keyring_unlock(c->keyring, &key, &c->err);
-	return r < 0 ? err_default(&c->err, r, "cannot open the keyring of tenant %s: %s",
-			       c->layout.owner.tenant, strerror(-r))
-		     : 0;
-}
-
-/* /proc/self/loginuid and sessionid: the login that all of a session's processes carry, also behind
- * su. */
-static uint32_t own_number(const char *path)
-{
-	char text[32] = "";
-	AUTO_CLOSE fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0 || io_read_full(fd, text, sizeof(text) - 1) <= 0)
-		return UINT32_MAX;
-	return (uint32_t)strtoul(text, NULL, 10);
+	int r = cmd_tenant_load(c->keys_dir, &c->layout, &c->keys_fd, &c->keyring, &c->err);
+	return r < 0 ? r : cmd_tenant_unlock(c->keyring, &c->layout, &c->secret, &c->err);
 }
 
 int cmd_common_log(struct cmd *c, enum audit_kind kind, const char *message, int error)
 {
-	char exe[PATH_MAX] = "";
-	struct audit *log = NULL;
-	const struct audit_options options = {.durable = true, .paths = AUDIT_PATH_NONE};
-	if (readlink("/proc/self/exe", exe, sizeof(exe) - 1) < 0)
-		exe[0] = 0;
-	const struct audit_event event = {
-		.kind = kind,
-		.allowed = error == 0,
-		.error = error,
-		.caller = {getuid(), getgid(), getpid()},
-		.login_uid = (uid_t)own_number("/proc/self/loginuid"),
-		.session = own_number("/proc/self/sessionid"),
-		.exe = exe,
-		.message = message,
-	};
-	int r = audit_open(lower_posix(), c->layout.tenant_fd, c->keyring, &options, &log, &c->err);
-	if (r == 0) {
-		r = audit_write(log, &event, AUDIT_RESERVE);
-		audit_close(log);
-	}
-	return r < 0 ? err_default(&c->err, r,
-			       "the log of tenant %s cannot be written, so nothing was done: %s",
-			       c->layout.owner.tenant, strerror(-r))
-		     : 0;
+	return cmd_tenant_log(&c->layout, c->keyring, kind, message, error, &c->err);
 }
 
 void cmd_common_done(struct cmd *c)

@@ -324,16 +324,39 @@ static int write_holder(int fd, const char *purpose, const char *mountpoint)
 	return r < 0 ? r : l->ops->fsync(l, fd, false);
 }
 
+/* -EBADMSG for a pipe or a device in its place. */
+static int is_file(int fd)
+{
+	struct lower *l = lower_posix();
+	struct stat st;
+	int r = l->ops->fstat(l, fd, &st);
+	return r == 0 && !S_ISREG(st.st_mode) ? -EBADMSG : r;
+}
+
+static int not_our_lock(const struct layout *l, struct err *e)
+{
+	return err_set(e, -EBADMSG,
+		"t/%s/lock of %s is no file: somebody replaced it; remove it when nobody has the "
+		"tenant open",
+		l->owner.tenant, l->store_path);
+}
+
 int layout_lock(struct layout *l, const char *purpose, const char *mountpoint, struct err *e)
 {
 	struct lower *lower = lower_posix();
 	char holder[512];
 	AUTO_LOWER_CLOSE fd =
 		lower->ops->openat(lower, l->tenant_fd, "lock", O_RDWR | O_CREAT, 0600, NULL);
+	if (fd == -ELOOP || fd == -EISDIR || fd == -ENXIO)
+		return not_our_lock(l, e);
 	if (fd < 0)
 		return err_set(e, fd, "cannot open the lock of tenant %s: %s", l->owner.tenant,
 			strerror(-fd));
-	int r = lower->ops->lock(lower, fd);
+	int r = is_file(fd);
+	if (r == 0)
+		r = lower->ops->lock(lower, fd);
+	if (r == -EBADMSG)
+		return not_our_lock(l, e);
 	if (r == -EAGAIN) {
 		describe_holder(fd, holder);
 		return err_set(e, -EBUSY, "tenant %s %s: unmount or end that first",

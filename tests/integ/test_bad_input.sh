@@ -53,6 +53,11 @@ at = m.start(1) + len(m.group(1)) // 2
 open(sys.argv[1], "w").write(s[:at] + ("A" if s[at] != "A" else "B") + s[at + 1:])
 E
 }
+rm "$STORE/t/acme/lock" && mkfifo "$STORE/t/acme/lock"
+check_status "a pipe in place of the lock" 7 "t/acme/lock .* is no file: .* remove it" try
+rm "$STORE/t/acme/lock" && ln -s "$S/file" "$STORE/t/acme/lock"
+check_status "a link in place of the lock" 7 "t/acme/lock .* is no file: .* remove it" try
+restore
 truncate -s 100 "$ring"
 check_status "a keyring that was cut off" 7 "keyring" try
 restore

@@ -269,6 +269,24 @@ done
 check_same "rotate killed at fourteen moments" "" "$broken"
 check "some of them were in the middle" grep -q True <<<"$seen"
 
+mkfifo "$S/silent" && exec 8<>"$S/silent"
+for verb in create rotate; do
+	for how in fd command; do
+		before=$(state)
+		tenant=$STORE#waiting
+		[ $verb = create ] || tenant=$T
+		if [ $how = fd ]; then tenantkey $verb "$tenant" --keys "$K" --passphrase-fd 7 7<"$S/silent" 2>"$S/err" &
+		else tenantkey $verb "$tenant" --keys "$K" --passphrase-command "exec sleep 60" 2>"$S/err" & fi
+		waiting=$!
+		our_pids+=($waiting)
+		sleep 0.5
+		kill -TERM $waiting
+		check "$verb, waiting for a passphrase from a $how, ends at SIGTERM" wait_for 10 process_ended $waiting
+		check_same "and nothing was made or changed by $verb with a $how" "$before" "$(state)"
+	done
+done
+exec 8>&-
+
 rm -rf "$S/keys-old" && cp -a "$K" "$S/keys-old"
 tenantkey rotate "$T" --keys "$K" --passphrase-file "$pass" >"$S/out" 2>"$S/err" &
 rotating=$!

@@ -13,25 +13,14 @@ static int find(
 {
 	struct dir *d;
 	struct name n;
-	struct stat st;
-	struct inode *i;
+	struct inode *i = NULL;
 	int r = inode_dir(&f->inodes, parent, &d);
 	if (r < 0)
 		return r;
 	r = name_seal(d, name, &n);
 	if (r == 0)
-		r = tree_stat(d, n.lower, &st);
+		r = request_find(f, parent, d, name, n.lower, false, ret, &i);
 	dir_put(d);
-	if (r < 0)
-		return r;
-	r = request_entry(f, parent, name, n.lower, &st, ret, &i);
-	if (r < 0)
-		return r;
-	/* Somebody has it open: its size is not in the lower length yet. */
-	if (S_ISREG(st.st_mode))
-		r = request_stat(f, i, &ret->attr);
-	if (r < 0)
-		inode_forget(&f->inodes, i, 1);
 	inode_put(&f->inodes, i);
 	return r;
 }
@@ -56,10 +45,19 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	notify_if_changed(f->notify, verdicts);
 }
 
+static void forgotten(struct front *f, fuse_ino_t ino, uint64_t lookups)
+{
+	struct inode *i = request_inode(f, ino);
+	if (!inode_forgotten(&f->inodes, i, lookups))
+		return;
+	notify_attributes(f->notify, i);
+	inode_put(&f->inodes, i);
+}
+
 static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t lookups)
 {
 	struct front *f = fuse_req_userdata(req);
-	inode_forget(&f->inodes, request_inode(f, ino), lookups);
+	forgotten(f, ino, lookups);
 	fuse_reply_none(req);
 }
 
@@ -67,7 +65,7 @@ static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_dat
 {
 	struct front *f = fuse_req_userdata(req);
 	for (size_t k = 0; k < count; k++)
-		inode_forget(&f->inodes, request_inode(f, list[k].ino), list[k].nlookup);
+		forgotten(f, list[k].ino, list[k].nlookup);
 	fuse_reply_none(req);
 }
 
@@ -88,6 +86,11 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	request_start(&q, req, OP_GETATTR, ino, NULL);
 	struct inode *i = request_inode(q.front, ino);
 	q.gate.log_allowed = false;
+	if (__atomic_load_n(&i->misled, __ATOMIC_ACQUIRE)) {
+		/* The kernel looks the name up again and finds the new node. */
+		fuse_reply_err(req, ESTALE);
+		return;
+	}
 	if (__atomic_load_n(&i->retired, __ATOMIC_ACQUIRE)) {
 		/* Another type than before: the kernel turns the old node bad, and all its handles
 		 * with it. */
@@ -103,20 +106,46 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	reply_attr(&q, i, r == -ESTALE ? -ENOENT : r, &st);
 }
 
-/* Where to change attributes: a descriptor and "" (the object itself), or its directory and name.
+/* The object whose attributes change: a descriptor that stays its own whatever becomes of its name.
  */
 struct place {
 	struct dir *dir;
 	struct file *file;
-	struct inode *parent;
-	char lower[256];
-	int fd;
+	struct lower_held pin; /* of what is neither a directory nor open */
+	int fd;                /* of one of these */
 };
+
+/* -ESTALE when something else has the name now. */
+static int pin_by_name(struct front *f, struct inode *i, struct lower_held *ret)
+{
+	struct lower *l = f->store->lower;
+	struct inode *parent = NULL;
+	struct dir *d = NULL;
+	struct stat st;
+	char lower[256];
+	int r = inode_where(&f->inodes, i, &parent, lower);
+	if (r == 0)
+		r = inode_dir(&f->inodes, parent, &d);
+	if (r == 0)
+		r = ret->fd = l->ops->openat(l, d->fd, lower, O_PATH, 0, NULL);
+	if (r >= 0)
+		r = l->ops->fstat(l, ret->fd, &st);
+	if (r == 0 && st.st_ino != i->ino)
+		r = -ESTALE;
+	if (r < 0) {
+		lower_held_auto(ret);
+		ret->fd = -1;
+	}
+	if (d)
+		dir_put(d);
+	inode_put(&f->inodes, parent);
+	return r == -ENOENT ? -ESTALE : r;
+}
 
 static int place_find(struct front *f, struct inode *i, bool content, struct place *p)
 {
 	int r;
-	*p = (struct place){.fd = -1};
+	*p = (struct place){.pin = {f->store->lower, -1}, .fd = -1};
 	if (S_ISDIR(i->type)) {
 		r = inode_dir(&f->inodes, i, &p->dir);
 		p->fd = r == 0 ? p->dir->fd : -1;
@@ -132,10 +161,11 @@ static int place_find(struct front *f, struct inode *i, bool content, struct pla
 			return r;
 		}
 	}
-	r = inode_where(&f->inodes, i, &p->parent, p->lower);
-	if (r == 0)
-		r = inode_dir(&f->inodes, p->parent, &p->dir);
-	p->fd = r == 0 ? p->dir->fd : -1;
+	/* Once more after a rename that came between the name and the open. */
+	r = pin_by_name(f, i, &p->pin);
+	if (r == -ESTALE)
+		r = pin_by_name(f, i, &p->pin);
+	p->fd = p->pin.fd;
 	return r;
 }
 
@@ -145,7 +175,22 @@ static void place_done(struct front *f, struct inode *i, struct place *p)
 		inode_file_done(&f->inodes, i, p->file);
 	if (p->dir)
 		dir_put(p->dir);
-	inode_put(&f->inodes, p->parent);
+	lower_held_auto(&p->pin);
+}
+
+/* Opening a file may lift its mode for a moment: not while it is changed. */
+static int set_mode(struct front *f, struct inode *i, const struct place *p, mode_t mode)
+{
+	struct lower *l = f->store->lower;
+	if (!S_ISREG(i->type))
+		return l->ops->fchmod(l, p->fd, mode);
+	pthread_mutex_t *stripe = inode_lock(&f->inodes, i->ino);
+	struct file *file = inode_file_if_open(&f->inodes, i);
+	int r = file ? file_set_mode(file, mode) : l->ops->fchmod(l, p->fd, mode);
+	if (file)
+		inode_file_done_locked(&f->inodes, i, file);
+	pthread_mutex_unlock(stripe);
+	return r;
 }
 
 static int set_times(struct lower *l, const struct place *p, const struct stat *attr, int valid)
@@ -159,7 +204,7 @@ static int set_times(struct lower *l, const struct place *p, const struct stat *
 		ts[1].tv_nsec = UTIME_NOW;
 	else if (valid & FUSE_SET_ATTR_MTIME)
 		ts[1] = attr->st_mtim;
-	return p->file ? file_set_times(p->file, ts) : l->ops->utimensat(l, p->fd, p->lower, ts);
+	return p->file ? file_set_times(p->file, ts) : l->ops->utimensat(l, p->fd, "", ts);
 }
 
 #define SET_TIMES (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME)
@@ -168,14 +213,15 @@ static int set_attributes(struct front *f, struct inode *i, const struct stat *a
 {
 	struct lower *l = f->store->lower;
 	struct place p;
+	if (valid & ~(SET_TIMES | FUSE_SET_ATTR_CTIME))
+		__atomic_store_n(&i->changed, true, __ATOMIC_SEQ_CST);
 	int r = place_find(f, i, valid & FUSE_SET_ATTR_SIZE, &p);
 	if (r == 0 && (valid & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)))
-		r = l->ops->fchownat(l, p.fd, p.lower,
+		r = l->ops->fchownat(l, p.fd, "",
 			valid & FUSE_SET_ATTR_UID ? attr->st_uid : (uid_t)-1,
 			valid & FUSE_SET_ATTR_GID ? attr->st_gid : (gid_t)-1);
 	if (r == 0 && (valid & FUSE_SET_ATTR_MODE))
-		r = p.lower[0] ? l->ops->fchmodat(l, p.fd, p.lower, attr->st_mode & 07777)
-			       : l->ops->fchmod(l, p.fd, attr->st_mode & 07777);
+		r = set_mode(f, i, &p, attr->st_mode & 07777);
 	if (r == 0 && (valid & FUSE_SET_ATTR_SIZE))
 		r = file_truncate(p.file, (uint64_t)attr->st_size);
 	if (r == 0 && (valid & FUSE_SET_ATTR_SIZE))
@@ -248,7 +294,10 @@ static void op_setattr(
 	bool refused = __atomic_load_n(&i->retired, __ATOMIC_ACQUIRE) &&
 		       (acts || (valid & ~(FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW |
 						 FUSE_SET_ATTR_CTIME)));
-	int r = refused ? -EIO : q.front->read_only ? -EROFS : request_enter(&q, acts);
+	bool misled = __atomic_load_n(&i->misled, __ATOMIC_ACQUIRE);
+	int r = refused              ? (misled ? -ESTALE : -EIO)
+		: q.front->read_only ? -EROFS
+				     : request_enter(&q, acts);
 	if (r == 0)
 		r = set_attributes(q.front, i, attr, valid);
 	if (r == -ESTALE && only_times_of_the_past(i, valid, &st)) {

@@ -29,8 +29,11 @@ static struct handle *handle_for(
 	h->op = q->gate.op;
 	h->acts = acts;
 	h->writes = writes;
-	if (writes)
+	__atomic_add_fetch(&i->opens, 1, __ATOMIC_SEQ_CST);
+	if (writes) {
 		__atomic_add_fetch(&i->writers, 1, __ATOMIC_SEQ_CST);
+		__atomic_store_n(&i->changed, true, __ATOMIC_SEQ_CST);
+	}
 	h->ticket = q->ticket;
 	handle_add(&q->front->handles, h);
 	notify_if_changed(q->front->notify, q->verdicts);
@@ -51,7 +54,6 @@ static unsigned acts_of_flags(int flags)
  * does not tell the caller's capabilities: only root keeps the bits. */
 static int drop_set_id(struct request *q, struct inode *i, struct file *file)
 {
-	struct lower *l = q->front->store->lower;
 	struct stat st;
 	int r = q->gate.caller.uid ? file_stat(file, &st) : 0;
 	if (r < 0 || !q->gate.caller.uid)
@@ -59,7 +61,7 @@ static int drop_set_id(struct request *q, struct inode *i, struct file *file)
 	mode_t drop = st.st_mode & (st.st_mode & S_IXGRP ? S_ISUID | S_ISGID : S_ISUID);
 	if (!drop)
 		return 0;
-	r = l->ops->fchmod(l, file_fd(file), st.st_mode & 07777 & ~drop);
+	r = file_set_mode(file, st.st_mode & 07777 & ~drop);
 	if (r == 0)
 		notify_attributes_now(q->front->notify, i);
 	return r;
@@ -139,12 +141,13 @@ static int create_file(struct request *q, struct inode *parent, const char *name
 	dir_put(d);
 	if (r < 0)
 		return r;
+	inode_number_reused(&f->inodes, st.st_ino);
 	r = request_entry(f, parent, name, n.lower, &st, e, &i);
 	if (r < 0) {
 		file_put(file);
 		return r;
 	}
-	inode_file_created(&f->inodes, i, file);
+	file = inode_file_created(&f->inodes, i, file);
 	*ret = handle_for(q, i, file, ACT_CREATE, true);
 	if (!*ret) {
 		inode_file_done(&f->inodes, i, file);

@@ -85,26 +85,19 @@ static int add_plain(struct listing *g, const struct tree_entry *entry)
 static int add_plus(struct listing *g, const struct tree_entry *entry)
 {
 	struct front *f = g->front;
-	struct fuse_entry_param e = {
+	const struct fuse_entry_param bare = {
 		.attr = {.st_ino = entry->ino, .st_mode = (mode_t)entry->type << 12}};
+	struct fuse_entry_param e = bare;
 	struct inode *i = NULL;
 	if (!is_dots(entry->plain)) {
-		struct stat st;
-		int r = tree_stat(g->dir, entry->lower, &st);
+		int r = request_find(
+			f, g->handle->inode, g->dir, entry->plain, entry->lower, true, &e, &i);
 		if (r == -ENOENT)
 			return 1; /* removed meanwhile */
-		if (r == 0)
-			r = request_entry(
-				f, g->handle->inode, entry->plain, entry->lower, &st, &e, &i);
-		if (r == 0 && S_ISREG(st.st_mode))
-			r = request_stat(f, i, &e.attr);
-		if (r < 0 && i)
-			inode_forget(&f->inodes, i, 1);
-		if (r < 0) {
-			inode_put(&f->inodes, i);
-			return add_plain(g,
-				entry); /* named without attributes: a stat tells what is wrong */
-		}
+		/* Otherwise named without attributes: the kernel knows it already, or a stat tells
+		 * what is wrong. */
+		if (r != 0)
+			e = bare;
 	}
 	size_t n = fuse_add_direntry_plus(
 		g->fuse, g->bytes + g->used, g->size - g->used, entry->plain, &e, entry->next);

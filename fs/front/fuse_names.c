@@ -20,18 +20,28 @@ static int spot_find(struct front *f, struct inode *parent, const char *plain, s
 	return r < 0 ? r : name_seal(s->dir, plain, &s->name);
 }
 
+/* What stands there, as the lower filesystem has it: its number, type and count of names. */
+static int spot_stat(const struct spot *s, struct stat *ret)
+{
+	struct lower *l = s->dir->store->lower;
+	return l->ops->fstatat(l, s->dir->fd, s->name.lower, ret);
+}
+
 static void spot_done(struct spot *s)
 {
 	if (s->dir)
 		dir_put(s->dir);
 }
 
-/* Answers with the entry of what has just been made under (parent, plain). */
+/* Answers with the entry of what has just been made under (parent, plain): a name, or with
+ * `number` an inode too. */
 static void reply_new(struct request *q, struct inode *parent, const char *plain,
-	const struct spot *s, const struct stat *st, int r)
+	const struct spot *s, const struct stat *st, bool number, int r)
 {
 	struct fuse_entry_param e;
 	struct inode *i = NULL;
+	if (r == 0 && number)
+		inode_number_reused(&q->front->inodes, st->st_ino);
 	if (r == 0)
 		r = request_entry(q->front, parent, plain, s->name.lower, st, &e, &i);
 	r = request_leave(q, r);
@@ -56,7 +66,7 @@ static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 	if (r == 0)
 		r = tree_mkdir(s.dir, &s.name, request_mode(&q, s.dir, mode),
 			request_cred(&q, &cred), &st);
-	reply_new(&q, p, name, &s, &st, r);
+	reply_new(&q, p, name, &s, &st, true, r);
 	spot_done(&s);
 }
 
@@ -74,7 +84,7 @@ static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 	if (r == 0)
 		r = tree_mknod(s.dir, &s.name, (mode & S_IFMT) | request_mode(&q, s.dir, mode), dev,
 			request_cred(&q, &cred), &st);
-	reply_new(&q, p, name, &s, &st, r);
+	reply_new(&q, p, name, &s, &st, true, r);
 	spot_done(&s);
 }
 
@@ -91,7 +101,7 @@ static void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, co
 		r = spot_find(q.front, p, name, &s);
 	if (r == 0)
 		r = tree_symlink(s.dir, &s.name, target, request_cred(&q, &cred), &st);
-	reply_new(&q, p, name, &s, &st, r);
+	reply_new(&q, p, name, &s, &st, true, r);
 	spot_done(&s);
 }
 
@@ -114,12 +124,20 @@ static void hold(struct front *f, struct dir *d, const char *lower, const struct
 		ret->pin = l->ops->openat(l, d->fd, lower, O_PATH, 0, NULL);
 	if (!S_ISREG(st->st_mode))
 		return;
-	if (ret->inode && !homes)
+	int r = -ESTALE;
+	if (ret->inode && homes)
+		r = inode_file_locked(&f->inodes, ret->inode, &ret->file);
+	else if (ret->inode)
 		ret->file = inode_file_if_open(&f->inodes, ret->inode);
-	else if (ret->inode && inode_file_locked(&f->inodes, ret->inode, &ret->file) < 0)
-		ret->file =
-			NULL; /* damaged: its name can still be removed; the alarm is on the log */
-	else if (!ret->inode && homes && file_open(d, lower, &ret->file) < 0)
+	/* Its length was settled, and the inode is found no more. */
+	if (ret->inode && homes && r == -ESTALE) {
+		inode_put(&f->inodes, ret->inode);
+		ret->inode = NULL;
+	}
+	if (!ret->inode)
+		ret->file = inode_file_of_retired(&f->inodes, st->st_ino);
+	/* Damaged: its name can still be removed; the alarm is on the log. */
+	if (!ret->inode && !ret->file && homes && file_open(d, lower, &ret->file) < 0)
 		ret->file = NULL;
 }
 
@@ -138,7 +156,7 @@ static int unlink_spot(struct front *f, struct inode *parent, struct spot *s)
 {
 	struct stat st;
 	struct held h;
-	int r = tree_stat(s->dir, s->name.lower, &st);
+	int r = spot_stat(s, &st);
 	if (r < 0)
 		return r;
 	if (S_ISDIR(st.st_mode))
@@ -147,7 +165,7 @@ static int unlink_spot(struct front *f, struct inode *parent, struct spot *s)
 	 * think the other is left. */
 	pthread_mutex_t *stripe = inode_lock(&f->inodes, st.st_ino);
 	ino_t ino = st.st_ino;
-	r = tree_stat(s->dir, s->name.lower, &st);
+	r = spot_stat(s, &st);
 	if (r == 0 && st.st_ino != ino)
 		r = -ESTALE;
 	if (r == 0) {
@@ -189,17 +207,20 @@ static int rmdir_spot(struct front *f, struct inode *parent, struct spot *s)
 {
 	struct stat st;
 	struct dir *victim = NULL;
-	int r = tree_stat(s->dir, s->name.lower, &st);
+	int r = spot_stat(s, &st);
 	if (r < 0)
 		return r;
 	if (!S_ISDIR(st.st_mode))
 		return -ENOTDIR;
+	/* No lookup comes to know it while it goes. */
+	pthread_mutex_t *stripe = inode_lock(&f->inodes, st.st_ino);
 	struct inode *i = inode_find(&f->inodes, st.st_ino);
 	r = open_child(f, i, s->dir, s->name.lower, &victim);
 	if (r == 0)
 		r = tree_rmdir(s->dir, s->name.lower, victim);
 	if (r == 0 && i)
 		inode_name_removed(&f->inodes, i, parent, s->name.lower, true);
+	pthread_mutex_unlock(stripe);
 	if (victim)
 		dir_put(victim);
 	inode_put(&f->inodes, i);
@@ -265,7 +286,7 @@ static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const cha
 	int r = request_enter(&q, ACT_READ | ACT_WRITE);
 	if (r == 0)
 		r = link_to(&q, request_inode(q.front, ino), p, name, &s, &st);
-	reply_new(&q, p, name, &s, &st, r);
+	reply_new(&q, p, name, &s, &st, false, r);
 	spot_done(&s);
 }
 
@@ -346,10 +367,10 @@ static int move_locked(struct front *f, struct move *m, unsigned flags)
 
 static int move_stat(struct move *m, unsigned flags)
 {
-	int r = tree_stat(m->from.dir, m->from.name.lower, &m->source);
+	int r = spot_stat(&m->from, &m->source);
 	if (r < 0)
 		return r;
-	r = tree_stat(m->to.dir, m->to.name.lower, &m->victim);
+	r = spot_stat(&m->to, &m->victim);
 	m->victim_exists = r == 0;
 	if (r == -ENOENT)
 		r = flags & RENAME_EXCHANGE ? -ENOENT : 0;
@@ -379,7 +400,12 @@ static int move(struct request *q, struct move *m, unsigned flags)
 	bool same = gate_same_rules(f->gate, &q->gate.object, &q->gate.object2);
 	inode_lock_two(&f->inodes, m->source.st_ino,
 		m->victim_exists ? m->victim.st_ino : m->source.st_ino, held);
+	const ino_t source = m->source.st_ino, victim = m->victim_exists ? m->victim.st_ino : 0;
 	r = move_stat(m, flags);
+	/* The stripes are those of others. */
+	if (r == 0 &&
+		(m->source.st_ino != source || (m->victim_exists ? m->victim.st_ino : 0) != victim))
+		r = -ESTALE;
 	if (r == 0 && !same &&
 		(has_other_names(&m->source) ||
 			((flags & RENAME_EXCHANGE) && has_other_names(&m->victim))))
@@ -411,7 +437,7 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 	unsigned acts = ACT_DELETE;
 	int r = flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE) ? -EINVAL : 0;
 	if (r == 0 && spot_find(q.front, m.to_inode, new_name, &m.to) == 0 &&
-		tree_stat(m.to.dir, m.to.name.lower, &m.victim) == 0)
+		spot_stat(&m.to, &m.victim) == 0)
 		q.gate.acts2 |= ACT_DELETE; /* what stands there is replaced */
 	spot_done(&m.to);
 	m.to.dir = NULL;

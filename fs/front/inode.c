@@ -14,26 +14,6 @@ static size_t bucket_of(const struct inode_table *t, ino_t ino)
 	return (size_t)((uint64_t)ino * UINT64_C(0x9e3779b97f4a7c15) >> 20) & (t->bucket_count - 1);
 }
 
-static void lru_remove(struct inode_table *t, struct inode *i)
-{
-	if (!i->lru_next)
-		return;
-	i->lru_prev->lru_next = i->lru_next;
-	i->lru_next->lru_prev = i->lru_prev;
-	i->lru_prev = i->lru_next = NULL;
-	t->open_dirs--;
-}
-
-static void lru_front(struct inode_table *t, struct inode *i)
-{
-	lru_remove(t, i);
-	i->lru_next = t->lru.lru_next;
-	i->lru_prev = &t->lru;
-	t->lru.lru_next->lru_prev = i;
-	t->lru.lru_next = i;
-	t->open_dirs++;
-}
-
 int inode_table_init(struct inode_table *t, const struct store *s)
 {
 	memset(t, 0, sizeof(*t));
@@ -255,7 +235,7 @@ static void release_if_unused(struct inode_table *t, struct inode *i)
 				pending = parent;
 			}
 		}
-		lru_remove(t, i);
+		inode_dir_unlist(t, i);
 		free_inode(i);
 	}
 }
@@ -382,6 +362,57 @@ void inode_forget(struct inode_table *t, struct inode *i, uint64_t lookups)
 	pthread_mutex_unlock(&t->lock);
 }
 
+static void retire(struct inode_table *t, struct inode *i)
+{
+	if (i->retired)
+		return;
+	detach(t, i);
+	t->retired_count++;
+	__atomic_store_n(&i->retired, true, __ATOMIC_RELEASE);
+}
+
+static void mislead(struct inode_table *t, struct inode *i)
+{
+	if (!i->retired)
+		__atomic_store_n(&i->misled, true, __ATOMIC_RELEASE);
+	retire(t, i);
+}
+
+bool inode_forgotten(struct inode_table *t, struct inode *i, uint64_t lookups)
+{
+	pthread_mutex_lock(&t->lock);
+	i->lookups -= lookups < i->lookups ? lookups : i->lookups;
+	/* Whoever has it open has the kernel's inode: then this was not its end. */
+	bool stale = i->lookups > 0 && i->hashed && S_ISREG(i->type) &&
+		     __atomic_load_n(&i->changed, __ATOMIC_SEQ_CST) &&
+		     !__atomic_load_n(&i->opens, __ATOMIC_SEQ_CST);
+	if (stale) {
+		mislead(t, i);
+		i->refs++;
+	}
+	release_if_unused(t, i);
+	pthread_mutex_unlock(&t->lock);
+	return stale;
+}
+
+bool inode_known(struct inode_table *t, ino_t ino)
+{
+	pthread_mutex_lock(&t->lock);
+	const struct inode *i = lookup(t, ino);
+	bool known = i && i->lookups > 0;
+	pthread_mutex_unlock(&t->lock);
+	return known;
+}
+
+void inode_number_reused(struct inode_table *t, ino_t ino)
+{
+	pthread_mutex_lock(&t->lock);
+	struct inode *i = lookup(t, ino);
+	if (i && i != t->root)
+		detach(t, i);
+	pthread_mutex_unlock(&t->lock);
+}
+
 void inode_name_removed(
 	struct inode_table *t, struct inode *i, struct inode *parent, const char *lower, bool last)
 {
@@ -414,11 +445,14 @@ void inode_renamed(struct inode_table *t, struct inode *i, struct inode *old_par
 void inode_retire(struct inode_table *t, struct inode *i)
 {
 	pthread_mutex_lock(&t->lock);
-	if (!i->retired) {
-		detach(t, i);
-		t->retired_count++;
-		__atomic_store_n(&i->retired, true, __ATOMIC_RELEASE);
-	}
+	retire(t, i);
+	pthread_mutex_unlock(&t->lock);
+}
+
+void inode_mislead(struct inode_table *t, struct inode *i)
+{
+	pthread_mutex_lock(&t->lock);
+	mislead(t, i);
 	pthread_mutex_unlock(&t->lock);
 }
 
@@ -438,120 +472,26 @@ int inode_where(
 	return r;
 }
 
-/* Closes what was not used for longest. What a request uses stays: a directory's lock is in the one
- * object. Lock held. */
-static void lru_trim(struct inode_table *t)
-{
-	struct inode *oldest = t->lru.lru_prev, *newer;
-	for (; t->open_dirs > INODE_OPEN_DIRS && oldest != &t->lru; oldest = newer) {
-		newer = oldest->lru_prev;
-		if (__atomic_load_n(&oldest->dir->refs, __ATOMIC_ACQUIRE) > 1)
-			continue;
-		lru_remove(t, oldest);
-		dir_put(oldest->dir);
-		oldest->dir = NULL;
-	}
-}
-
-/* The open directory if there is one, with a reference. */
-static struct dir *cached_dir(struct inode_table *t, struct inode *i)
-{
-	pthread_mutex_lock(&t->lock);
-	struct dir *d = i->dir ? dir_get(i->dir) : NULL;
-	if (d && i != t->root && i->names)
-		lru_front(t, i);
-	pthread_mutex_unlock(&t->lock);
-	return d;
-}
-
-static int reopen_dir(struct inode_table *t, struct inode *i, struct dir *parent, const char *lower,
-	struct dir **ret)
-{
-	struct stat st;
-	struct dir *d;
-	int r = dir_open(parent, lower, &d);
-	if (r < 0)
-		return r;
-	r = t->store->lower->ops->fstat(t->store->lower, d->fd, &st);
-	if (r < 0 || st.st_ino != i->ino) {
-		dir_put(d);
-		return r < 0 ? r : -ESTALE;
-	}
-	pthread_mutex_lock(&t->lock);
-	if (i->dir) {
-		dir_put(d); /* somebody was faster: one object for a directory, since its lock is in
-			       it */
-	} else {
-		i->dir = d;
-		lru_front(t, i);
-		lru_trim(t);
-	}
-	*ret = dir_get(i->dir);
-	pthread_mutex_unlock(&t->lock);
-	return 0;
-}
-
-int inode_dir(struct inode_table *t, struct inode *i, struct dir **ret)
-{
-	if (!S_ISDIR(i->type))
-		return -ENOTDIR;
-	*ret = cached_dir(t, i);
-	if (*ret)
-		return 0;
-	/* Up to the nearest open ancestor, then down again: a chain of names, no recursion. */
-	struct inode *chain[PATH_MAX / 2];
-	size_t depth = 0;
-	struct dir *at = NULL;
-	int r = 0;
-	inode_get(t, i);
-	chain[depth++] = i;
-	while (!at && r == 0 && depth < PATH_MAX / 2) {
-		char lower[256];
-		struct inode *parent;
-		r = inode_where(t, chain[depth - 1], &parent, lower);
-		if (r < 0)
-			break;
-		chain[depth++] = parent;
-		at = cached_dir(t, parent);
-	}
-	if (at)
-		inode_put(t, chain[--depth]);
-	else if (r == 0)
-		r = -ELOOP;
-	while (depth > 0) {
-		struct inode *child = chain[--depth], *parent = NULL;
-		struct dir *below = NULL;
-		char lower[256];
-		if (r == 0)
-			r = inode_where(t, child, &parent, lower);
-		if (r == 0)
-			r = reopen_dir(t, child, at, lower, &below);
-		if (at)
-			dir_put(at);
-		at = below;
-		inode_put(t, parent);
-		inode_put(t, child);
-	}
-	if (r < 0)
-		return r == -ENOENT ? -ESTALE : r;
-	*ret = at;
-	return 0;
-}
-
-/* Takes references from bucket *at on, behind the first *skip of its chain, and moves both on. */
+/* Takes references from bucket *at on and moves it on: whole chains, since one that loses a member
+ * meanwhile tells no place in it; *skip is for one that is longer than all the room. */
 static size_t take_some(
 	struct inode_table *t, size_t *at, size_t *skip, struct inode **ret, size_t room)
 {
 	size_t count = 0;
 	pthread_mutex_lock(&t->lock);
 	for (; *at < t->bucket_count && count < room; *skip = 0, ++*at) {
+		size_t before = count;
 		struct inode *i = t->buckets[*at];
 		for (size_t k = 0; i && k < *skip; k++)
 			i = i->hash_next;
-		for (; i && count < room; i = i->hash_next, ++*skip) {
+		for (; i && count < room; i = i->hash_next) {
 			i->refs++;
 			ret[count++] = i;
 		}
+		if (i && before == 0)
+			*skip += count;
+		while (i && before > 0 && count > before)
+			ret[--count]->refs--;
 		if (i)
 			break;
 	}

@@ -37,7 +37,11 @@ struct inode {
 	ino_t ino;        /* of the lower inode: constant */
 	mode_t type;      /* S_IFMT bits: constant */
 	bool hashed;      /* found by lookups; false once unlinked or retired */
-	bool retired;     /* atomic: revoked, every old handle gets EIO */
+	bool retired;     /* atomic: revoked or misled, every old handle gets EIO */
+	bool misled;      /* atomic, set before retired: the kernel may have a wrong size of it, and
+			     nobody lost a right */
+	bool changed;     /* atomic: since the kernel was told of it, its size or mode may have
+			     changed */
 	uint64_t lookups; /* the kernel's references */
 	unsigned refs;    /* ours: handles, children's names, running requests */
 	struct inode_name *names;
@@ -49,6 +53,7 @@ struct inode {
 	struct file *file;   /* guarded by the stripe; set while file_users > 0 */
 	unsigned writers;    /* atomic: handles that may write, so that the kernel may hold what we
 				have not seen */
+	unsigned opens;      /* atomic: handles of a regular file */
 	unsigned file_users; /* guarded by the stripe */
 	struct inode *detached_prev,
 		*detached_next; /* in table->detached: alive, but found by no lookup */
@@ -89,6 +94,17 @@ struct inode *inode_find(struct inode_table *t, ino_t ino);
 void inode_get(struct inode_table *t, struct inode *i);
 void inode_put(struct inode_table *t, struct inode *i);
 void inode_forget(struct inode_table *t, struct inode *i, uint64_t lookups);
+/*
+ * The kernel has dropped its inode, and with it all the references that it had counted. True when
+ * an answer with more of them is still on its way to it, and tells what may not be so any more: of
+ * that it would make an inode whose size it never asks for again. Then the inode is retired as
+ * misled, and the caller gets a reference.
+ */
+MUST_USE bool inode_forgotten(struct inode_table *t, struct inode *i, uint64_t lookups);
+/* Whether the kernel has been told of the number's inode, and has not dropped it since. */
+bool inode_known(struct inode_table *t, ino_t ino);
+/* Something new has this number: what is still known by it is gone, and is not found any more. */
+void inode_number_reused(struct inode_table *t, ino_t ino);
 
 /* A name is gone. last: the lower inode has none left; it is found no more, since its number may be
  * used again. */
@@ -101,12 +117,17 @@ void inode_renamed(struct inode_table *t, struct inode *i, struct inode *old_par
 	const char *new_lower);
 /* The inode is not found any more by its number; a lookup makes a new one. */
 void inode_retire(struct inode_table *t, struct inode *i);
+/* The same because the kernel has a wrong size of it. */
+void inode_mislead(struct inode_table *t, struct inode *i);
 
 /* Its first name: parent with a reference and the lower name. -ESTALE when it has none. */
 MUST_USE int inode_where(
 	struct inode_table *t, struct inode *i, struct inode **ret_parent, char ret_lower[256]);
 /* The open directory, with a reference. -ENOTDIR, -ESTALE, or as dir_open. */
 MUST_USE int inode_dir(struct inode_table *t, struct inode *i, struct dir **ret);
+/* Its open directory is not counted among the others any more: before it is freed. table->lock
+ * held. */
+void inode_dir_unlist(struct inode_table *t, struct inode *i);
 /* The open file shared by all its users; each inode_file is ended by inode_file_done. The stripe
  * must not be held. -EISDIR, -ESTALE, or as file_open: every known parent must be among the file's
  * homes. */
@@ -115,8 +136,12 @@ void inode_file_done(struct inode_table *t, struct inode *i, struct file *f);
 /* The same, by one who holds the stripe. */
 MUST_USE int inode_file_locked(struct inode_table *t, struct inode *i, struct file **ret);
 void inode_file_done_locked(struct inode_table *t, struct inode *i, struct file *f);
-/* A file just created becomes the inode's open file; f is taken (one user). The inode is new. */
-void inode_file_created(struct inode_table *t, struct inode *i, struct file *f);
+/* A file just created becomes the inode's open file; f is taken. Returns the one open file with one
+ * user more: another than f if somebody was faster to open it. */
+struct file *inode_file_created(struct inode_table *t, struct inode *i, struct file *f);
+/* The file of a number whose inode is found no more but still has it open, with a reference, or
+ * NULL. Stripe held. */
+struct file *inode_file_of_retired(struct inode_table *t, ino_t ino);
 /* The file if somebody has it open, with one more user, else NULL. Stripe held. */
 struct file *inode_file_if_open(struct inode_table *t, struct inode *i);
 

@@ -10,12 +10,12 @@
 
 /* A retired inode may still hold the number's file open: there is one struct file for a lower
  * inode. */
-static struct file *file_of_retired(struct inode_table *t, const struct inode *i)
+struct file *inode_file_of_retired(struct inode_table *t, ino_t ino)
 {
 	struct file *f = NULL;
 	pthread_mutex_lock(&t->lock);
 	for (struct inode *r = t->retired_count ? t->detached : NULL; r && !f; r = r->detached_next)
-		if (r->retired && r->ino == i->ino && r->file)
+		if (r->retired && r->ino == ino && r->file)
 			f = file_get(r->file);
 	pthread_mutex_unlock(&t->lock);
 	return f;
@@ -23,7 +23,7 @@ static struct file *file_of_retired(struct inode_table *t, const struct inode *i
 
 struct file *inode_file_if_open(struct inode_table *t, struct inode *i)
 {
-	struct file *f = i->file ? file_get(i->file) : file_of_retired(t, i);
+	struct file *f = i->file ? file_get(i->file) : inode_file_of_retired(t, i->ino);
 	if (!f)
 		return NULL;
 	if (!i->file)
@@ -64,9 +64,15 @@ static int open_first_name(struct inode_table *t, struct inode *i, struct file *
 	struct inode *parent = NULL;
 	struct dir *d = NULL;
 	struct stat st;
+	struct lower *l = t->store->lower;
 	int r = inode_where(t, i, &parent, lower);
 	if (r == 0)
 		r = inode_dir(t, parent, &d);
+	/* Before it is opened: another file there may be open already, and must not be twice. */
+	if (r == 0)
+		r = l->ops->fstatat(l, d->fd, lower, &st);
+	if (r == 0 && st.st_ino != i->ino)
+		r = -ESTALE;
 	if (r == 0)
 		r = file_open(d, lower, ret);
 	if (r == 0) {
@@ -107,7 +113,7 @@ int inode_file_locked(struct inode_table *t, struct inode *i, struct file **ret)
 		r = file_settle_length(f);
 		if (r != 0) {
 			if (r > 0)
-				inode_retire(t, i);
+				inode_mislead(t, i);
 			file_put(f);
 			return r < 0 ? r : -ESTALE;
 		}
@@ -148,10 +154,17 @@ void inode_file_done(struct inode_table *t, struct inode *i, struct file *f)
 	pthread_mutex_unlock(stripe);
 }
 
-void inode_file_created(struct inode_table *t, struct inode *i, struct file *f)
+struct file *inode_file_created(struct inode_table *t, struct inode *i, struct file *f)
 {
 	pthread_mutex_t *stripe = inode_lock(t, i->ino);
-	i->file = file_get(f);
-	i->file_users = 1;
+	struct file *one = inode_file_if_open(t, i);
+	if (!one) {
+		i->file = file_get(f);
+		i->file_users = 1;
+		one = f;
+	} else {
+		file_put(f);
+	}
 	pthread_mutex_unlock(stripe);
+	return one;
 }

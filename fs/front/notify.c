@@ -218,7 +218,9 @@ static void do_work(struct notify *n, struct work *w, bool boundary_passed)
 	if (w->all_attributes)
 		inode_each(&n->front->inodes, forget_attributes, n);
 	for (size_t k = 0; k < w->queued; k++) {
-		if (!w->all_attributes)
+		if (__atomic_load_n(&w->queue[k]->retired, __ATOMIC_ACQUIRE))
+			forget_names(n, w->queue[k]);
+		else if (!w->all_attributes)
 			forget_attributes(n, w->queue[k]);
 		inode_put(&n->front->inodes, w->queue[k]);
 	}

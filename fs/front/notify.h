@@ -20,7 +20,8 @@ struct fuse_session;
 MUST_USE int notify_start(struct front *f, struct fuse_session *session, struct notify **ret);
 void notify_stop(struct notify *n);
 
-/* What the kernel knows of this inode's attributes is not for everybody any more. Queues. */
+/* What the kernel knows of this inode's attributes is not for everybody any more; of a retired one
+ * it is to forget the names. Queues. */
 void notify_attributes(struct notify *n, struct inode *i);
 /* The same at once: for a request whose answer tells the kernel nothing of the mode that it has
  * changed. It takes no lock of the kernel's that the request could hold. */

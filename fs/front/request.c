@@ -4,6 +4,8 @@
 
 #include <errno.h>
 
+#define FIND_TRIES 8
+
 struct inode *request_inode(struct front *f, fuse_ino_t ino)
 {
 	return ino == FUSE_ROOT_ID ? f->inodes.root : (struct inode *)(uintptr_t)ino;
@@ -114,12 +116,12 @@ int request_stat(struct front *f, struct inode *i, struct stat *ret)
 	if (S_ISREG(i->type)) {
 		pthread_mutex_t *stripe = inode_lock(&f->inodes, i->ino);
 		struct file *file = inode_file_if_open(&f->inodes, i);
-		int r = file ? file_stat(file, ret) : 0;
+		/* Closed, its length tells its size, and only while nobody opens it. */
+		int r = file ? file_stat(file, ret) : stat_by_name(f, i, ret);
 		if (file)
 			inode_file_done_locked(&f->inodes, i, file);
 		pthread_mutex_unlock(stripe);
-		if (file)
-			return r;
+		return r;
 	}
 	/* Once more after a rename that came between the name and the stat. */
 	int r = stat_by_name(f, i, ret);
@@ -141,6 +143,52 @@ int request_entry(struct front *f, struct inode *parent, const char *plain, cons
 	return 0;
 }
 
+/* The number's stripe is held. */
+static int find_locked(struct front *f, struct inode *parent, struct dir *d, const char *plain,
+	const char *lower, const struct stat *st, struct fuse_entry_param *ret,
+	struct inode **ret_inode)
+{
+	struct inode *i;
+	int r = request_entry(f, parent, plain, lower, st, ret, &i);
+	if (r < 0)
+		return r;
+	/* Somebody has it open: its size is not in the lower length yet. */
+	struct file *file = S_ISREG(st->st_mode) ? inode_file_if_open(&f->inodes, i) : NULL;
+	r = file ? file_stat(file, &ret->attr) : tree_view(d, lower, st, &ret->attr);
+	if (file)
+		inode_file_done_locked(&f->inodes, i, file);
+	if (r == 0) {
+		*ret_inode = i;
+		return 0;
+	}
+	inode_forget(&f->inodes, i, 1);
+	inode_put(&f->inodes, i);
+	return r;
+}
+
+int request_find(struct front *f, struct inode *parent, struct dir *d, const char *plain,
+	const char *lower, bool only_new, struct fuse_entry_param *ret, struct inode **ret_inode)
+{
+	struct lower *l = f->store->lower;
+	struct stat st;
+	int r = l->ops->fstatat(l, d->fd, lower, &st);
+	/* Another object may take the name before the stripe is ours. */
+	for (int tries = 0; r == 0 && tries < FIND_TRIES; tries++) {
+		ino_t ino = st.st_ino;
+		pthread_mutex_t *stripe = inode_lock(&f->inodes, ino);
+		r = l->ops->fstatat(l, d->fd, lower, &st);
+		bool same = r == 0 && st.st_ino == ino;
+		if (same && only_new && inode_known(&f->inodes, ino))
+			r = 1;
+		else if (same)
+			r = find_locked(f, parent, d, plain, lower, &st, ret, ret_inode);
+		pthread_mutex_unlock(stripe);
+		if (same)
+			return r;
+	}
+	return r < 0 ? r : -ESTALE;
+}
+
 void request_end_handle(struct front *f, struct handle *h)
 {
 	const struct gate_request r = {.op = h->op,
@@ -155,8 +203,10 @@ void request_end_handle(struct front *f, struct handle *h)
 	handle_remove(&f->handles, h);
 	if (h->writes)
 		__atomic_sub_fetch(&h->inode->writers, 1, __ATOMIC_SEQ_CST);
-	if (h->file)
+	if (h->file) {
 		inode_file_done(&f->inodes, h->inode, h->file);
+		__atomic_sub_fetch(&h->inode->opens, 1, __ATOMIC_SEQ_CST);
+	}
 	if (h->cursor)
 		tree_cursor_close(h->cursor);
 	inode_put(&f->inodes, h->inode);

@@ -294,6 +294,15 @@ int file_fd(const struct file *f)
 	return f->fd;
 }
 
+int file_set_mode(struct file *f, mode_t mode)
+{
+	struct lower *l = f->store->lower;
+	pthread_rwlock_wrlock(&f->lock);
+	int rc = l->ops->fchmod(l, f->fd, mode & 07777);
+	pthread_rwlock_unlock(&f->lock);
+	return rc;
+}
+
 const struct store *file_store(const struct file *f)
 {
 	return f->store;

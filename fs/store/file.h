@@ -70,7 +70,9 @@ MUST_USE int file_settle_length(struct file *f);
 MUST_USE int file_stat(struct file *f, struct stat *ret);
 /* File id; all zero while the file is empty and has none. */
 void file_id(struct file *f, uint8_t ret[FILE_ID_LEN]);
-/* The lower descriptor, borrowed: for chmod and chown. */
+/* chmod(2), not while its mode is lifted to open it for writing. -errno of the lower call. */
+MUST_USE int file_set_mode(struct file *f, mode_t mode);
+/* The lower descriptor, borrowed: for chown. */
 int file_fd(const struct file *f);
 const struct store *file_store(const struct file *f);
 

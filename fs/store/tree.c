@@ -268,6 +268,9 @@ int tree_link(struct dir *from, const char *lower, struct file *f, struct dir *t
 	if (r == 0)
 		r = l->ops->fstatat(l, to->fd, n->lower, &st);
 	tree_unlock(&locks);
+	/* It is open: its length does not tell its size. */
+	if (r == 0 && S_ISREG(st.st_mode))
+		return file_stat(f, ret);
 	return r < 0 ? r : tree_view(to, n->lower, &st, ret);
 }
 

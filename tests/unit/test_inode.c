@@ -208,6 +208,83 @@ static void one_open_file_for_all(void **state)
 	drop(p, d);
 }
 
+static void what_the_kernel_dropped_too_early_is_not_found_again(void **state)
+{
+	static const struct {
+		bool changed;
+		unsigned opens;
+		uint64_t told, forgotten;
+		bool stale;
+	} cases[] = {
+		{true, 0, 2, 1, true}, {false, 0, 2, 1, false}, /* what it was told is true still */
+		{true, 1, 2, 1, false}, /* it is open: this was not the end of the kernel's inode */
+		{true, 0, 2, 2, false}, /* nothing is on its way */
+	};
+	struct table_place *p = *state;
+	for (size_t k = 0; k < sizeof(cases) / sizeof(cases[0]); k++) {
+		struct inode *f = make(p, p->t.root, "f", false);
+		ino_t ino = f->ino;
+		char lower[256];
+		snprintf(lower, sizeof(lower), "%s", f->names->text + f->names->plain_size);
+		inode_put(&p->t, inode_found(&p->t, p->t.root, "f", lower, ino, S_IFREG, 1));
+		f->changed = cases[k].changed;
+		f->opens = cases[k].opens;
+		assert_true(inode_known(&p->t, ino));
+		inode_put(&p->t, f);
+		assert_int_equal(inode_forgotten(&p->t, f, cases[k].forgotten), cases[k].stale);
+		if (cases[k].stale) {
+			assert_true(f->retired && f->misled);
+			assert_null(inode_find(&p->t, ino));
+			inode_put(&p->t, f);
+		}
+		assert_int_equal(inode_known(&p->t, ino),
+			!cases[k].stale && cases[k].forgotten < cases[k].told);
+		if (cases[k].forgotten < cases[k].told)
+			inode_forget(&p->t, f, 1);
+		assert_int_equal(p->t.count, 1);
+		assert_null(p->t.detached);
+		struct store_place *s = p->store;
+		assert_int_equal(unlinkat(s->root->fd, lower, 0), 0);
+	}
+}
+
+static void a_number_used_again_is_another_inode(void **state)
+{
+	struct table_place *p = *state;
+	struct inode *f = make(p, p->t.root, "f", false);
+	inode_number_reused(&p->t, f->ino);
+	assert_null(inode_find(&p->t, f->ino));
+	struct inode *g = inode_found(&p->t, p->t.root, "g", "G", f->ino, S_IFREG, 1);
+	assert_ptr_not_equal(f, g);
+	inode_number_reused(&p->t, p->t.root->ino);
+	assert_true(p->t.root->hashed);
+	drop(p, g);
+	drop(p, f);
+	assert_int_equal(p->t.count, 1);
+}
+
+static void a_created_file_is_not_open_twice(void **state)
+{
+	struct table_place *p = *state;
+	struct dir *d;
+	struct name n;
+	struct stat st;
+	struct file *created, *faster;
+	assert_int_equal(inode_dir(&p->t, p->t.root, &d), 0);
+	assert_int_equal(name_seal(d, "f", &n), 0);
+	assert_int_equal(file_create(d, &n, 0644, NULL, &created, &st), 0);
+	dir_put(d);
+	struct inode *f = inode_found(&p->t, p->t.root, "f", n.lower, st.st_ino, st.st_mode, 1);
+	assert_int_equal(inode_file(&p->t, f, &faster), 0);
+	created = inode_file_created(&p->t, f, created);
+	assert_ptr_equal(created, faster);
+	inode_file_done(&p->t, f, faster);
+	assert_ptr_equal(f->file, created);
+	inode_file_done(&p->t, f, created);
+	assert_null(f->file);
+	drop(p, f);
+}
+
 static void states_follow_renames_and_policies(void **state)
 {
 	static const char text[] = "tenant acme\npermit all: anyone to any on /open/**\n";
@@ -277,6 +354,11 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			directories_are_opened_again_along_their_parents, setup, teardown),
 		cmocka_unit_test_setup_teardown(one_open_file_for_all, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			what_the_kernel_dropped_too_early_is_not_found_again, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			a_number_used_again_is_another_inode, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_created_file_is_not_open_twice, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			states_follow_renames_and_policies, setup, teardown),
 		cmocka_unit_test(handles_are_listed),

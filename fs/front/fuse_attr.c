@@ -270,9 +270,11 @@ static unsigned acts_of(struct front *f, struct inode *i, const struct stat *att
 
 /* The kernel flushes its times of a file that was removed meanwhile: nothing is left to set them
  * on, and syncfs(2) must not fail. */
-static bool only_times_of_the_past(const struct inode *i, int valid, struct stat *ret)
+static bool only_times_of_the_past(
+	struct front *f, const struct inode *i, int valid, struct stat *ret)
 {
-	if (i->hashed || (valid & ~(FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_CTIME)))
+	if ((valid & ~(FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_CTIME)) ||
+		inode_found_by_number(&f->inodes, i))
 		return false;
 	*ret = (struct stat){.st_ino = i->ino, .st_mode = i->type | 0600};
 	return true;
@@ -300,12 +302,12 @@ static void op_setattr(
 				     : request_enter(&q, acts);
 	if (r == 0)
 		r = set_attributes(q.front, i, attr, valid);
-	if (r == -ESTALE && only_times_of_the_past(i, valid, &st)) {
+	if (r == 0)
+		r = request_stat(q.front, i, &st);
+	if (r == -ESTALE && only_times_of_the_past(q.front, i, valid, &st)) {
 		reply_attr(&q, i, 0, &st);
 		return;
 	}
-	if (r == 0)
-		r = request_stat(q.front, i, &st);
 	/* Retired meanwhile, its size was wrong: ESTALE makes the kernel look it up again. */
 	bool gone = r == -ESTALE && !__atomic_load_n(&i->retired, __ATOMIC_ACQUIRE);
 	reply_attr(&q, i, gone ? -ENOENT : r, &st);

@@ -404,6 +404,14 @@ bool inode_known(struct inode_table *t, ino_t ino)
 	return known;
 }
 
+bool inode_found_by_number(struct inode_table *t, const struct inode *i)
+{
+	pthread_mutex_lock(&t->lock);
+	bool found = i->hashed;
+	pthread_mutex_unlock(&t->lock);
+	return found;
+}
+
 void inode_number_reused(struct inode_table *t, ino_t ino)
 {
 	pthread_mutex_lock(&t->lock);

@@ -103,6 +103,8 @@ void inode_forget(struct inode_table *t, struct inode *i, uint64_t lookups);
 MUST_USE bool inode_forgotten(struct inode_table *t, struct inode *i, uint64_t lookups);
 /* Whether the kernel has been told of the number's inode, and has not dropped it since. */
 bool inode_known(struct inode_table *t, ino_t ino);
+/* Whether inode_find finds this very inode: false once it was removed or retired. */
+bool inode_found_by_number(struct inode_table *t, const struct inode *i);
 /* Something new has this number: what is still known by it is gone, and is not found any more. */
 void inode_number_reused(struct inode_table *t, ino_t ino);
 

@@ -9,6 +9,8 @@ packages_core=(libcmocka-dev fuse3 python3-cryptography e2fsprogs sqlite3 git at
 	procps binutils make)
 # Only for the slow tests.
 packages_slow=(clang clang-format clang-tidy cppcheck libclang-rt-14-dev xfsprogs strace)
+# Only for campaigns.
+packages_long=(valgrind)
 
 # packages_missing NAME... prints those that are not installed.
 packages_missing() {

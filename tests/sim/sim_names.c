@@ -3,14 +3,16 @@
  * attributes, removal and erasing. After each end it is mounted again, perhaps ended again on the
  * way, and compared with the model.
  *
- *     sim-names [--states N] [--seed S] [--content] [--strict]
+ *     sim-names [--states N] [--seed S] [--content] [--strict] [--mistakes]
  *
  * --states N   so many crash states (20000); SIM_STATES says it too
  * --seed S     one run, that of this seed: what a failure names
  * --content    also writes, cuts and punches into files that have content; needs a journal
  * --strict     content that was not flushed must be a version of the file too
+ * --mistakes   seeded mistakes instead, each of which must be found in N states
  */
 #include "tests/sim/sim_look.h"
+#include "tests/sim/sim_mistakes.h"
 #include "tests/sim/sim_random.h"
 
 #include <dirent.h>
@@ -30,7 +32,8 @@ struct campaign {
 	const struct keyring *keys;
 	const struct sim_disk *base;
 	uint32_t base_blocks;
-	bool content, strict, trace;
+	bool content, strict, trace, quiet;
+	int mistake; /* -1: none */
 	uint64_t states, powercuts, kills, inner, skipped, gone_checked, lost_files;
 };
 
@@ -40,6 +43,7 @@ struct run {
 	struct sim_random random;
 	struct sim_disk *disk;
 	struct sim_store s;
+	struct sim_mistakes mistakes;
 	struct model m;
 	char why[256];
 };
@@ -673,6 +677,16 @@ static void end_disk(struct run *r, struct sim_disk *d, bool cut, bool *excused)
 		excused[g] = excused[g] || sim_disk_lost(d, r->m.removed[g].ino) & SIM_LOST_BLOCKS;
 }
 
+static int mount(struct run *r, struct sim_disk *d)
+{
+	struct sim_store_options o = {.sync = pick(r, 4) == 0};
+	if (r->c->mistake >= 0) {
+		sim_mistakes_init(&r->mistakes, sim_disk_lower(d), (unsigned)r->c->mistake);
+		o.lower = &r->mistakes.fail.base;
+	}
+	return sim_store_mount(&r->s, d, r->c->keys, &o);
+}
+
 /* Mounts what the end left, ended again on the way now and then. */
 static int recover(struct run *r, struct sim_disk *d, bool *cut, bool *excused)
 {
@@ -680,7 +694,7 @@ static int recover(struct run *r, struct sim_disk *d, bool *cut, bool *excused)
 		bool again = attempt < 2 && pick(r, 3) == 0;
 		if (again)
 			sim_disk_stop_at(d, 1 + pick(r, 30));
-		int error = sim_store_mount(&r->s, d, r->c->keys);
+		int error = mount(r, d);
 		if (!sim_disk_stopped(d)) {
 			sim_disk_stop_at(d, 0);
 			return error < 0 ? fail(r, "mount", error) : 0;
@@ -827,7 +841,7 @@ static int one_run(struct campaign *c, uint64_t seed)
 	*r = (struct run){.c = c, .seed = seed, .random.state = seed};
 	const struct sim_options o = options(r);
 	r->disk = sim_disk_clone(c->base, &o);
-	int result = sim_store_mount(&r->s, r->disk, c->keys);
+	int result = mount(r, r->disk);
 	struct stat st;
 	if (result == 0)
 		result = r->s.lower->ops->fstat(r->s.lower, r->s.root->fd, &st);
@@ -837,7 +851,7 @@ static int one_run(struct campaign *c, uint64_t seed)
 		model_init(&r->m, (uint32_t)st.st_ino);
 	for (int life = 0; result == 0 && life < LIVES; life++)
 		result = one_life(r);
-	if (result < 0)
+	if (result < 0 && !c->quiet)
 		printf("not ok - sim names: seed 0x%016llx: %s\n# again: sim-names --seed "
 		       "0x%016llx%s%s\n",
 			(unsigned long long)seed, r->why, (unsigned long long)seed,
@@ -855,6 +869,25 @@ static double seconds(void)
 	struct timespec t;
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* Each must be found within so many states. */
+static int find_mistakes(struct campaign *c, uint64_t states, uint64_t seed)
+{
+	int status = 0;
+	struct sim_random seeds = {seed};
+	printf("# sim mistakes: seed 0x%016llx\n", (unsigned long long)seed);
+	for (c->mistake = 0; sim_mistakes_name((unsigned)c->mistake); c->mistake++) {
+		bool found = false;
+		c->states = 0;
+		while (!found && c->states < states)
+			found = one_run(c, sim_random_next(&seeds)) < 0;
+		printf("%s - sim mistakes: \"%s\" is found (%llu states)\n",
+			found ? "ok" : "not ok", sim_mistakes_name((unsigned)c->mistake),
+			(unsigned long long)c->states);
+		status |= !found;
+	}
+	return status;
 }
 
 static int campaign(struct campaign *c, uint64_t states, uint64_t seed)
@@ -883,7 +916,7 @@ static int campaign(struct campaign *c, uint64_t states, uint64_t seed)
 
 int main(int argc, char **argv)
 {
-	struct campaign c = {0};
+	struct campaign c = {.mistake = -1};
 	uint64_t states = 20000, seed = 0;
 	bool one = false;
 	const char *wanted = getenv("SIM_STATES");
@@ -902,6 +935,8 @@ int main(int argc, char **argv)
 			c.content = true;
 		} else if (!strcmp(argv[i], "--strict")) {
 			c.strict = true;
+		} else if (!strcmp(argv[i], "--mistakes")) {
+			c.quiet = true;
 		} else {
 			fprintf(stderr, "usage: sim-names [--states N] [--seed S] [--content] "
 					"[--strict]\n");
@@ -919,7 +954,9 @@ int main(int argc, char **argv)
 	c.keys = keys;
 	c.base = base;
 	c.base_blocks = sim_disk_blocks(base);
-	int status = one ? (one_run(&c, seed) < 0) : campaign(&c, states, seed);
+	int status = c.quiet ? find_mistakes(&c, states, seed)
+		     : one   ? one_run(&c, seed) < 0
+			     : campaign(&c, states, seed);
 	sim_disk_free(base);
 	return status;
 }

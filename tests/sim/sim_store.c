@@ -62,26 +62,30 @@ static void on_receipt(void *context, const struct trash_receipt *receipt)
 	s->bad_receipts += receipt->error != 0;
 }
 
-static int open_trash(struct sim_store *s)
+static int open_trash(struct sim_store *s, bool sync)
 {
-	const struct trash_options options = {
-		.require = TRASH_C, .by_hand = true, .receipt = on_receipt, .context = s};
+	const struct trash_options options = {.sync = sync,
+		.require = TRASH_C,
+		.by_hand = true,
+		.receipt = on_receipt,
+		.context = s};
 	s->trash_fd = s->lower->ops->openat(
 		s->lower, s->tenant_fd, "trash", O_RDONLY | O_DIRECTORY, 0, NULL);
 	return s->trash_fd < 0 ? s->trash_fd
 			       : trash_open(s->lower, s->trash_fd, &options, &s->trash, NULL);
 }
 
-int sim_store_mount(struct sim_store *s, struct sim_disk *disk, const struct keyring *keys)
+int sim_store_mount(struct sim_store *s, struct sim_disk *disk, const struct keyring *keys,
+	const struct sim_store_options *o)
 {
-	struct lower *l = sim_disk_lower(disk);
+	struct lower *l = o->lower ? o->lower : sim_disk_lower(disk);
 	*s = (struct sim_store){
 		.disk = disk, .lower = l, .keys = keys, .tenant_fd = -1, .trash_fd = -1};
 	AUTO_LOWER_HELD top = {l, sim_disk_root(disk)};
 	s->tenant_fd = l->ops->openat(l, top.fd, "tenant", O_PATH | O_DIRECTORY, 0, NULL);
 	if (s->tenant_fd < 0)
 		return s->tenant_fd;
-	int r = open_trash(s);
+	int r = open_trash(s, o->sync);
 	if (r == 0)
 		r = store_init(&s->store, l, keys, s->tenant_fd);
 	if (r < 0)
@@ -119,7 +123,7 @@ void sim_store_unmount(struct sim_store *s, bool orderly)
 
 int sim_store_in_trash(const struct sim_store *s)
 {
-	struct lower *l = s->lower;
+	struct lower *l = sim_disk_lower(s->disk);
 	_Alignas(struct dirent64) char bytes[4096];
 	int count = 0;
 	AUTO_LOWER_HELD list = {

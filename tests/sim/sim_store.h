@@ -7,8 +7,8 @@
 #include "tests/sim/sim_disk.h"
 
 struct sim_store {
-	struct sim_disk *disk; /* borrowed */
-	struct lower *lower;
+	struct sim_disk *disk;      /* borrowed */
+	struct lower *lower;        /* the disk's, or another one before it */
 	const struct keyring *keys; /* borrowed */
 	int tenant_fd, trash_fd;
 	bool ready; /* store is */
@@ -24,7 +24,12 @@ struct keyring *sim_store_keys(void);
 struct sim_disk *sim_store_base(const struct keyring *keys);
 /* What a mount does, recovery and all; everything that waited for the eraser is erased. 0 or
  * -errno; then unmount it all the same. */
-int sim_store_mount(struct sim_store *s, struct sim_disk *disk, const struct keyring *keys);
+struct sim_store_options {
+	struct lower *lower; /* NULL: the disk's own */
+	bool sync;           /* -o erase=sync */
+};
+int sim_store_mount(struct sim_store *s, struct sim_disk *disk, const struct keyring *keys,
+	const struct sim_store_options *o);
 /* orderly: the trash is emptied first. */
 void sim_store_unmount(struct sim_store *s, bool orderly);
 /* Entries of the lower trash. */

@@ -108,11 +108,11 @@ def test_keyrings(image):
             f"{NAME}: {image.kind} keyring replaced by {label}: none of its keys on the image", f"{before}/{whole}, {after}/{len(samples)} {tenant.leftovers()}")
     # an ordinary replacement, as control
     text = read(tenant.keyring)
-    with open(image.path + "/plain", "wb") as f:
+    with open(image.path + "/plain", "wb", buffering=0) as f:
         f.write(os.urandom(8) + bytes(reversed(text)))
         os.fsync(f.fileno())
     samples = Samples().add_file(image.path + "/plain")
-    with open(image.path + "/plain.tmp", "wb") as f:
+    with open(image.path + "/plain.tmp", "wb", buffering=0) as f:
         f.write(b"x" * len(text))
         os.fsync(f.fileno())
     os.rename(image.path + "/plain.tmp", image.path + "/plain")
@@ -150,11 +150,11 @@ def test_next_key(image):
         old = read(path)
         image.sync()
         before = image.found(samples)
-        tenant.mount()
-        tenant.unmount()
+        tenant.mount() # signs a segment with it
         only_old(samples, read(path))
         image.sync()
         after = image.found(samples)
+        tenant.unmount()
         report(read(path) != old and before > 0 and len(samples) > 4 and after == 0, f"{NAME}: {image.kind} the log's next key, used: not on the image",
             f"{before} {after}/{len(samples)}")
 

@@ -1,6 +1,6 @@
 /* fs/gate, fs/control: each operation with its first, second, ... allocation failing. Nothing is
  * permitted or called intact that is not, what was in force stays, and the same call succeeds
- * afterwards. */
+ * afterwards. And what is written in several steps, with each lower call failing. */
 #include "tests/unit/audit_fixture.h"
 
 #include "fs/control/control.h"
@@ -8,6 +8,7 @@
 #include "fs/gate/gate.h"
 #include "fs/gate/policy_file.h"
 #include "tests/unit/fail_alloc.h"
+#include "tests/unit/fail_lower.h"
 
 #include <sys/syscall.h>
 
@@ -22,6 +23,7 @@ static const char text[] =
 
 struct work {
 	struct log_fixture f;
+	struct fail_lower fail;
 	char keys_path[64];
 	int keys_fd;
 	struct policy *policy;
@@ -176,7 +178,7 @@ static int run_apply(void *context)
 	struct work *w = context;
 	char next[64];
 	int len = snprintf(next, sizeof(next), "# %u\n%.12s", w->applied + 1, text);
-	int r = policy_file_apply(lower_posix(), w->f.fd, w->f.keys, w->keys_fd, next, (size_t)len,
+	int r = policy_file_apply(&w->fail.base, w->f.fd, w->f.keys, w->keys_fd, next, (size_t)len,
 		&w->version, NULL);
 	w->applied += r == 0;
 	return r;
@@ -190,7 +192,7 @@ static int run_load(void *context)
 	AUTO_BUF b = {0};
 	struct err e = {0};
 	uint64_t version;
-	int r = policy_file_load(lower_posix(), w->f.fd, w->f.keys, &b, &version, &e);
+	int r = policy_file_load(&w->fail.base, w->f.fd, w->f.keys, &b, &version, &e);
 	if (r == 0) {
 		assert_int_equal(version, w->applied);
 		assert_int_equal(strtoul((char *)b.data + 2, NULL, 10), w->applied);
@@ -212,7 +214,7 @@ static void not_applied(void *context, int error)
 static int run_reseal(void *context)
 {
 	struct work *w = context;
-	return policy_file_reseal(lower_posix(), w->f.fd, w->f.keys, w->keys_fd, NULL);
+	return policy_file_reseal(&w->fail.base, w->f.fd, w->f.keys, w->keys_fd, NULL);
 }
 
 static void begin_rotation(void *context)
@@ -224,7 +226,7 @@ static void begin_rotation(void *context)
 static int run_rewrap(void *context)
 {
 	struct work *w = context;
-	return audit_rewrap(lower_posix(), w->f.fd, w->f.keys, NULL);
+	return audit_rewrap(&w->fail.base, w->f.fd, w->f.keys, NULL);
 }
 
 static void rotated(void *context)
@@ -241,7 +243,7 @@ static int run_create_log(void *context)
 {
 	struct work *w = context;
 	struct err e = {0};
-	return audit_create(lower_posix(), w->f.fd, w->f.keys, &e);
+	return audit_create(&w->fail.base, w->f.fd, w->f.keys, &e);
 }
 
 static void prepare_no_log(void *context)
@@ -276,7 +278,7 @@ static void prepare_log(void *context)
 static int run_open_log(void *context)
 {
 	struct work *w = context;
-	return log_open(&w->f, NULL, 0, &w->audit);
+	return log_open(&w->f, &w->fail.base, 0, &w->audit);
 }
 
 static void close_log(void *context)
@@ -565,6 +567,7 @@ static struct work work_new(void)
 	struct work w = {.f = log_new(1), .keys_path = "/tmp/tenantfs-keys-XXXXXX"};
 	AUTO_SECRET *s = secret_random(32);
 	const struct slot_key key = {SLOT_KEYFILE, s};
+	fail_lower_init(&w.fail, lower_posix());
 	assert_non_null(mkdtemp(w.keys_path));
 	w.keys_fd = open(w.keys_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	assert_int_equal(keyring_slot_add(w.f.keys, "eva", &key, &cheap, NULL), 0);
@@ -626,6 +629,54 @@ static void logs_stay_sound(void **state)
 	work_free(&w);
 }
 
+/* As fail_alloc_sweep, with the lower calls: each fails once. */
+static unsigned lower_sweep(const struct fail_alloc_case *c, struct work *w)
+{
+	unsigned failed = 0;
+	bool hit = true;
+	for (unsigned n = 1; hit; n++) {
+		if (c->prepare)
+			c->prepare(w);
+		fail_lower_arm(&w->fail, FAIL_LOWER_ANY, n, -EIO, true);
+		int r = c->run(w);
+		hit = fail_lower_hit(&w->fail);
+		fail_lower_arm(&w->fail, FAIL_LOWER_ANY, 0, 0, false);
+		failed += hit;
+		if (r < 0 && !(hit && r == -EIO))
+			fail_msg("%s: error %d with lower call %u failing", c->name, r, n);
+		if (r < 0 && c->failed)
+			c->failed(w, r);
+		if (r < 0 && c->once)
+			continue;
+		if (r < 0 && c->run(w) < 0)
+			fail_msg("%s: fails after lower call %u had failed", c->name, n);
+		if (c->done)
+			c->done(w);
+		assert_true(n < 1000);
+	}
+	return failed;
+}
+
+static void each_lower_call_may_fail(void **state)
+{
+	struct work w = work_new();
+	static const struct fail_alloc_case reseal = {
+		.name = "policy sealed anew", .run = run_reseal, .failed = not_applied};
+	(void)state;
+	unsigned total = lower_sweep(&stored[0], &w);
+	total += lower_sweep(&stored[1], &w);
+	begin_rotation(&w);
+	total += lower_sweep(&reseal, &w);
+	keyring_retire_done(w.f.keys);
+	applied(&w);
+	total += lower_sweep(&logs[0], &w);
+	total += lower_sweep(&logs[1], &w);
+	assert_true(total > 80);
+	if (getenv("TENANTFS_TEST_FIGURES"))
+		print_message("# %u lower calls failed\n", total);
+	work_free(&w);
+}
+
 static void gates_stay_shut(void **state)
 {
 	struct work w = work_new();
@@ -651,6 +702,7 @@ int main(void)
 		cmocka_unit_test(policies_only_deny),
 		cmocka_unit_test(the_policy_in_force_stays),
 		cmocka_unit_test(logs_stay_sound),
+		cmocka_unit_test(each_lower_call_may_fail),
 		cmocka_unit_test(gates_stay_shut),
 		cmocka_unit_test(requests_are_answered),
 	};

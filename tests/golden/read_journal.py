@@ -1,0 +1,80 @@
+#!/usr/bin/python3
+"""Reads a tenant's journal with nothing but docs/format.md ("Journal"), as read_store.py reads the tree.
+
+    read_journal.py STORE#TENANT KEYS PASSPHRASE_FILE    prints what a mount would finish
+"""
+import ctypes, glob, json, struct, sys
+from read_store import Keys, aead_open, derive, unwrap
+
+xxhash = ctypes.CDLL("libxxhash.so.0")
+xxhash.XXH3_64bits_withSeed.restype = ctypes.c_uint64
+xxhash.XXH3_64bits_withSeed.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint64]
+RING, SECTOR, PAYLOAD = 8192, 512, 488
+
+
+class Journal:
+    def __init__(self, text, keys, store, tenant):
+        self.text, self.slots = text, []
+        subkey = derive(keys.keys[max(k for k in keys.keys if k[0] == "mdk")], "journal", store + tenant)
+        for at in (0, 4096):
+            slot = text[at : at + SECTOR]
+            magic, version, self.suite, zero, generation, epoch, size, tail, sequence = struct.unpack_from("<4sHBBQQQQQ", slot)
+            assert magic == b"TFSJ" and version == 1 and not zero and not any(slot[48:64]) and not any(slot[140:]) and size == len(text)
+            assert at == generation % 2 * 4096
+            key = unwrap(self.suite, subkey, b"tfs-journal-super" + slot[:64] + store + tenant, tenant[:12], slot[64:140])
+            self.slots.append((generation, epoch, tail, sequence, key))
+        _, self.epoch, self.tail, self.sequence, self.key = max(self.slots)
+        self.ring = (len(text) - RING) // SECTOR
+
+    def sector(self, number, sequence):
+        """Its payload; None when it is not a whole one of this record."""
+        at = RING + number % self.ring * SECTOR
+        raw = self.text[at : at + SECTOR]
+        marks = struct.unpack_from("<QQQ", raw, PAYLOAD)
+        good = xxhash.XXH3_64bits_withSeed(raw[:504], 504, number % self.ring)
+        return raw[:PAYLOAD] if marks == (sequence, self.epoch, good) else None
+
+    def records(self):
+        at, sequence = self.tail, self.sequence
+        while True:
+            first = self.sector(at, sequence)
+            if first is None:
+                return
+            length = struct.unpack_from("<I", first)[0]
+            count = (36 + length + PAYLOAD - 1) // PAYLOAD
+            parts = [self.sector(at + i, sequence) for i in range(count)]
+            if None in parts:
+                return
+            whole = b"".join(parts)
+            ad = b"tfs-journal-record" + whole[:8] + struct.pack("<QQQ", self.epoch, sequence, at % self.ring)
+            suffix = struct.pack("<Q4x", sequence)
+            yield aead_open(self.suite, self.key, whole[8:20], suffix, ad, whole[36 : 36 + length], whole[20:36])
+            at, sequence = at + count, sequence + 1
+
+    def entries(self):
+        for text in self.records():
+            while text:
+                kind, zero, length = struct.unpack_from("<HHI", text)
+                assert (kind, zero, length) == (1, 0, 44), "an entry of a newer format"
+                file_id, ino, first, end, flags = struct.unpack_from("<16sQQQI", text, 8)
+                yield dict(file_id=file_id.hex(), ino=ino, first=first, end=end, keep_space=bool(flags & 1))
+                text = text[8 + length :]
+
+
+def uuid_in(path, member):
+    with open(path) as f:
+        return bytes.fromhex(json.load(f)[member].replace("-", ""))
+
+
+def read(folder, keyring, passphrase):
+    """The journal of a tenant's folder STORE/t/TENANT."""
+    with open(folder + "/journal", "rb") as f, open(passphrase, "rb") as p:
+        return Journal(f.read(), Keys(keyring, "passphrase", p.read().strip()), uuid_in(folder + "/../../store.json", "store_uuid"),
+            uuid_in(folder + "/tenant.json", "tenant_uuid"))
+
+
+if __name__ == "__main__":
+    store, tenant = sys.argv[1].rsplit("#", 1)
+    (ring,) = glob.glob(f"{sys.argv[2]}/*/{tenant}.json")
+    for entry in read(f"{store}/t/{tenant}", ring, sys.argv[3]).entries():
+        print(entry)

@@ -3,36 +3,40 @@
  * sees, what a power cut would leave. No system calls but for the clock.
  *
  * The rules, and where each comes from (K: Linux kernel documentation and source, P:
- * tests/sim/probe_real.py, which lets the power go on real ext4 and xfs and asks this disk for the
- * same):
+ * tests/integ/test_sim_real.py, which lets the power go on real ext4 and xfs and asks this disk
+ * for the same):
  *
- *  1. Changes of names, links, attributes and maps are transactions in one order. After a power cut
- *     there is a prefix of them, at least up to the last one that an fsync waited for. (K:
- *     Documentation/filesystems/ext4/journal.rst, "only complete transactions are replayed";
- *     Documentation/filesystems/xfs/xfs-delayed-logging-design.rst. P: A, B, H)
+ *  1. Changes of names, links, attributes and maps are transactions in one order. After a power
+ *     cut there is a prefix of them, at least up to the last one that an fsync waited for. (K:
+ *     filesystems/ext4/journal.rst; filesystems/xfs/xfs-delayed-logging-design.rst.
+ *     P: directory-with-file, moved)
  *  2. fsync of an inode waits for its own last transaction (creation, links, names, attributes,
- *     map, size), and so for all before it; later ones may come along. (K: ext4_sync_file,
- * i_sync_tid; xfs_file_fsync, ip->i_itemp->ili_commit_seq. P: C, H)
- *  3. fdatasync waits only for creation, size and map: one after a pure overwrite commits nothing.
- *     (K: fdatasync(2); ext4 i_datasync_tid; xfs XFS_ILOG_TIMESTAMP. P: E)
+ *     map, size), and so for all before it; later ones may come along. (K: ext4_sync_file and
+ *     i_sync_tid; xfs_file_fsync and ili_commit_seq. P: file-alone, renamed-then-synced)
+ *  3. fdatasync waits only for creation, size and map: after a mere overwrite it commits nothing.
+ *     (K: ext4 i_datasync_tid; xfs XFS_ILOG_TIMESTAMP. P: renamed-then-data)
  *  4. A rename, with the victim's removal, and a link, a mkdir, a symlink with its target are one
- *     transaction each. A symlink is never there without its target. (K: ext4_rename,
- *     ext4_symlink. P: A)
- *  5. Data that no fsync of its inode has waited for: of each sector the old content, the newest or
- * any in between, each sector for itself. (K: ext4 data=ordered says nothing of overwrites in
- * place; sectors are what a disk promises. P: I)
- *  6. Space that data is written to for the first time is found as a whole, or reads zeros. Sizes:
- *     SIM_SIZE_AFTER_DATA: page and size are logged when the data is on the disk (K: ext4
- *     delalloc with dioread_nolock, xfs_end_io; P: B, D, G). SIM_SIZE_WITH_DATA: logged at the
- *     write, and the data goes to the disk before its transaction (K: ext4 nodelalloc,
- *     data=ordered).
- *  7. ftruncate, fallocate: size and map at once. A partly cut page is zeroed as data (rule 5). A
- * hole is punched in several transactions. (K: ext4_punch_hole, xfs_unmap_extent)
- *  8. The kernel writes back and commits on its own between any two calls. (K:
- *     Documentation/admin-guide/sysctl/vm.rst, dirty_expire_centisecs; ext4 commit=)
+ *     transaction each. (K: ext4_rename, ext4_symlink. P: recorded)
+ *  5. Data that no fsync of its inode has waited for: of each sector the old content, the newest
+ *     or any in between, each sector for itself. (K: data=ordered says nothing of overwrites in
+ *     place; a sector is what a disk promises to write as a whole. P: overwritten)
+ *  6. Space that data is written to for the first time is found as a whole, or reads zeros.
+ *     SIM_SIZE_AFTER_DATA: page and size are logged when the data is on the disk; the size at
+ *     times when the write is sent or, in a page that had its place, made (K: ext4 delalloc with
+ *     dioread_nolock, mpage_map_and_submit_extent, ext4_da_write_end; xfs_end_io. P: replaced,
+ *     appended, appended-inside). SIM_SIZE_WITH_DATA: both are logged at the write, and the data
+ *     goes to the disk before its transaction (K: ext4 nodelalloc, data=ordered).
+ *     SIM_SIZE_BEFORE_DATA: the size may always be logged at the write (K: ext4 data=writeback;
+ *     none of the promises is made for that mode).
+ *  7. ftruncate, fallocate: size and map at once. A page cut in part is zeroed as data (rule 5).
+ *     A hole is punched in two transactions. (K: ext4_punch_hole, xfs_unmap_extent. P: cut,
+ *     punched, reserved)
+ *  8. The kernel writes back and commits by itself between any two calls. (K:
+ *     admin-guide/sysctl/vm.rst, dirty_expire_centisecs; ext4 commit=)
  *  9. The medium: an overwrite goes to the block of the old content; a freed block keeps its
- * content until it is given out again, and that only after the transaction that freed it (K:
- * ext4_free_data, xfs busy extents); data in the page cache alone is nowhere. (P: erase_steps)
+ *     content until it is given out again, and that only after the transaction that freed it;
+ *     data in the page cache alone is nowhere. (K: ext4_free_data, xfs busy extents. P:
+ *     integ/erase_steps)
  * 10. A mere kill keeps every finished call. A write of several pages may be cut between two. (K:
  *     generic_perform_write, fatal_signal_pending)
  *
@@ -49,7 +53,7 @@
 /* Descriptors are numbers that no real one has. */
 #define SIM_FD_BASE (1 << 24)
 
-enum sim_sizes { SIM_SIZE_AFTER_DATA, SIM_SIZE_WITH_DATA };
+enum sim_sizes { SIM_SIZE_AFTER_DATA, SIM_SIZE_WITH_DATA, SIM_SIZE_BEFORE_DATA };
 
 struct sim_options {
 	uint64_t seed;

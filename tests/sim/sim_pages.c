@@ -141,6 +141,9 @@ static void flush(struct sim_disk *d, struct sim_inode *i, struct sim_page *p)
 		p->phys = take_block(d);
 		p->state = SIM_UNWRITTEN;
 		d->delayed--;
+		/* ext4 logs the size when the write is sent, other ones when it is done. */
+		if (sim_random_chance(&d->random, 512))
+			follow_size(d, i, p);
 	}
 	set_medium(d, p->phys, p->now);
 	forget_versions(p);
@@ -390,7 +393,7 @@ static struct sim_page *page_for_write(struct sim_disk *d, struct sim_inode *i, 
 	if (no_space(d, 1))
 		return NULL;
 	p = insert(i, index);
-	if (d->options.sizes == SIM_SIZE_AFTER_DATA) {
+	if (d->options.sizes != SIM_SIZE_WITH_DATA) {
 		p->state = SIM_DELAYED;
 		d->delayed++;
 		return p;
@@ -424,8 +427,8 @@ static void grow_to(struct sim_disk *d, struct sim_inode *i, uint64_t end, bool 
 	/* Where the page had its place, ext4 logs the size at the write even with delayed
 	 * allocation.
 	 */
-	if (d->options.sizes == SIM_SIZE_WITH_DATA ||
-		(mapped && sim_random_chance(&d->random, 512)))
+	bool early = mapped || d->options.sizes == SIM_SIZE_BEFORE_DATA;
+	if (d->options.sizes == SIM_SIZE_WITH_DATA || (early && sim_random_chance(&d->random, 512)))
 		log_size(d, i, end);
 }
 

@@ -151,5 +151,6 @@ bool name_is_internal(const char *lower)
 	const char *dot = strchr(lower, '.');
 	if (lower[0] != '~' || !dot)
 		return false;
-	return !strcmp(dot, ".n") || (isdigit((unsigned char)dot[1]) && dot[2] == '\0');
+	return dot[1] != '\0' && dot[2] == '\0' &&
+	       (isdigit((unsigned char)dot[1]) || strchr("nbc", dot[1]));
 }

@@ -176,12 +176,19 @@ static int make_other(struct dir *d, const struct name *n, mode_t mode, dev_t de
 	if (r == 0)
 		r = target ? tree_target_make(d, n->lower, target, cred)
 			   : l->ops->mknodat(l, d->fd, n->lower, mode, dev, cred);
-	if (r == 0)
+	if (r == 0) {
 		r = l->ops->fstatat(l, d->fd, n->lower, &st);
-	else
+		if (r == 0)
+			r = tree_view(d, n->lower, &st, ret);
+		if (r < 0) /* what is told to have failed is not there */
+			(void)l->ops->unlinkat(l, d->fd, n->lower, 0);
+		if (r < 0 && target)
+			tree_bind_forget(d, n->lower);
+	}
+	if (r < 0)
 		name_forget(d, n->lower);
 	pthread_mutex_unlock(&d->lock);
-	return r < 0 ? r : tree_view(d, n->lower, &st, ret);
+	return r;
 }
 
 int tree_symlink(struct dir *d, const struct name *n, const char *target,
@@ -208,15 +215,16 @@ ssize_t tree_readlink(struct dir *d, const char *lower, char *ret, size_t size)
 	return (ssize_t)size;
 }
 
-/* Locks held. What a second name needs besides the lower link: a home, or a tail, or a name's
- * sidecar. */
+/* Locks held. What a second name needs besides the lower link: a home, or a binding and a tail, or
+ * a name's sidecar. */
 static int link_locked(struct dir *from, const char *lower, const struct stat *st, struct file *f,
 	struct dir *to, const struct name *n)
 {
 	struct lower *l = from->store->lower;
 	struct tree_tail tail = {""};
+	struct tree_head head;
 	int copied = 0;
-	bool homed = false;
+	bool homed = false, bound = false;
 	int r = name_prepare(to, n);
 	if (r < 0)
 		return r;
@@ -228,9 +236,15 @@ static int link_locked(struct dir *from, const char *lower, const struct stat *s
 		if (r == 0)
 			r = file_home_add(f, to->id);
 		homed = r == 0;
-	} else if (from != to) {
-		tree_target_tail(from, lower, st, &tail);
-		r = copied = tree_target_copy(from, to, &tail);
+	} else if (S_ISLNK(st->st_mode)) {
+		r = tree_bind_of(from, lower, &head);
+		if (r == 0)
+			r = tree_bind_claim(to, n->lower, &head);
+		bound = r == 0;
+		if (bound && from != to)
+			r = tree_target_tail(from, lower, st, &tail);
+		if (r == 0)
+			r = copied = tree_target_copy(from, to, &tail);
 	}
 	if (r >= 0) {
 		r = l->ops->linkat(l, from->fd, lower, to->fd, n->lower);
@@ -240,6 +254,8 @@ static int link_locked(struct dir *from, const char *lower, const struct stat *s
 		if (r < 0 && copied > 0)
 			tree_target_forget(to, &tail);
 	}
+	if (r < 0 && bound)
+		tree_bind_forget(to, n->lower);
 	if (r < 0)
 		name_forget(to, n->lower);
 	return r;
@@ -265,9 +281,14 @@ int tree_link(struct dir *from, const char *lower, struct file *f, struct dir *t
 	}
 	tree_lock(&locks);
 	r = link_locked(from, lower, &st, S_ISREG(st.st_mode) ? f : NULL, to, n);
-	if (r == 0)
-		r = l->ops->fstatat(l, to->fd, n->lower, &st);
+	struct stat now;
+	if (r == 0 && l->ops->fstatat(l, to->fd, n->lower, &now) == 0)
+		st = now;
+	else if (r == 0) /* it is made, whatever can be read of it */
+		st.st_nlink++;
 	tree_unlock(&locks);
+	if (S_ISLNK(st.st_mode))
+		r = tree_alarm(from, "link target", "it does not belong to its name", r);
 	/* It is open: its length does not tell its size. */
 	if (r == 0 && S_ISREG(st.st_mode))
 		return file_stat(f, ret);
@@ -283,7 +304,8 @@ static int unlink_locked(struct dir *d, const char *lower, const struct stat *st
 	char trashed[TRASH_NAME_LEN];
 	struct tree_tail tail;
 	int r;
-	tree_target_tail(d, lower, st, &tail);
+	/* A tail that is not known now stays behind: the directory's removal takes it along. */
+	(void)!tree_target_tail(d, lower, st, &tail);
 	if (tree_frees_content(st, f) && (s->trash || st->st_size > 0)) {
 		if (!s->trash)
 			return -EROFS;
@@ -303,6 +325,8 @@ static int unlink_locked(struct dir *d, const char *lower, const struct stat *st
 			(void)!file_home_remove(f, d->id);
 		if (st->st_nlink == 1)
 			tree_target_forget(d, &tail);
+		if (S_ISLNK(st->st_mode))
+			tree_bind_forget(d, lower);
 	}
 	name_forget(d, lower);
 	return 0;

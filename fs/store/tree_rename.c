@@ -3,9 +3,9 @@
  * an additional home, a directory bound to both places, a sidecar or trash link too many. What
  * stands under the new name is linked into the trash before it loses that name.
  *
- *   prepare   sidecars, tails, homes, victim's trash link or cleared record, both bindings
- *   rename    the one step that applications see
- *   finish    what the old places no longer need
+ *   prepare   sidecars, tails, bindings of links, homes, victim's trash link or cleared record,
+ * both bindings of directories rename    the one step that applications see finish    what the old
+ * places no longer need
  */
 #include "fs/store/tree_internal.h"
 
@@ -21,12 +21,16 @@ struct move {
 	struct file *src_file, *dst_file;     /* borrowed: whose homes change */
 	struct file *src_opened, *dst_opened; /* owned */
 	struct tree_tail src_tail, dst_tail;
+	struct tree_head src_head, dst_head; /* of links that belong to their names */
+	bool src_link, dst_link;             /* these are set */
 	/* Done so far. */
 	bool src_copied, dst_copied, src_home, dst_home, cleared, linked, src_bound, dst_bound;
+	bool to_marked, from_marked;  /* names bound to the links that come, besides those there */
 	char record[DIR_RECORD_MAX];  /* cleared: of the victim */
 	char trashed[TRASH_NAME_LEN]; /* linked */
 	bool erase;                   /* trashed is to be erased by us */
 	bool bad_record;              /* the victim's */
+	const struct dir *bad_link;   /* directory of a link that does not belong to its name */
 };
 
 static const char *new_lower(const struct move *m)
@@ -110,11 +114,11 @@ static int prepare_links(struct move *m)
 	int e = name_prepare(r->to, r->new_name);
 	if (e < 0)
 		return e;
-	tree_target_tail(r->from, r->old_lower, &m->src, &m->src_tail);
-	if (m->exists)
-		tree_target_tail(r->to, new_lower(m), &m->dst, &m->dst_tail);
-	if (!m->across)
-		return 0;
+	e = tree_target_tail(r->from, r->old_lower, &m->src, &m->src_tail);
+	if (e == 0 && m->exists)
+		e = tree_target_tail(r->to, new_lower(m), &m->dst, &m->dst_tail);
+	if (e < 0 || !m->across)
+		return e;
 	e = tree_target_copy(r->from, r->to, &m->src_tail);
 	m->src_copied = e > 0;
 	if (e >= 0 && m->exchange) {
@@ -122,6 +126,77 @@ static int prepare_links(struct move *m)
 		m->dst_copied = e > 0;
 	}
 	return e < 0 ? e : 0;
+}
+
+/*
+ * What is bound nowhere must not get a binding by being moved: it is refused. As a victim it may
+ * go, and then the new name needs no binding to it.
+ */
+static int prepare_heads(struct move *m)
+{
+	const struct tree_rename *r = m->r;
+	int e = 0;
+	if (S_ISLNK(m->src.st_mode)) {
+		e = tree_bind_of(r->from, r->old_lower, &m->src_head);
+		m->src_link = e == 0;
+		if (e == -EBADMSG)
+			m->bad_link = r->from;
+	}
+	if (e == 0 && m->exists && S_ISLNK(m->dst.st_mode)) {
+		e = tree_bind_of(r->to, new_lower(m), &m->dst_head);
+		m->dst_link = e == 0;
+		if (e == -EBADMSG && m->exchange)
+			m->bad_link = r->to;
+		else if (e == -EBADMSG)
+			e = 0;
+	}
+	return e;
+}
+
+static int prepare_marks(struct move *m)
+{
+	const struct tree_rename *r = m->r;
+	int e = prepare_heads(m);
+	if (e == 0 && m->src_link) {
+		e = tree_bind_set(
+			r->to, new_lower(m), &m->src_head, m->dst_link ? &m->dst_head : NULL);
+		m->to_marked = e == 0;
+	}
+	if (e == 0 && m->exchange && m->dst_link) {
+		e = tree_bind_set(
+			r->from, r->old_lower, &m->dst_head, m->src_link ? &m->src_head : NULL);
+		m->from_marked = e == 0;
+	}
+	return e;
+}
+
+/* Binds d/lower to what stands there now. Where that fails two bindings stay, which a reader
+ * settles. */
+static void mark(const struct dir *d, const char *lower, bool is_link, const struct tree_head *head)
+{
+	if (is_link)
+		(void)!tree_bind_set(d, lower, head, NULL);
+	else
+		tree_bind_forget(d, lower);
+}
+
+static void undo_marks(const struct move *m)
+{
+	const struct tree_rename *r = m->r;
+	if (m->from_marked)
+		mark(r->from, r->old_lower, m->src_link, &m->src_head);
+	if (m->to_marked)
+		mark(r->to, new_lower(m), m->dst_link, &m->dst_head);
+}
+
+static void finish_marks(const struct move *m)
+{
+	const struct tree_rename *r = m->r;
+	bool link_comes = m->exchange && m->dst_link;
+	if (m->exists && S_ISLNK(m->dst.st_mode))
+		mark(r->to, new_lower(m), m->src_link, &m->src_head);
+	if (m->src_link)
+		mark(r->from, r->old_lower, link_comes, &m->dst_head);
 }
 
 static bool content_unopened(const struct stat *st, const struct file *f)
@@ -205,6 +280,7 @@ static void undo(struct move *m)
 		tree_target_forget(r->from, &m->dst_tail);
 	if (m->src_copied)
 		tree_target_forget(r->to, &m->src_tail);
+	undo_marks(m);
 	name_forget(r->to, new_lower(m));
 }
 
@@ -226,6 +302,7 @@ static void finish_victim(struct move *m)
 static void finish(struct move *m)
 {
 	const struct tree_rename *r = m->r;
+	finish_marks(m);
 	if (m->src_bound)
 		(void)!dir_rebind(r->moved, r->to, new_lower(m), NULL, NULL);
 	if (m->dst_bound)
@@ -261,6 +338,8 @@ static int rename_locked(struct move *m, bool global)
 	if (!global && m->exists && m->dst.st_nlink > 1)
 		return 1;
 	e = prepare_links(m);
+	if (e == 0)
+		e = prepare_marks(m);
 	if (e == 0)
 		e = prepare_homes(m);
 	if (e == 0)
@@ -316,6 +395,8 @@ int tree_rename(const struct tree_rename *r)
 		e = rename_once(&m, true);
 	if (m.bad_record)
 		e = tree_alarm(r->victim_dir, "directory", "its record is no link", e);
+	if (m.bad_link)
+		e = tree_alarm(m.bad_link, "link target", "it does not belong to its name", e);
 	if (m.erase)
 		trash_erase(m.s->trash, m.trashed, r->to->fd);
 	if (m.src_opened)

@@ -1,5 +1,5 @@
 /* Link targets (docs/format.md, "Links"): sealed, and continued in sidecars where a lower
- * filesystem wants short ones. */
+ * filesystem wants short ones. Which name they belong to: tree_bind.c. */
 #include "fs/store/tree_internal.h"
 
 #include "keymgmt/base/bytes.h"
@@ -10,14 +10,13 @@
 
 #define EPOCH_LEN 2
 #define SALT_LEN 16
-#define HEAD_LEN (EPOCH_LEN + SALT_LEN)
+#define HEAD_LEN TREE_HEAD_LEN
 #define SEALED_EXTRA (HEAD_LEN + CRYPTO_SIV_LEN)
 #define SEALED_MAX (TREE_TARGET_MAX + SEALED_EXTRA)
 #define CHUNK 1000 /* characters of one link; the least of the known limits is 1,023, of xfs */
 #define MORE '.'   /* behind a chunk that the next sidecar continues; never in b64 */
 #define TEXT_MAX ((SEALED_MAX * 4 + 2) / 3 + 1)
 #define TAILS ((TEXT_MAX + CHUNK - 1) / CHUNK - 1)
-#define ATTEMPTS 8
 
 static struct secret *target_key(const struct store *s, uint16_t epoch)
 {
@@ -32,14 +31,14 @@ static void tail_name(const struct tree_tail *tail, int i, char ret[static 32])
 
 /* The salt is random, so that no two links of a directory share a base, whatever their names
  * become. */
-static void tail_of_salt(const uint8_t salt[static SALT_LEN], struct tree_tail *ret)
+static void tail_of_head(const struct tree_head *head, struct tree_tail *ret)
 {
 	ret->base[0] = '~';
-	crypto_b64(salt, SALT_LEN, ret->base + 1);
+	crypto_b64(head->bytes + EPOCH_LEN, SALT_LEN, ret->base + 1);
 }
 
 static int seal(const struct store *s, const char *target, size_t len,
-	char ret_text[static TEXT_MAX], struct tree_tail *ret_tail)
+	char ret_text[static TEXT_MAX], struct tree_head *ret_head)
 {
 	uint8_t sealed[SEALED_MAX];
 	uint16_t epoch = keyring_nmk_epoch(s->keys);
@@ -52,7 +51,7 @@ static int seal(const struct store *s, const char *target, size_t len,
 	if (r < 0)
 		return r;
 	crypto_b64(sealed, len + SEALED_EXTRA, ret_text);
-	tail_of_salt(sealed + EPOCH_LEN, ret_tail);
+	memcpy(ret_head->bytes, sealed, HEAD_LEN);
 	return 0;
 }
 
@@ -72,12 +71,18 @@ int tree_target_make(
 	struct dir *d, const char *lower, const char *target, const struct lower_cred *cred)
 {
 	struct lower *l = d->store->lower;
+	struct tree_head head;
 	struct tree_tail tail;
 	char text[TEXT_MAX], chunk[CHUNK + 2], name[32];
 	size_t len = strlen(target);
 	if (len == 0 || len > TREE_TARGET_MAX)
 		return len == 0 ? -ENOENT : -ENAMETOOLONG;
-	int r = seal(d->store, target, len, text, &tail);
+	int r = seal(d->store, target, len, text, &head);
+	if (r == 0)
+		r = tree_bind_claim(d, lower, &head);
+	if (r < 0)
+		return r;
+	tail_of_head(&head, &tail);
 	for (int i = 1; r == 0 && chunk_at(text, strlen(text), i, chunk); i++) {
 		tail_name(&tail, i - 1, name);
 		r = l->ops->symlinkat(l, chunk, d->fd, name, NULL);
@@ -86,29 +91,34 @@ int tree_target_make(
 		r = l->ops->symlinkat(l, chunk, d->fd, lower, cred);
 	if (r < 0 && strlen(text) > CHUNK)
 		tree_target_forget(d, &tail);
+	if (r < 0)
+		tree_bind_forget(d, lower);
 	return r;
 }
 
 /* Base of the sidecars, from the text of a link that is continued. */
 static bool tail_of_text(const char *chunk, ssize_t len, struct tree_tail *ret)
 {
-	uint8_t head[24];
-	if (len != CHUNK + 1 || chunk[CHUNK] != MORE || crypto_unb64(chunk, 32, head, 24) != 24)
+	struct tree_head head;
+	if (len != CHUNK + 1 || chunk[CHUNK] != MORE || !tree_bind_head(chunk, len, &head))
 		return false;
-	tail_of_salt(head + EPOCH_LEN, ret);
+	tail_of_head(&head, ret);
 	return true;
 }
 
-void tree_target_tail(
+int tree_target_tail(
 	const struct dir *d, const char *lower, const struct stat *st, struct tree_tail *ret)
 {
 	struct lower *l = d->store->lower;
 	char chunk[CHUNK + 2];
 	ret->base[0] = '\0';
 	if (!S_ISLNK(st->st_mode) || st->st_size != CHUNK + 1)
-		return;
+		return 0;
 	ssize_t n = l->ops->readlinkat(l, d->fd, lower, chunk, sizeof(chunk));
+	if (n < 0)
+		return (int)n;
 	(void)tail_of_text(chunk, n, ret);
+	return 0;
 }
 
 /* The whole text. first: what the entry holds. -EBADMSG when a part is missing or there are too
@@ -158,28 +168,49 @@ static ssize_t open_text(
 	return r < 0 ? r : len - SEALED_EXTRA;
 }
 
-/*
- * Without a lock: another link may be renamed over this one between two of the calls, and take the
- * sidecars of this one with it. Then the entry has another text, and is read again.
- */
-ssize_t tree_target_read(const struct dir *d, const char *lower, char ret[static TREE_TARGET_MAX])
+/* *ret_head and *ret_two only with a result >= 0: what the name is bound to, and whether to another
+ * link too. */
+static ssize_t read_once(const struct dir *d, const char *lower, char ret[static TREE_TARGET_MAX],
+	struct tree_head *ret_head, bool *ret_two)
 {
 	struct lower *l = d->store->lower;
-	char first[CHUNK + 2], text[TEXT_MAX], before[CHUNK + 2] = {0};
-	ssize_t r = -EBADMSG;
-	for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
-		ssize_t n = l->ops->readlinkat(l, d->fd, lower, first, sizeof(first));
-		if (n < 0)
-			return n;
-		if (attempt > 0 && !memcmp(before, first, (size_t)n))
-			break;
-		memcpy(before, first, (size_t)n);
-		r = join(d, first, n, text);
-		if (r >= 0)
-			r = open_text(d->store, text, (size_t)r, ret);
-		if (r != -EBADMSG)
-			break;
+	struct tree_head head;
+	char first[CHUNK + 2], text[TEXT_MAX];
+	ssize_t n = l->ops->readlinkat(l, d->fd, lower, first, sizeof(first));
+	if (n < 0)
+		return n;
+	if (!tree_bind_head(first, n, &head))
+		return -EBADMSG;
+	int bound = tree_bind_holds(d, lower, &head);
+	if (bound < 0)
+		return bound;
+	ssize_t r = join(d, first, n, text);
+	if (r >= 0)
+		r = open_text(d->store, text, (size_t)r, ret);
+	if (r >= 0) {
+		*ret_head = head;
+		*ret_two = bound > 0;
 	}
+	return r;
+}
+
+/*
+ * Without a lock at first: then a rename may be half-way between two of the calls. What is wrong
+ * with the lock, too, is wrong.
+ */
+ssize_t tree_target_read(struct dir *d, const char *lower, char ret[static TREE_TARGET_MAX])
+{
+	struct tree_head head;
+	bool two = false;
+	ssize_t r = read_once(d, lower, ret, &head, &two);
+	if (r != -EBADMSG && !two)
+		return r;
+	two = false;
+	pthread_mutex_lock(&d->lock);
+	r = read_once(d, lower, ret, &head, &two);
+	if (two)
+		tree_bind_settle(d, lower, &head);
+	pthread_mutex_unlock(&d->lock);
 	return r;
 }
 
@@ -190,7 +221,7 @@ uint64_t tree_target_length(const struct dir *d, const char *lower, const struct
 	struct stat part = *st;
 	char name[32];
 	uint64_t characters = 0;
-	tree_target_tail(d, lower, st, &tail);
+	(void)!tree_target_tail(d, lower, st, &tail);
 	for (int i = 0; i <= TAILS; i++) {
 		if (part.st_size != CHUNK + 1 || !tail.base[0]) {
 			characters += (uint64_t)part.st_size;

@@ -4,7 +4,6 @@
  */
 #include "fs/store/tree_internal.h"
 
-#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -51,9 +50,7 @@ static int each_entry(struct tidying *t, tidy_entry *act)
 
 bool tree_tidy_concerns(const char *lower)
 {
-	const char *dot = strchr(lower, '.');
-	return lower[0] == '~' && name_is_internal(lower) && strlen(lower) < SIDECAR_MAX &&
-	       (dot[1] == 'n' || isdigit((unsigned char)dot[1]));
+	return lower[0] == '~' && name_is_internal(lower) && strlen(lower) < SIDECAR_MAX;
 }
 
 static int collect(struct tidying *t, const char *lower)
@@ -95,16 +92,23 @@ static int mark(struct tidying *t, const char *lower)
 	struct lower *l = t->dir->store->lower;
 	struct tree_tail tail;
 	struct stat st;
+	char record[TREE_RECORD_LEN];
 	if (lower[0] == '.' || name_is_internal(lower))
 		return 0;
 	if (lower[0] == '~')
 		use(t, lower, ".n");
 	int r = l->ops->fstatat(l, t->dir->fd, lower, &st);
-	if (r < 0 || !S_ISLNK(st.st_mode) || st.st_size <= ENTRY_SHORT)
+	if (r < 0 || !S_ISLNK(st.st_mode))
 		return r;
-	tree_target_tail(t->dir, lower, &st, &tail);
-	if (!tail.base[0])
-		return -EBADMSG;
+	tree_bind_record(lower, record);
+	use(t, record, "");
+	if (st.st_size <= ENTRY_SHORT)
+		return 0;
+	r = tree_target_tail(t->dir, lower, &st, &tail);
+	if (r == 0 && !tail.base[0])
+		r = -EBADMSG;
+	if (r < 0)
+		return r;
 	for (char digit[3] = ".0"; digit[1] <= '9'; digit[1]++)
 		use(t, tail.base, digit);
 	return 0;

@@ -183,14 +183,28 @@ def attributes(key, path):
     return "".join(f" user.{k.decode()}={v.hex()}" for k, v in sorted(found.items()))
 
 
-def link_target(keys, directory, text):
-    """"Links": what exceeds 1,000 characters goes on in sidecars, behind a dot."""
-    sidecar = "~" + base64.urlsafe_b64encode(unb64(text[:32])[2:18]).rstrip(b"=").decode() + ".%d"
-    n = 0
+def b64(data):
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def link_binding(lower_name):
+    """The name of the record that says which link stands under a name."""
+    return "~" + b64(blake(b"", lower_name.encode(), 16)) + ".b"
+
+
+def link_target(keys, directory, ident, lower_name):
+    """"Links": bound to its name; what exceeds 1,000 characters goes on in sidecars, behind a dot."""
+    text = os.readlink(os.path.join(directory, lower_name))
+    head = unb64(text[:32])[:18]
+    nmk = keys.keys["nmk", struct.unpack_from("<H", head)[0]]
+    bindings = unb64(os.readlink(os.path.join(directory, link_binding(lower_name))))
+    assert blake(derive(nmk, "link binding"), head + ident + lower_name.encode(), 16) in (bindings[:16], bindings[16:]), \
+        "a link that is not bound to its name"
+    sidecar, n = "~" + b64(head[2:]) + ".%d", 0
     while text.endswith("."):
         text, n = text[:-1] + os.readlink(os.path.join(directory, sidecar % n)), n + 1
     raw = unb64(text)
-    return AESSIV(derive(keys.keys["nmk", struct.unpack_from("<H", raw)[0]], "link", n=64)).decrypt(raw[18:], [raw[2:18]])
+    return AESSIV(derive(nmk, "link", n=64)).decrypt(raw[18:], [raw[2:18]])
 
 
 def is_internal(name):
@@ -218,7 +232,7 @@ def walk(keys, lower, plain, parent_id, lower_name):
         if stat.S_ISDIR(st.st_mode):
             walk(keys, path, shown, ident, name)
         elif stat.S_ISLNK(st.st_mode):
-            print(f"{shown} link {link_target(keys, lower, os.readlink(path)).decode()}")
+            print(f"{shown} link {link_target(keys, lower, ident, name).decode()}")
         elif stat.S_ISREG(st.st_mode) and st.st_size == 0:
             print(f"{shown} file 0 {hashlib.sha256().hexdigest()}")
         elif stat.S_ISREG(st.st_mode):

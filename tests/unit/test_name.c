@@ -176,6 +176,7 @@ static void what_is_internal(void **state)
 		const char *lower;
 		bool internal;
 	} rows[] = {{".dir", true}, {".dir.new", true}, {"~abc.n", true}, {"~abc.0", true},
+		{"~abc.b", true}, {"~abc.c", true}, {"~abc.", false}, {"~abc.bb", false},
 		{"~abc.5", true}, {"abc", false}, {"~abc", false}, {".", false}, {"..", false},
 		{"abc.n", false}, {"~abc.txt", false}, {"~abc.10", false}, {".dirx", false},
 		{"~abc.", false}, {"", false}};

@@ -3,13 +3,15 @@
 
 #include <string.h>
 
-#define ORPHANS 4
+#define ORPHANS 6
 
 static const char *const orphans[ORPHANS] = {
 	"~AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA.n",
 	"~BBBBBBBBBBBBBBBBBBBBBA.0",
 	"~BBBBBBBBBBBBBBBBBBBBBA.1",
 	"~CCCCCCCCCCCCCCCCCCCCCA.0",
+	"~DDDDDDDDDDDDDDDDDDDDDA.b",
+	"~DDDDDDDDDDDDDDDDDDDDDA.c",
 };
 
 static void plant(const struct dir *d)

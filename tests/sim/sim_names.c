@@ -693,7 +693,7 @@ static int recover(struct run *r, struct sim_disk *d, bool *cut, bool *excused)
 	for (int attempt = 0;; attempt++) {
 		bool again = attempt < 2 && pick(r, 3) == 0;
 		if (again)
-			sim_disk_stop_at(d, 1 + pick(r, 30));
+			sim_disk_stop_at(d, 1 + pick(r, 60));
 		int error = mount(r, d);
 		if (!sim_disk_stopped(d)) {
 			sim_disk_stop_at(d, 0);

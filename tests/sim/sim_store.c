@@ -1,6 +1,7 @@
 #include "tests/sim/sim_store.h"
 
 #include "fs/store/layout_create.h"
+#include "fs/store/recover.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -95,7 +96,14 @@ int sim_store_mount(struct sim_store *s, struct sim_disk *disk, const struct key
 	s->store.trash = s->trash;
 	s->store.alarm = on_alarm;
 	s->store.alarm_context = s;
-	r = dir_open_root(&s->store, &s->root);
+	struct recover_result result;
+	r = journal_open(l, s->tenant_fd, keys, &s->journal, NULL);
+	if (r < 0)
+		return r;
+	s->store.journal = s->journal;
+	r = recover_store(&s->store, &result);
+	if (r == 0)
+		r = dir_open_root(&s->store, &s->root);
 	if (r == 0)
 		r = trash_resume(s->trash);
 	if (r >= 0)
@@ -109,6 +117,8 @@ void sim_store_unmount(struct sim_store *s, bool orderly)
 		(void)!trash_drain(s->trash, -1);
 	dir_put(s->root);
 	trash_close(s->trash, 0);
+	journal_close(s->journal);
+	s->journal = NULL;
 	if (s->ready)
 		store_done(&s->store);
 	if (s->trash_fd >= 0)

@@ -3,6 +3,7 @@
 #define SIM_STORE_H
 
 #include "fs/erase/trash.h"
+#include "fs/store/journal.h"
 #include "fs/store/tree.h"
 #include "tests/sim/sim_disk.h"
 
@@ -14,6 +15,7 @@ struct sim_store {
 	bool ready; /* store is */
 	struct store store;
 	struct trash *trash;
+	struct journal *journal;
 	struct dir *root;
 	unsigned alarms, bad_receipts;
 	char what[64], detail[128]; /* of the last alarm */

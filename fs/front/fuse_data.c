@@ -14,8 +14,8 @@ static struct handle *handle_of(const struct fuse_file_info *fi)
 	return (struct handle *)(uintptr_t)fi->fh;
 }
 
-/* Makes the handle of a file that passed the gate. f: a user of inode_file, taken; i: borrowed.
- * NULL on ENOMEM. */
+/* Makes the handle of a file that passed the gate. f: a user of inode_file, taken; i: borrowed, and
+ * the handle counted in its `opens`. NULL on ENOMEM. */
 static struct handle *handle_for(
 	struct request *q, struct inode *i, struct file *file, unsigned acts, bool writes)
 {
@@ -29,7 +29,6 @@ static struct handle *handle_for(
 	h->op = q->gate.op;
 	h->acts = acts;
 	h->writes = writes;
-	__atomic_add_fetch(&i->opens, 1, __ATOMIC_SEQ_CST);
 	if (writes) {
 		__atomic_add_fetch(&i->writers, 1, __ATOMIC_SEQ_CST);
 		__atomic_store_n(&i->changed, true, __ATOMIC_SEQ_CST);
@@ -72,9 +71,13 @@ static int open_file(
 {
 	struct file *file;
 	struct inode_table *t = &q->front->inodes;
+	if (!inode_opens(t, i))
+		return -ESTALE;
 	int r = inode_file(t, i, &file);
-	if (r < 0)
+	if (r < 0) {
+		inode_closes(t, i);
 		return r;
+	}
 	if (flags & O_TRUNC) {
 		r = drop_set_id(q, i, file);
 		if (r == 0)
@@ -86,8 +89,10 @@ static int open_file(
 		*ret = handle_for(q, i, file, acts, acts & ACT_WRITE);
 		r = *ret ? 0 : -ENOMEM;
 	}
-	if (r < 0)
+	if (r < 0) {
 		inode_file_done(t, i, file);
+		inode_closes(t, i);
+	}
 	return r;
 }
 
@@ -148,9 +153,11 @@ static int create_file(struct request *q, struct inode *parent, const char *name
 		return r;
 	}
 	file = inode_file_created(&f->inodes, i, file);
+	(void)inode_opens(&f->inodes, i); /* nobody knows it yet who could retire it */
 	*ret = handle_for(q, i, file, ACT_CREATE, true);
 	if (!*ret) {
 		inode_file_done(&f->inodes, i, file);
+		inode_closes(&f->inodes, i);
 		inode_forget(&f->inodes, i, 1);
 		r = -ENOMEM;
 	}

@@ -271,7 +271,8 @@ static int link_to(struct request *q, struct inode *i, struct inode *parent, con
 	if (from)
 		dir_put(from);
 	inode_put(&f->inodes, from_parent);
-	return r == -ESTALE ? -ENOENT : r;
+	/* Misled: the kernel looks it up again. */
+	return r == -ESTALE && !__atomic_load_n(&i->misled, __ATOMIC_ACQUIRE) ? -ENOENT : r;
 }
 
 static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name)

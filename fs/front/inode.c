@@ -384,8 +384,7 @@ bool inode_forgotten(struct inode_table *t, struct inode *i, uint64_t lookups)
 	i->lookups -= lookups < i->lookups ? lookups : i->lookups;
 	/* Whoever has it open has the kernel's inode: then this was not its end. */
 	bool stale = i->lookups > 0 && i->hashed && S_ISREG(i->type) &&
-		     __atomic_load_n(&i->changed, __ATOMIC_SEQ_CST) &&
-		     !__atomic_load_n(&i->opens, __ATOMIC_SEQ_CST);
+		     __atomic_load_n(&i->changed, __ATOMIC_SEQ_CST) && !i->opens;
 	if (stale) {
 		mislead(t, i);
 		i->refs++;
@@ -402,6 +401,23 @@ bool inode_known(struct inode_table *t, ino_t ino)
 	bool known = i && i->lookups > 0;
 	pthread_mutex_unlock(&t->lock);
 	return known;
+}
+
+bool inode_opens(struct inode_table *t, struct inode *i)
+{
+	pthread_mutex_lock(&t->lock);
+	bool good = !i->retired;
+	/* A FORGET that is taken for the end of the kernel's inode sees it, or it sees that. */
+	i->opens += good;
+	pthread_mutex_unlock(&t->lock);
+	return good;
+}
+
+void inode_closes(struct inode_table *t, struct inode *i)
+{
+	pthread_mutex_lock(&t->lock);
+	i->opens--;
+	pthread_mutex_unlock(&t->lock);
 }
 
 bool inode_found_by_number(struct inode_table *t, const struct inode *i)

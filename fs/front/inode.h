@@ -53,7 +53,7 @@ struct inode {
 	struct file *file;   /* guarded by the stripe; set while file_users > 0 */
 	unsigned writers;    /* atomic: handles that may write, so that the kernel may hold what we
 				have not seen */
-	unsigned opens;      /* atomic: handles of a regular file */
+	unsigned opens;      /* handles of a regular file */
 	unsigned file_users; /* guarded by the stripe */
 	struct inode *detached_prev,
 		*detached_next; /* in table->detached: alive, but found by no lookup */
@@ -103,6 +103,9 @@ void inode_forget(struct inode_table *t, struct inode *i, uint64_t lookups);
 MUST_USE bool inode_forgotten(struct inode_table *t, struct inode *i, uint64_t lookups);
 /* Whether the kernel has been told of the number's inode, and has not dropped it since. */
 bool inode_known(struct inode_table *t, ino_t ino);
+/* A handle more; false, and none, when it is retired already. inode_closes takes it back. */
+bool inode_opens(struct inode_table *t, struct inode *i);
+void inode_closes(struct inode_table *t, struct inode *i);
 /* Whether inode_find finds this very inode: false once it was removed or retired. */
 bool inode_found_by_number(struct inode_table *t, const struct inode *i);
 /* Something new has this number: what is still known by it is gone, and is not found any more. */

@@ -205,7 +205,7 @@ void request_end_handle(struct front *f, struct handle *h)
 		__atomic_sub_fetch(&h->inode->writers, 1, __ATOMIC_SEQ_CST);
 	if (h->file) {
 		inode_file_done(&f->inodes, h->inode, h->file);
-		__atomic_sub_fetch(&h->inode->opens, 1, __ATOMIC_SEQ_CST);
+		inode_closes(&f->inodes, h->inode);
 	}
 	if (h->cursor)
 		tree_cursor_close(h->cursor);

@@ -6,10 +6,13 @@ Exit status 1 and one line for each finding. concurrent_ops.py --check DIR: read
 """
 import ctypes
 import errno
+import mmap
 import os
 import random
+import signal
 import sys
 import time
+import traceback
 
 NAMES = 12  # in each directory, few enough to collide
 DIRS = 4
@@ -37,6 +40,62 @@ def read(path):
         os.close(fd)
     if not whole(data) or size != len(data):
         raise ValueError(f"{path}: {len(data)} bytes of {size} are not one writer's")
+
+
+def contents(path, flags=0):
+    fd = os.open(path, os.O_RDONLY | flags)
+    try:
+        room = mmap.mmap(-1, 1 << 20)  # aligned, for O_DIRECT
+        return bytes(room[:os.preadv(fd, [room], 0)])
+    finally:
+        os.close(fd)
+
+
+def difference(data, expected):
+    """Where two contents part, and what stands there."""
+    if data == expected:
+        return "as it should be"
+    at = next((k for k, (a, b) in enumerate(zip(data, expected)) if a != b), min(len(data), len(expected)))
+    there = data[at - at % 16:][:16]
+    what = ("the end" if at == len(data) else "zeros" if not any(there)
+            else f"step {int(there[8:], 16)} of process {int(there[:8], 16)}" if there.isalnum() else "no writer's bytes")
+    return f"{len(data)} bytes of {len(expected)}, from {at} on {what}"
+
+
+def story(path, data, expected):
+    """All that tells a wrong size from wrong content, and the kernel's mistake from the disk's."""
+    lines = [f"{path}: {difference(data, expected)}"]
+    for name, again in (("read again", 0), ("past the cache", os.O_DIRECT)):
+        try:
+            lines.append(f"{name}: {difference(contents(path, again), expected)}")
+        except OSError as e:
+            lines.append(f"{name}: {e}")
+    st = os.stat(path)
+    lines.append(f"number {st.st_ino}, size {st.st_size}, modified {time.time() - st.st_mtime:.3f} s ago")
+    forget()
+    time.sleep(0.2)
+    forget()
+    try:
+        lines.append(f"when the kernel has forgotten it: {difference(contents(path), expected)}")
+    except OSError as e:
+        lines.append(f"when the kernel has forgotten it: {e}")
+    return "; ".join(lines)
+
+
+def forget():
+    try:
+        with open("/proc/sys/vm/drop_caches", "w") as f:
+            f.write("2")
+    except OSError:
+        pass
+
+
+def forgetful(seed):
+    """The kernel drops its inodes now and then, as it does when memory is short."""
+    r = random.Random(seed)
+    while True:
+        time.sleep(r.uniform(0.05, 0.8))
+        forget()
 
 
 def exchange(a, b):
@@ -91,11 +150,39 @@ class Worker:
         if not self.kept:
             return
         path = self.random.choice(list(self.kept))
+        expected = self.kept.pop(path)
         with open(path, "rb") as f:
-            if f.read() != self.kept[path]:
-                raise ValueError(f"{path}: not what was written")
+            data = f.read()
+        if data != expected:
+            raise ValueError(story(path, data, expected))
         os.unlink(path)
-        del self.kept[path]
+
+    def change(self):
+        """One's own again: longer, shorter, or in the middle."""
+        if not self.kept:
+            return
+        path = self.random.choice(list(self.kept))
+        expected = self.kept.pop(path)
+        how = self.random.randrange(3)
+        if how == 0:
+            more = self.token() * self.random.choice((1, 256, 300, 3000))
+            with open(path, "ab", buffering=0) as f:
+                f.write(more)
+            expected += more
+        elif how == 1:
+            at = self.random.randrange(len(expected) // 16 + 1) * 16
+            os.truncate(path, at)
+            expected = expected[:at]
+        else:
+            at = self.random.randrange(len(expected) // 16 + 1) * 16
+            part = self.token() * 10
+            fd = os.open(path, os.O_RDWR)
+            try:
+                os.pwrite(fd, part, at)
+            finally:
+                os.close(fd)
+            expected = expected[:at] + part + expected[at + len(part):]
+        self.kept[path] = expected
 
     def held(self):
         """Open while it is removed."""
@@ -146,7 +233,7 @@ class Worker:
         elif roll == 10:
             self.held()
         elif roll == 11:
-            r.choice((self.keep, self.look))()
+            r.choice((self.keep, self.look, self.change, self.change))()
         else:
             self.list()
 
@@ -161,7 +248,7 @@ class Worker:
                 findings += 1
             except OSError as e:
                 if e.errno not in RACE:
-                    print(f"process {self.number}: {e}", flush=True)
+                    print(f"process {self.number}, step {self.steps}: {traceback.format_exc()}", flush=True)
                     findings += 1
         try:
             while self.kept:
@@ -197,12 +284,17 @@ def main():
     for d in range(DIRS):
         os.makedirs(f"{top}/d{d}", exist_ok=True)
     pids = []
+    dropping = os.fork()
+    if dropping == 0:
+        forgetful(seed)
     for number in range(processes):
         pid = os.fork()
         if pid == 0:
             os._exit(Worker(top, number, seed).run(seconds) > 0)
         pids.append(pid)
     bad = [os.waitpid(pid, 0)[1] for pid in pids]
+    os.kill(dropping, signal.SIGKILL)
+    os.waitpid(dropping, 0)
     if any(bad):
         print(f"seed {seed}")
     sys.exit(any(bad))

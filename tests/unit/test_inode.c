@@ -234,6 +234,7 @@ static void what_the_kernel_dropped_too_early_is_not_found_again(void **state)
 		assert_int_equal(inode_forgotten(&p->t, f, cases[k].forgotten), cases[k].stale);
 		if (cases[k].stale) {
 			assert_true(f->retired && f->misled);
+			assert_false(inode_opens(&p->t, f)); /* whoever opens it now looks again */
 			assert_null(inode_find(&p->t, ino));
 			inode_put(&p->t, f);
 		}

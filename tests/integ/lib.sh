@@ -259,9 +259,10 @@ finish() {
 	local status=$?
 	trap - EXIT
 	# Under `check/selftest` and sanitizers the daemon's own complaints count too.
-	if grep -lqE 'ERROR: (Address|Leak)Sanitizer|runtime error:' "$S"/log-* 2>/dev/null; then
+	local complaint='ERROR: (Address|Leak)Sanitizer|runtime error:|WARNING: ThreadSanitizer'
+	if grep -lqE "$complaint" "$S"/log-* 2>/dev/null; then
 		not_ok "a sanitizer complained"
-		grep -hE -A30 'ERROR: (Address|Leak)Sanitizer|runtime error:' "$S"/log-* | head -n 80 | sed 's/^/  /'
+		grep -hE -A30 "$complaint" "$S"/log-* | head -n 80 | sed 's/^/  /'
 	fi
 	cleanup
 	# Without a number, exit in a trap gives the status from before it.

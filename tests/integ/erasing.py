@@ -6,7 +6,7 @@ from rawimage import Samples, report
 
 BUILD = os.path.abspath(sys.argv[1] if len(sys.argv) > 1 else os.environ.get("TENANTFS_BUILD", "build/gcc"))
 TENANT = "t"
-LIFE_SECONDS = 40 # of one mount
+LIFE_SECONDS = 100 # of one mount
 
 
 def program(name):

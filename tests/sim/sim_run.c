@@ -1,0 +1,211 @@
+/* Lives and ends of a run, and what must be true after each end. */
+#include "tests/sim/sim_run.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define OUTCOMES 4 /* crash states of one end */
+#define LIVES 3
+
+/* No sector of what is removed in this state may be on the medium. */
+static int check_gone(struct run *r, const struct sim_disk *d, unsigned state, const bool *excused)
+{
+	static const uint8_t zeros[512];
+	uint32_t from = sim_steps_pick(r, 16) ? r->c->base_blocks : 1;
+	unsigned checked = 0;
+	for (unsigned g = 0; g < r->m.removed_count; g++)
+		checked += r->m.removed[g].state <= state && !excused[g];
+	r->c->gone_checked += checked;
+	for (uint32_t b = from; checked && b < sim_disk_blocks(d); b++) {
+		const uint8_t *bytes = sim_disk_block(d, b);
+		for (size_t at = 0; bytes && at < SIM_PAGE; at += 512) {
+			if (memcmp(bytes + at, zeros, 512) == 0)
+				continue;
+			uint64_t hash = model_hash(bytes + at, 512);
+			for (unsigned g = 0; g < r->m.removed_count; g++) {
+				const struct model_removed *gone = &r->m.removed[g];
+				for (unsigned n = 0; n < gone->count; n++)
+					if (gone->samples[n] == hash && gone->state <= state &&
+						!excused[g]) {
+						snprintf(r->why, sizeof(r->why),
+							"inode %u, removed by state %u of %u, "
+							"found %u: sector %u of it is in block %u",
+							gone->ino, gone->state, r->m.now, state, n,
+							b);
+						return -1;
+					}
+			}
+		}
+	}
+	return 0;
+}
+
+static void end_disk(struct run *r, struct sim_disk *d, bool cut, bool *excused)
+{
+	if (cut)
+		sim_disk_power_cut(d);
+	else
+		sim_disk_kill(d);
+	for (unsigned g = 0; cut && g < r->m.removed_count; g++)
+		excused[g] = excused[g] || sim_disk_lost(d, r->m.removed[g].ino) & SIM_LOST_BLOCKS;
+}
+
+static int mount(struct run *r, struct sim_disk *d)
+{
+	struct sim_store_options o = {.sync = sim_steps_pick(r, 4) == 0};
+	if (r->c->mistake >= 0) {
+		sim_mistakes_init(&r->mistakes, sim_disk_lower(d), (unsigned)r->c->mistake);
+		o.lower = &r->mistakes.fail.base;
+	}
+	return sim_store_mount(&r->s, d, r->c->keys, &o);
+}
+
+/* Mounts what the end left, ended again on the way now and then. */
+static int recover(struct run *r, struct sim_disk *d, bool *cut, bool *excused)
+{
+	for (int attempt = 0;; attempt++) {
+		bool again = attempt < 2 && sim_steps_pick(r, 3) == 0;
+		if (again)
+			sim_disk_stop_at(d, 1 + sim_steps_pick(r, 60));
+		int error = mount(r, d);
+		if (!sim_disk_stopped(d)) {
+			sim_disk_stop_at(d, 0);
+			return error < 0 ? sim_steps_fail(r, "mount", error) : 0;
+		}
+		sim_store_unmount(&r->s, false);
+		bool power = sim_steps_pick(r, 3);
+		*cut = *cut || power;
+		r->c->inner++;
+		end_disk(r, d, power, excused);
+	}
+}
+
+/* 0: the model goes on from what was found. */
+static int check(struct run *r, struct sim_disk *d, bool cut, const bool *excused, bool adopt)
+{
+	struct look seen;
+	if (sim_look(&r->s, &seen, r->why) < 0)
+		return -1;
+	int state = model_match(&r->m, &seen, !cut, r->c->strict);
+	if (state < 0) {
+		for (unsigned e = 0; e < seen.count; e++)
+			sim_steps_trace(r, "found %u/%u = inode %u", seen.entries[e].parent,
+				seen.entries[e].name, seen.entries[e].ino);
+		for (unsigned at = cut ? r->m.floor : r->m.now; at <= r->m.now + r->m.maybe; at++)
+			for (unsigned e = 0; e < r->m.states[at].count; e++) {
+				const struct model_entry *x = &r->m.states[at].entries[e];
+				sim_steps_trace(r, "in state %u: %u/%u = %u, inode %u", at,
+					r->m.nodes[x->parent].ino, x->name, x->node,
+					r->m.nodes[x->node].ino);
+			}
+		snprintf(r->why, sizeof(r->why),
+			"%u names found, which is no state from %u on (of %u%s)", seen.count,
+			cut ? r->m.floor : r->m.now, r->m.now, r->m.maybe ? " and one begun" : "");
+		return -1;
+	}
+	if (r->s.bad_receipts || sim_store_in_trash(&r->s) != 0)
+		return sim_steps_fail(r, "the trash is not empty", 0);
+	if (check_gone(r, d, (unsigned)state, excused) < 0)
+		return -1;
+	if (adopt)
+		model_adopt(&r->m, &seen, (unsigned)state);
+	return 0;
+}
+
+static int one_outcome(struct run *r, struct sim_disk *d, bool adopt)
+{
+	bool excused[MODEL_REMOVED] = {false};
+	bool cut = sim_steps_pick(r, 4);
+	r->c->states++;
+	r->c->powercuts += cut;
+	r->c->kills += !cut;
+	end_disk(r, d, cut, excused);
+	sim_steps_trace(r, "%s, floor %u%s", cut ? "power cut" : "kill", r->m.floor,
+		r->m.maybe ? ", the last step not finished" : "");
+	if (recover(r, d, &cut, excused) < 0)
+		return -1;
+	if (check(r, d, cut, excused, adopt) < 0)
+		return -1;
+	return 0;
+}
+
+static struct sim_options options(struct run *r)
+{
+	static const unsigned background[] = {0, 20, 200};
+	return (struct sim_options){
+		.seed = sim_random_next(&r->random),
+		.sector = sim_steps_pick(r, 2) ? 512 : 4096,
+		.sizes = sim_steps_pick(r, 2) ? SIM_SIZE_AFTER_DATA : SIM_SIZE_WITH_DATA,
+		.background = background[sim_steps_pick(r, 3)],
+	};
+}
+
+/* All outcomes but the last on copies of the disk. */
+static int outcomes(struct run *r)
+{
+	for (int n = 1; n < OUTCOMES; n++) {
+		const struct sim_options o = options(r);
+		struct sim_disk *copy = sim_disk_clone(r->disk, &o);
+		int result = one_outcome(r, copy, false);
+		sim_store_unmount(&r->s, false);
+		if (result == 0 && sim_disk_open_files(copy))
+			result = sim_steps_fail(r, "descriptors are left open after recovery", 0);
+		sim_disk_free(copy);
+		if (result < 0)
+			return result;
+	}
+	return one_outcome(r, r->disk, true);
+}
+
+static int one_life(struct run *r)
+{
+	uint64_t steps_left = 3 + sim_steps_pick(r, 45);
+	sim_disk_stop_at(r->disk, 1 + sim_steps_pick(r, 20 + 8 * steps_left));
+	while (steps_left-- && !sim_disk_stopped(r->disk) && !r->m.maybe)
+		if (sim_steps_run(r) < 0)
+			return -1;
+	/* No step came to an end with the disk: the end comes now. */
+	if (!sim_disk_stopped(r->disk)) {
+		sim_disk_stop_at(r->disk, 1);
+		sim_steps_end(r);
+	}
+	sim_steps_end(r);
+	sim_store_unmount(&r->s, false);
+	if (sim_disk_open_files(r->disk))
+		return sim_steps_fail(r, "descriptors are left open", 0);
+	if (outcomes(r) < 0)
+		return -1;
+	return sim_steps_clear(r);
+}
+
+int sim_run_one(struct campaign *c, uint64_t seed)
+{
+	struct run *r = malloc(sizeof(*r));
+	if (!r)
+		abort();
+	*r = (struct run){.c = c, .seed = seed, .random.state = seed};
+	const struct sim_options o = options(r);
+	r->disk = sim_disk_clone(c->base, &o);
+	int result = mount(r, r->disk);
+	struct stat st;
+	if (result == 0)
+		result = r->s.lower->ops->fstat(r->s.lower, r->s.root->fd, &st);
+	if (result < 0)
+		sim_steps_fail(r, "first mount", result);
+	else
+		model_init(&r->m, (uint32_t)st.st_ino);
+	for (int life = 0; result == 0 && life < LIVES; life++)
+		result = one_life(r);
+	if (result < 0 && !c->quiet)
+		printf("not ok - sim names: seed 0x%016llx: %s\n# again: sim-names --seed "
+		       "0x%016llx%s%s\n",
+			(unsigned long long)seed, r->why, (unsigned long long)seed,
+			c->content ? " --content" : "", c->strict ? " --strict" : "");
+	sim_steps_end(r);
+	sim_store_unmount(&r->s, false);
+	model_done(&r->m);
+	sim_disk_free(r->disk);
+	free(r);
+	return result;
+}

@@ -1,0 +1,626 @@
+/* The operations of the campaign, each checked against the model before it is tried. */
+#include "tests/sim/sim_run.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+typedef int step(struct run *r);
+
+/* With one seed: what happens, a line a step. */
+void sim_steps_trace(const struct run *r, const char *format, ...)
+{
+	va_list arguments;
+	if (!r->c->trace)
+		return;
+	va_start(arguments, format);
+	printf("# state %u call %llu: ", r->m.now, (unsigned long long)sim_disk_calls(r->disk));
+	vprintf(format, arguments);
+	va_end(arguments);
+	putchar('\n');
+}
+
+uint64_t sim_steps_pick(struct run *r, uint64_t n)
+{
+	return sim_random_below(&r->random, n);
+}
+
+int sim_steps_fail(struct run *r, const char *what, int error)
+{
+	if (!r->why[0])
+		snprintf(r->why, sizeof(r->why), "%s: %s (alarms %u: %s, %s)", what,
+			strerror(-error), r->s.alarms, r->s.what, r->s.detail);
+	return -1;
+}
+
+static struct model_state *now(struct run *r)
+{
+	return &r->m.states[r->m.now];
+}
+
+/* A random entry with one of these types (bits by DT_*), or NULL. */
+static const struct model_entry *some_entry(struct run *r, unsigned types)
+{
+	const struct model_state *s = now(r);
+	unsigned fit[MODEL_ENTRIES], n = 0;
+	for (unsigned e = 0; e < s->count; e++)
+		if (types & 1u << r->m.nodes[s->entries[e].node].type)
+			fit[n++] = e;
+	return n ? &s->entries[fit[sim_steps_pick(r, n)]] : NULL;
+}
+
+static unsigned some_dir(struct run *r)
+{
+	const struct model_entry *e = sim_steps_pick(r, 3) ? some_entry(r, 1u << DT_DIR) : NULL;
+	return e ? e->node : 0;
+}
+
+static bool seal(struct run *r, const struct dir *d, unsigned name, struct name *ret)
+{
+	return name_seal(d, sim_look_name(name), ret) == 0 ||
+	       sim_steps_fail(r, "name_seal", -EIO) == 0;
+}
+
+/* The open directory of a node, its parents too. NULL: an error, or the end. */
+static struct dir *dir_of(struct run *r, unsigned node)
+{
+	struct model_node *n = &r->m.nodes[node];
+	struct name name;
+	if (!node)
+		return r->s.root;
+	if (n->dir)
+		return n->dir;
+	const struct model_state *s = now(r);
+	unsigned e = 0;
+	while (s->entries[e].node != node)
+		e++;
+	struct dir *parent = dir_of(r, s->entries[e].parent);
+	if (!parent || !seal(r, parent, s->entries[e].name, &name))
+		return NULL;
+	int error = dir_open(parent, name.lower, &n->dir);
+	if (error < 0 && !sim_disk_stopped(r->disk))
+		sim_steps_fail(r, "dir_open", error);
+	return error < 0 ? NULL : n->dir;
+}
+
+/* The directory and the sealed name of an entry or of one to be. */
+struct place {
+	struct dir *dir;
+	struct name name;
+};
+
+static bool place_of(struct run *r, unsigned parent, unsigned name, struct place *ret)
+{
+	ret->dir = dir_of(r, parent);
+	return ret->dir && seal(r, ret->dir, name, &ret->name);
+}
+
+/* What an operation that makes the next state said. */
+static int did(struct run *r, int error, const char *what)
+{
+	if (error >= 0 && !sim_disk_stopped(r->disk)) {
+		model_did(&r->m, true);
+		return 0;
+	}
+	/* A call may be done before the end, and what comes after it fail quietly. */
+	if (sim_disk_stopped(r->disk)) {
+		model_did(&r->m, false);
+		return 0;
+	}
+	return sim_steps_fail(r, what, error);
+}
+
+/* These inodes change with the next state. */
+static void touched(struct run *r, unsigned a, unsigned b, unsigned c)
+{
+	r->m.nodes[a].last = r->m.nodes[b].last = r->m.nodes[c].last = r->m.now + 1;
+}
+
+static int went(struct run *r, int error, const char *what)
+{
+	return error < 0 && !sim_disk_stopped(r->disk) ? sim_steps_fail(r, what, error) : 0;
+}
+
+static void random_bytes(struct run *r, uint8_t *bytes, uint32_t len)
+{
+	for (uint32_t i = 0; i < len; i += 8) {
+		uint64_t x = sim_random_next(&r->random);
+		memcpy(bytes + i, &x, len - i < 8 ? len - i : 8);
+	}
+}
+
+static void kept(struct run *r, struct model_node *n, bool synced)
+{
+	if (sim_disk_stopped(r->disk))
+		return;
+	n->kept = n->versions - 1;
+	if (synced)
+		n->synced = n->kept;
+}
+
+static int write_at(struct run *r, struct model_node *n, uint32_t offset, uint32_t len)
+{
+	static uint8_t bytes[MODEL_CONTENT];
+	const struct model_version *v = model_content(n);
+	uint32_t end = offset + len > v->len ? offset + len : v->len;
+	memset(bytes, 0, sizeof(bytes));
+	memcpy(bytes, v->bytes, v->len);
+	random_bytes(r, bytes + offset, len);
+	model_write(n, bytes, end);
+	sim_steps_trace(r, "write %u at %u to %d", len, offset, (int)(n - r->m.nodes));
+	ssize_t w = file_write(n->file, bytes + offset, len, offset);
+	return went(r, w < 0 ? (int)w : 0, "file_write");
+}
+
+static int close_file(struct run *r, struct model_node *n)
+{
+	file_put(n->file);
+	n->file = NULL;
+	if (n->versions)
+		kept(r, n, false);
+	return 0;
+}
+
+static int open_file(struct run *r, const struct model_entry *e)
+{
+	struct model_node *n = &r->m.nodes[e->node];
+	struct place p;
+	if (n->file)
+		return 0;
+	if (!place_of(r, e->parent, e->name, &p))
+		return -1;
+	int error = file_open(p.dir, p.name.lower, &n->file);
+	return error < 0 ? (went(r, error, "file_open"), -1) : 0;
+}
+
+static int step_create(struct run *r)
+{
+	unsigned parent = some_dir(r), name = (unsigned)sim_steps_pick(r, MODEL_NAMES);
+	struct model_state *next = model_next(&r->m);
+	struct place p;
+	struct stat st;
+	if (!next || next->count == MODEL_ENTRIES || model_find(next, parent, name) >= 0 ||
+		!place_of(r, parent, name, &p))
+		return 0;
+	int node = model_node(&r->m, DT_REG, 0);
+	if (node < 0)
+		return 0;
+	struct model_node *n = &r->m.nodes[node];
+	model_add(next, parent, name, (unsigned)node);
+	touched(r, parent, (unsigned)node, parent);
+	sim_steps_trace(r, "create %u/%u = %d", parent, name, node);
+	int error = file_create(p.dir, &p.name, 0644, NULL, &n->file, &st);
+	if (error == 0)
+		n->ino = (uint32_t)st.st_ino;
+	if (did(r, error, "file_create") < 0 || error < 0)
+		return error < 0 ? 0 : -1;
+	static const uint32_t sizes[] = {1, 100, 4095, 4096, 4097, 9000, MODEL_CONTENT};
+	uint64_t kind = sim_steps_pick(r, 10);
+	if (kind < 7 && write_at(r, n, 0, sizes[kind]) < 0)
+		return -1;
+	return sim_steps_pick(r, 3) ? close_file(r, n) : 0;
+}
+
+static int step_mkdir(struct run *r)
+{
+	unsigned parent = some_dir(r), name = (unsigned)sim_steps_pick(r, MODEL_NAMES);
+	struct model_state *next = model_next(&r->m);
+	struct place p;
+	struct stat st = {0};
+	if (!next || next->count == MODEL_ENTRIES || model_find(next, parent, name) >= 0 ||
+		!place_of(r, parent, name, &p))
+		return 0;
+	int node = model_node(&r->m, DT_DIR, 0);
+	if (node < 0)
+		return 0;
+	model_add(next, parent, name, (unsigned)node);
+	touched(r, parent, (unsigned)node, parent);
+	sim_steps_trace(r, "mkdir %u/%u = %d", parent, name, node);
+	int error = tree_mkdir(p.dir, &p.name, 0755, NULL, &st);
+	r->m.nodes[node].ino = (uint32_t)st.st_ino;
+	return did(r, error, "tree_mkdir");
+}
+
+static int step_symlink(struct run *r)
+{
+	unsigned parent = some_dir(r), name = (unsigned)sim_steps_pick(r, MODEL_NAMES);
+	struct model_state *next = model_next(&r->m);
+	char target[MODEL_TARGET + 1];
+	struct place p;
+	struct stat st = {0};
+	if (!next || next->count == MODEL_ENTRIES || model_find(next, parent, name) >= 0 ||
+		!place_of(r, parent, name, &p))
+		return 0;
+	int node = model_node(&r->m, DT_LNK, (uint32_t)sim_random_next(&r->random));
+	if (node < 0)
+		return 0;
+	target[model_target(r->m.nodes[node].seed, target)] = '\0';
+	model_add(next, parent, name, (unsigned)node);
+	touched(r, parent, (unsigned)node, parent);
+	sim_steps_trace(r, "symlink %u/%u = %d", parent, name, node);
+	int error = tree_symlink(p.dir, &p.name, target, NULL, &st);
+	r->m.nodes[node].ino = (uint32_t)st.st_ino;
+	return did(r, error, "tree_symlink");
+}
+
+static int step_link(struct run *r)
+{
+	const struct model_entry *e = some_entry(r, 1u << DT_REG | 1u << DT_LNK);
+	unsigned parent = some_dir(r), name = (unsigned)sim_steps_pick(r, MODEL_NAMES);
+	struct model_state *next = model_next(&r->m);
+	struct place from, to;
+	struct stat st;
+	if (!e || !next || next->count == MODEL_ENTRIES || model_find(next, parent, name) >= 0 ||
+		!place_of(r, e->parent, e->name, &from) || !place_of(r, parent, name, &to))
+		return 0;
+	sim_steps_trace(r, "link %u/%u = %u to %u/%u%s", e->parent, e->name, e->node, parent, name,
+		r->m.nodes[e->node].file ? " (open)" : "");
+	model_add(next, parent, name, e->node);
+	touched(r, parent, e->node, parent);
+	return did(r,
+		tree_link(
+			from.dir, from.name.lower, r->m.nodes[e->node].file, to.dir, &to.name, &st),
+		"tree_link");
+}
+
+/* What must be gone from the medium once this file's last name is. */
+static void remember_content(struct run *r, unsigned node, const struct place *p)
+{
+	static uint8_t bytes[64 * SIM_PAGE];
+	static const uint8_t zeros[512];
+	struct lower *l = r->s.lower;
+	const struct model_node *n = &r->m.nodes[node];
+	if (n->type != DT_REG || model_links(now(r), node) != 1 ||
+		r->m.removed_count == MODEL_REMOVED)
+		return;
+	struct model_removed *gone = &r->m.removed[r->m.removed_count++];
+	*gone = (struct model_removed){.state = r->m.now + 1, .ino = n->ino};
+	AUTO_LOWER_HELD fd = {l, l->ops->openat(l, p->dir->fd, p->name.lower, O_RDONLY, 0, NULL)};
+	ssize_t len = fd.fd < 0 ? 0 : lower_pread(l, fd.fd, bytes, sizeof(bytes), 0);
+	for (ssize_t at = 0; at + 512 <= len && gone->count < MODEL_SAMPLES; at += 512)
+		if (memcmp(bytes + at, zeros, 512) != 0)
+			gone->samples[gone->count++] = model_hash(bytes + at, 512);
+}
+
+static int step_unlink(struct run *r)
+{
+	const struct model_entry *e = some_entry(r, 1u << DT_REG | 1u << DT_LNK);
+	struct model_state *next = model_next(&r->m);
+	struct place p;
+	if (!e || !next || !place_of(r, e->parent, e->name, &p))
+		return 0;
+	unsigned node = e->node, parent = e->parent;
+	sim_steps_trace(r, "unlink %u/%u = %u%s", parent, e->name, node,
+		r->m.nodes[node].file ? " (open)" : "");
+	remember_content(r, node, &p);
+	model_drop(next, parent, e->name);
+	touched(r, parent, node, parent);
+	return did(r, tree_unlink(p.dir, p.name.lower, r->m.nodes[node].file), "tree_unlink");
+}
+
+static void forget_dir(struct run *r, unsigned node)
+{
+	dir_put(r->m.nodes[node].dir);
+	r->m.nodes[node].dir = NULL;
+}
+
+static int step_rmdir(struct run *r)
+{
+	const struct model_entry *e = some_entry(r, 1u << DT_DIR);
+	struct model_state *next = model_next(&r->m);
+	struct place p;
+	if (!e || !next || !model_empty(next, e->node) || !place_of(r, e->parent, e->name, &p) ||
+		!dir_of(r, e->node))
+		return 0;
+	unsigned node = e->node;
+	sim_steps_trace(r, "rmdir %u/%u = %u", e->parent, e->name, node);
+	model_drop(next, e->parent, e->name);
+	touched(r, e->parent, node, e->parent);
+	next->xattr[node] = 0;
+	next->cleared = node;
+	int result = did(r, tree_rmdir(p.dir, p.name.lower, dir_of(r, node)), "tree_rmdir");
+	forget_dir(r, node);
+	return result;
+}
+
+static bool is_dir(const struct run *r, int node)
+{
+	return node >= 0 && r->m.nodes[node].type == DT_DIR;
+}
+
+/* Whether rename(2) would do it. */
+static bool may_rename(struct run *r, const struct model_state *s, const struct model_entry *e,
+	unsigned parent, int victim, bool exchange)
+{
+	if (is_dir(r, e->node) && model_inside(s, parent, e->node))
+		return false;
+	if (victim < 0)
+		return !exchange && s->count < MODEL_ENTRIES;
+	if (victim == e->node)
+		return false;
+	if (exchange)
+		return !(is_dir(r, victim) && model_inside(s, e->parent, (unsigned)victim));
+	if (is_dir(r, victim) != is_dir(r, e->node))
+		return false;
+	return !is_dir(r, victim) || model_empty(s, (unsigned)victim);
+}
+
+static int rename_entry(struct run *r, bool exchange)
+{
+	const struct model_entry *e = some_entry(r, 1u << DT_REG | 1u << DT_LNK | 1u << DT_DIR);
+	const struct model_entry *other =
+		sim_steps_pick(r, 2) || exchange ? some_entry(r, ~0u) : NULL;
+	unsigned parent = other ? other->parent : some_dir(r);
+	unsigned name = other ? other->name : (unsigned)sim_steps_pick(r, MODEL_NAMES);
+	struct model_state *next = model_next(&r->m);
+	struct place from, to;
+	if (!e || !next)
+		return 0;
+	int at = model_find(next, parent, name);
+	int victim = at < 0 ? -1 : next->entries[at].node;
+	if (!may_rename(r, next, e, parent, victim, exchange) ||
+		!place_of(r, e->parent, e->name, &from) || !place_of(r, parent, name, &to) ||
+		(is_dir(r, e->node) && !dir_of(r, e->node)) ||
+		(is_dir(r, victim) && !dir_of(r, (unsigned)victim)))
+		return 0;
+	const struct model_entry old = *e;
+	struct model_node *n = &r->m.nodes[old.node];
+	struct model_node *v = victim < 0 ? NULL : &r->m.nodes[victim];
+	sim_steps_trace(r, "%s %u/%u = %u to %u/%u = %d", exchange ? "exchange" : "rename",
+		old.parent, old.name, old.node, parent, name, victim);
+	if (v && !exchange)
+		remember_content(r, (unsigned)victim, &to);
+	model_drop(next, old.parent, old.name);
+	if (victim >= 0)
+		model_drop(next, parent, name);
+	model_add(next, parent, name, old.node);
+	if (exchange)
+		model_add(next, old.parent, old.name, (unsigned)victim);
+	touched(r, parent, old.parent, old.node);
+	if (v)
+		v->last = r->m.now + 1;
+	if (v && v->type == DT_DIR && !exchange)
+		next->cleared = (unsigned)victim;
+	const struct tree_rename rename = {.from = from.dir,
+		.to = to.dir,
+		.old_lower = from.name.lower,
+		.new_name = &to.name,
+		.flags = exchange ? RENAME_EXCHANGE : 0,
+		.file = n->file,
+		.moved = n->type == DT_DIR ? n->dir : NULL,
+		.victim_exists = v,
+		.victim_file = v ? v->file : NULL,
+		.victim_dir = v && v->type == DT_DIR ? v->dir : NULL};
+	int result = did(r, tree_rename(&rename), "tree_rename");
+	if (v && v->type == DT_DIR && !exchange)
+		forget_dir(r, (unsigned)victim);
+	return result;
+}
+
+static int step_rename(struct run *r)
+{
+	return rename_entry(r, false);
+}
+
+static int step_exchange(struct run *r)
+{
+	return rename_entry(r, true);
+}
+
+static int step_xattr(struct run *r)
+{
+	const struct model_entry *e = some_entry(r, 1u << DT_REG | 1u << DT_DIR);
+	struct model_state *next = model_next(&r->m);
+	if (!next)
+		return 0;
+	unsigned node = e && sim_steps_pick(r, 8) ? e->node : 0;
+	struct model_node *n = &r->m.nodes[node];
+	bool keep_open = n->file;
+	if (n->type == DT_REG ? open_file(r, e) < 0 : !dir_of(r, node))
+		return 0;
+	uint32_t value = sim_steps_pick(r, 4) ? 1 + (uint32_t)sim_steps_pick(r, 1u << 30) : 0;
+	if (!value && !next->xattr[node])
+		value = 1;
+	sim_steps_trace(r, "xattr of %u = %u%s", node, value, keep_open ? " (open)" : "");
+	next->xattr[node] = value;
+	touched(r, node, node, node);
+	int result = did(r,
+		sim_look_set_xattr(n->file, n->type == DT_DIR ? dir_of(r, node) : NULL, value),
+		"xattr");
+	return n->type == DT_REG && !keep_open ? (close_file(r, n), result) : result;
+}
+
+static void durable(struct run *r, unsigned state)
+{
+	if (!sim_disk_stopped(r->disk) && state > r->m.floor)
+		r->m.floor = state;
+}
+
+static int step_fsync(struct run *r)
+{
+	const struct model_entry *e = some_entry(r, 1u << DT_REG);
+	if (!e)
+		return 0;
+	struct model_node *n = &r->m.nodes[e->node];
+	bool keep_open = n->file, data_only = sim_steps_pick(r, 4) == 0;
+	if (open_file(r, e) < 0)
+		return 0;
+	sim_steps_trace(
+		r, "fsync %u%s%s", e->node, data_only ? " data" : "", keep_open ? " (open)" : "");
+	int error = file_sync(n->file, data_only);
+	if (error == 0)
+		kept(r, n, true);
+	/* fdatasync is about content: a name that it got later may still be lost. */
+	if (error == 0 && !data_only)
+		durable(r, n->last);
+	if (!keep_open)
+		close_file(r, n);
+	return went(r, error, "file_sync");
+}
+
+static int step_fsyncdir(struct run *r)
+{
+	unsigned node = some_dir(r);
+	struct dir *d = dir_of(r, node);
+	if (!d)
+		return 0;
+	sim_steps_trace(r, "fsync directory %u", node);
+	int error = r->s.lower->ops->fsync(r->s.lower, d->fd, false);
+	if (error == 0)
+		durable(r, r->m.nodes[node].last);
+	return went(r, error, "fsync of a directory");
+}
+
+static int step_open(struct run *r)
+{
+	const struct model_entry *e = some_entry(r, 1u << DT_REG);
+	return e && open_file(r, e) < 0 && r->why[0] ? -1 : 0;
+}
+
+static int step_close(struct run *r)
+{
+	unsigned start = (unsigned)sim_steps_pick(r, MODEL_NODES);
+	for (unsigned n = 0; n < MODEL_NODES; n++) {
+		struct model_node *node = &r->m.nodes[(start + n) % MODEL_NODES];
+		if (node->file) {
+			sim_steps_trace(r, "close %u", (start + n) % MODEL_NODES);
+			return close_file(r, node);
+		}
+	}
+	return 0;
+}
+
+static int step_commit(struct run *r)
+{
+	const struct model_entry *e = some_entry(r, 1u << DT_REG);
+	struct model_node *n = e ? &r->m.nodes[e->node] : NULL;
+	if (!n || !n->file)
+		return 0;
+	sim_steps_trace(r, "commit %u", e->node);
+	int error = file_commit(n->file);
+	if (error == 0)
+		kept(r, n, false);
+	return went(r, error, "file_commit");
+}
+
+static int step_erase(struct run *r)
+{
+	sim_steps_trace(r, "erase");
+	return went(r, trash_drain(r->s.trash, -1), "trash_drain");
+}
+
+/* Into what is there: only where a journal keeps overwrites whole. */
+static int step_content(struct run *r)
+{
+	static uint8_t bytes[MODEL_CONTENT];
+	const struct model_entry *e = r->c->content ? some_entry(r, 1u << DT_REG) : NULL;
+	if (!e || open_file(r, e) < 0)
+		return 0;
+	struct model_node *n = &r->m.nodes[e->node];
+	const struct model_version *v = model_content(n);
+	uint32_t at = (uint32_t)sim_steps_pick(r, v->len + 1u), len, error;
+	switch (sim_steps_pick(r, 4)) {
+	case 0: /* append */
+		at = v->len;
+		/* fall through */
+	case 1:
+		len = (uint32_t)sim_steps_pick(r, 6000) + 1;
+		if (at + len > MODEL_CONTENT)
+			return 0;
+		return write_at(r, n, at, len);
+	case 2:
+		memset(bytes, 0, sizeof(bytes));
+		memcpy(bytes, v->bytes, v->len);
+		at = sim_steps_pick(r, 3) ? at : (uint32_t)sim_steps_pick(r, MODEL_CONTENT);
+		model_write(n, bytes, at);
+		error = (uint32_t)file_truncate(n->file, at);
+		break;
+	default:
+		len = (uint32_t)sim_steps_pick(r, v->len - at + 1u);
+		if (!len)
+			return 0;
+		memcpy(bytes, v->bytes, v->len);
+		memset(bytes + at, 0, len);
+		model_write(n, bytes, v->len);
+		error = (uint32_t)file_range_change(
+			n->file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, len);
+	}
+	kept(r, n, false);
+	return went(r, (int)error, "content");
+}
+
+static const struct {
+	step *run;
+	unsigned weight;
+} steps[] = {
+	{step_create, 16},
+	{step_mkdir, 8},
+	{step_symlink, 6},
+	{step_link, 6},
+	{step_unlink, 9},
+	{step_rmdir, 4},
+	{step_rename, 14},
+	{step_exchange, 5},
+	{step_xattr, 5},
+	{step_fsync, 8},
+	{step_fsyncdir, 5},
+	{step_open, 3},
+	{step_close, 6},
+	{step_commit, 2},
+	{step_erase, 3},
+	{step_content, 12},
+};
+
+int sim_steps_run(struct run *r)
+{
+	unsigned total = 0;
+	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++)
+		total += steps[i].weight;
+	uint64_t at = sim_steps_pick(r, total);
+	size_t i = 0;
+	while (at >= steps[i].weight)
+		at -= steps[i++].weight;
+	return steps[i].run(r);
+}
+
+void sim_steps_end(struct run *r)
+{
+	for (unsigned n = 0; n < MODEL_NODES; n++) {
+		if (r->m.nodes[n].file)
+			close_file(r, &r->m.nodes[n]);
+		if (r->m.nodes[n].dir)
+			forget_dir(r, n);
+	}
+}
+
+/* Files whose content the end took cannot be worked with: away with them. */
+int sim_steps_clear(struct run *r)
+{
+	for (unsigned e = 0; e < now(r)->count; e++) {
+		const struct model_entry x = now(r)->entries[e];
+		struct place p;
+		if (r->m.nodes[x.node].type != DT_REG || r->m.nodes[x.node].versions)
+			continue;
+		r->c->lost_files++;
+		if (!place_of(r, x.parent, x.name, &p))
+			return -1;
+		int error = tree_unlink(p.dir, p.name.lower, NULL);
+		if (error < 0)
+			return sim_steps_fail(r, "a broken file cannot be removed", error);
+		model_drop(now(r), x.parent, x.name);
+		e = (unsigned)-1;
+	}
+	for (unsigned n = 1; n < MODEL_NODES; n++)
+		if (r->m.nodes[n].type == DT_REG && !r->m.nodes[n].versions) {
+			r->m.nodes[n].type = 0;
+			now(r)->xattr[n] = 0;
+		}
+	r->m.floor = 0;
+	int error = trash_drain(r->s.trash, -1);
+	sim_disk_sync(r->disk);
+	return error < 0 ? sim_steps_fail(r, "trash_drain", error) : 0;
+}

@@ -1,7 +1,7 @@
 #!/bin/bash
 # tests/run: core timeout=240
-# The simulated disk, and the store on it: ended at random calls, mounted again, compared with what should be there. The
-# seed is printed; a failing one is run again with "sim-names --seed S". SIM_STATES=n: so many crash states.
+# The simulated disk, and the store on it: ended at random calls, mounted again, compared with what should be there.
+# Results begin with "sim names:" and "sim mistakes:". The seed is printed; a failing one is run again with "sim-names --seed S". SIM_STATES=n: so many crash states.
 set -u
 sim=${TENANTFS_BUILD:-build/gcc}/tests/sim
 status=0

@@ -427,8 +427,11 @@ static void kills(void **state)
 		none += n == 2 * SIM_PAGE;
 		whole += n == 6 * SIM_PAGE;
 		cuts += n > 2 * SIM_PAGE && n < 6 * SIM_PAGE;
+		(void)k.o->openat(k.l, k.root, "f", O_RDWR, 0, NULL); /* another number */
 		fd = k.o->openat(k.l, k.root, "f", O_RDWR, 0, NULL);
+		int other = k.o->openat(k.l, k.root, "f", O_RDWR, 0, NULL);
 		assert_int_equal(k.o->lock(k.l, fd), 0);
+		assert_int_equal(k.o->lock(k.l, other), -EAGAIN);
 		sim_disk_free(k.d);
 	}
 	assert_true(cuts && none && whole);

@@ -74,20 +74,62 @@ int walk_open(struct lower *l, int dirfd, const char *name, int flags)
 					: fd;
 }
 
-static int open_folder(const struct walk *w, char *path)
+/* A folder that is gone through or read. An owner whose mode keeps him out gives himself the right
+ * for as long. */
+struct walk_folder {
+	struct lower *l;
+	int fd;
+	bool lifted;
+	mode_t mode;
+};
+
+static void leave_folder(struct walk_folder *f)
 {
-	int at = w->top;
+	if (f->fd >= 0 && f->lifted)
+		(void)f->l->ops->fchmod(f->l, f->fd, f->mode);
+	if (f->fd >= 0)
+		(void)f->l->ops->close(f->l, f->fd);
+	f->fd = -1;
+}
+
+static int enter_folder(struct lower *l, int at, const char *name, struct walk_folder *ret)
+{
+	struct stat st;
+	struct walk_folder f = {.l = l, .fd = walk_open(l, at, name, O_RDONLY | O_DIRECTORY)};
+	if (f.fd < 0)
+		return f.fd;
+	int rc = geteuid() ? l->ops->fstat(l, f.fd, &st) : 0;
+	if (!rc && geteuid() && st.st_uid == geteuid() && !(st.st_mode & S_IXUSR)) {
+		f.mode = st.st_mode & 07777;
+		rc = l->ops->fchmod(l, f.fd, f.mode | S_IXUSR);
+		f.lifted = !rc;
+	}
+	if (rc < 0) {
+		leave_folder(&f);
+		return rc;
+	}
+	*ret = f;
+	return 0;
+}
+
+static int open_folder(const struct walk *w, char *path, struct walk_folder *ret)
+{
+	struct walk_folder at = {.l = w->l, .fd = -1};
 	for (char *name = path;;) {
+		struct walk_folder next;
 		char *slash = strchr(name, '/');
 		if (slash)
 			*slash = 0;
-		int next = walk_open(w->l, at, name, O_RDONLY | O_DIRECTORY);
-		if (at != w->top)
-			(void)w->l->ops->close(w->l, at);
+		int rc = enter_folder(w->l, at.fd < 0 ? w->top : at.fd, name, &next);
+		leave_folder(&at);
 		if (slash)
 			*slash = '/';
-		if (next < 0 || !slash)
-			return next;
+		if (rc < 0)
+			return rc;
+		if (!slash) {
+			*ret = next;
+			return 0;
+		}
 		at = next;
 		name = slash + 1;
 	}
@@ -111,9 +153,10 @@ static int enter(struct walk *w, const struct walk_entry *e)
 static int read_folder(struct walk *w, char *path)
 {
 	uint8_t records[16384];
-	AUTO_LOWER_HELD folder = {w->l, open_folder(w, path)};
-	if (folder.fd < 0)
-		return folder.fd;
+	AUTO(leave_folder) struct walk_folder folder = {.l = w->l, .fd = -1};
+	int opened = open_folder(w, path, &folder);
+	if (opened < 0)
+		return opened;
 	for (;;) {
 		ssize_t n = w->l->ops->getdents(w->l, folder.fd, records, sizeof(records));
 		if (n <= 0)

@@ -22,6 +22,7 @@ struct recovery {
 	bool *settled;
 	size_t count, open; /* of entries; of those not settled */
 	bool by_id;
+	int unread; /* a file could not be read: what was not found may be that one */
 	struct recover_result result;
 };
 
@@ -32,18 +33,23 @@ static void recovery_done(struct recovery *r)
 	free(r->settled);
 }
 
-/* The file id that a header claims; false when it cannot be read. */
-static bool claimed_id(
+/* The file id that a header claims. 1; 0 there is none that could be read; -errno: nobody knows. */
+static int claimed_id(
 	struct lower *l, const struct walk_entry *e, uint8_t ret[static CRYPTO_ID_LEN])
 {
 	uint8_t slots[2][FORMAT_SLOT_LEN];
 	struct format_header h;
 	AUTO_LOWER_HELD f = {l, walk_open(l, e->dirfd, e->name, O_RDONLY | O_NONBLOCK)};
-	if (f.fd < 0 || lower_read_all(l, f.fd, slots, sizeof(slots), 0) < 0 ||
-		(format_header_parse(slots[0], &h) < 0 && format_header_parse(slots[1], &h) < 0))
-		return false;
+	/* Not ours to open: nobody could have erased anything in it either. */
+	if (f.fd == -ENOENT || f.fd == -EACCES || f.fd == -EPERM || f.fd == -ELOOP)
+		return 0;
+	ssize_t n = f.fd < 0 ? f.fd : lower_pread(l, f.fd, slots, sizeof(slots), 0);
+	if (n < (ssize_t)sizeof(slots))
+		return n < 0 ? (int)n : 0;
+	if (format_header_parse(slots[0], &h) < 0 && format_header_parse(slots[1], &h) < 0)
+		return 0;
 	memcpy(ret, h.file_id, CRYPTO_ID_LEN);
-	return true;
+	return 1;
 }
 
 static void settle(struct recovery *r, size_t i)
@@ -53,11 +59,19 @@ static void settle(struct recovery *r, size_t i)
 	journal_done(r->s->journal, r->tokens[i]);
 }
 
-static void finish(struct recovery *r, size_t i, const struct walk_entry *e)
+static void failed(struct recovery *r, int rc)
+{
+	r->result.failed++;
+	if (!r->result.error)
+		r->result.error = rc;
+}
+
+/* id: what the file claims to be, NULL when it says nothing. */
+static void finish(struct recovery *r, size_t i, const struct walk_entry *e, const uint8_t *id)
 {
 	int rc = file_sweep(r->s, e->dirfd, e->name, &r->entries[i], &r->result.bytes);
-	if (rc == 1 || rc == -ENOENT)
-		return; /* not this file */
+	if (rc == 1 || rc == -ENOENT || (rc == -EBADMSG && !id))
+		return; /* not this file, or nobody can tell */
 	if (!rc || rc == -EBADMSG) {
 		settle(r, i);
 		r->result.done++;
@@ -65,21 +79,34 @@ static void finish(struct recovery *r, size_t i, const struct walk_entry *e)
 	}
 	r->settled[i] = true;
 	r->open--;
-	r->result.failed++;
-	if (!r->result.error)
-		r->result.error = rc;
+	failed(r, rc);
+}
+
+static bool is_meant(const struct recovery *r, size_t i, uint64_t ino, const uint8_t *id)
+{
+	const uint8_t *wanted = r->entries[i].file_id;
+	if (r->settled[i] || (id && memcmp(id, wanted, CRYPTO_ID_LEN) != 0))
+		return false;
+	return r->by_id ? id != NULL : ino == r->entries[i].ino;
 }
 
 static int visit(void *context, const struct walk_entry *e)
 {
 	struct recovery *r = context;
-	uint8_t id[CRYPTO_ID_LEN];
-	if (e->type != DT_REG || (r->by_id && !claimed_id(r->s->lower, e, id)))
+	uint8_t bytes[CRYPTO_ID_LEN];
+	bool near = r->by_id;
+	if (e->type != DT_REG)
 		return 0;
-	for (size_t i = 0; i < r->count; i++)
-		if (!r->settled[i] && (r->by_id ? !memcmp(id, r->entries[i].file_id, sizeof(id))
-						: e->ino == r->entries[i].ino))
-			finish(r, i, e);
+	for (size_t i = 0; !near && i < r->count; i++)
+		near = is_meant(r, i, e->ino, NULL);
+	int rc = near ? claimed_id(r->s->lower, e, bytes) : 0;
+	if (rc == -ENOMEM)
+		return rc;
+	if (rc < 0)
+		r->unread = rc;
+	for (size_t i = 0; near && rc >= 0 && i < r->count; i++)
+		if (is_meant(r, i, e->ino, rc ? bytes : NULL))
+			finish(r, i, e, rc ? bytes : NULL);
 	return r->open ? 0 : 1;
 }
 
@@ -105,7 +132,9 @@ int recover_store(const struct store *s, struct recover_result *ret)
 		rc = walk_tree(s->lower, s->root_fd, ".", visit, &r);
 	}
 	for (size_t i = 0; rc >= 0 && i < r.count; i++)
-		if (!r.settled[i]) {
+		if (!r.settled[i] && r.unread) {
+			failed(&r, r.unread);
+		} else if (!r.settled[i]) {
 			settle(&r, i);
 			r.result.gone++;
 		}

@@ -618,7 +618,7 @@ static void a_large_ring_can_be_opened(void **state)
 		assert_int_equal(begin(), 0);
 		if (n > 20)
 			done(n);
-		if (n % 2047 == 5) {
+		if (n % 8190 == 5) {
 			drop_here();
 			open_here();
 			check_entries(here.j);

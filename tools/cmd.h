@@ -44,7 +44,7 @@ struct cmd_verb {
 
 /* The verbs, in the order of --help; tenantctl.c has the table. */
 cmd_run cmd_policy_run_check, cmd_policy_run_explain, cmd_policy_run_apply, cmd_policy_run_show;
-cmd_run cmd_status_run;
+cmd_run cmd_status_run, cmd_fsck_run;
 cmd_run cmd_audit_run_show, cmd_audit_run_verify, cmd_audit_run_export;
 
 /* cmd_common.c. Failures leave a sentence in c->err. */

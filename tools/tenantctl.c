@@ -44,6 +44,16 @@ static const struct cmd_verb verbs[] = {
 	{"status", "STORE#TENANT", "whether a tenant is mounted, and how it is",
 		"  --json                        the whole answer as JSON\n", false,
 		cmd_status_run},
+	{"fsck", "STORE#TENANT", "check everything of a tenant that is not mounted",
+		"  --repair                      put right what can be, move what cannot be read "
+		"to "
+		"lost+found\n"
+		"  --json                        findings and counts as one JSON object\n"
+		"  --no-progress                 no progress bar on a terminal\n"
+		"  exit status, added up: 0 clean; 1 corrected; 4 errors left; 8 could not check; "
+		"16 "
+		"usage; 32 cancelled\n",
+		true, cmd_fsck_run},
 	{0},
 };
 
@@ -57,7 +67,9 @@ static void print_help(void)
 	       "permitted;\n"
 	       "  4 not found; 5 in use or exists already; 6 wrong passphrase or key; 7 damaged or "
 	       "foreign;\n"
-	       "  8 a newer format; 9 mistakes in a policy; 11 no space left\n");
+	       "  8 a newer format; 9 mistakes in a policy; 11 no space left. audit verify and "
+	       "fsck have "
+	       "their own\n");
 }
 
 /* The verb that argv[1] or argv[1] and argv[2] name; *ret_last: the index of its last word. */

@@ -361,3 +361,42 @@ ssize_t xattr_list(struct file *f, struct dir *d, char *ret, size_t size)
 		memcpy(ret, names.data, names.len);
 	return (ssize_t)names.len;
 }
+
+static int check_one(const struct place *p, const char *lower)
+{
+	AUTO_WIPED names = {0};
+	AUTO_WIPED body = {0};
+	int rc = list_one(p, lower, &names);
+	if (!rc && !buf_ok(&names))
+		rc = -ENOMEM;
+	return rc ? rc : read_body(p, lower, &body);
+}
+
+int xattr_check(struct file *f, struct dir *d, void (*bad)(void *context, const char *lower),
+	void *context, uint64_t *ret_count)
+{
+	int fd;
+	struct lower *l = lower_of(f, d, &fd);
+	AUTO_BUF lower = {0};
+	AUTO_PLACE p = {0};
+	int rc = list_lower(l, fd, &lower);
+	for (size_t at = 0; !rc && at < lower.len;) {
+		const char *one = (const char *)lower.data + at;
+		at += strlen(one) + 1;
+		if (strncmp(one, PREFIX, PREFIX_LEN) != 0)
+			continue;
+		if (!p.name)
+			rc = place_of(f, d, false, &p);
+		if (rc == -ENODATA) /* left over beside a header that never came */
+			return 0;
+		if (!rc)
+			rc = check_one(&p, one);
+		if (rc == -EBADMSG || rc == -EPROTONOSUPPORT) {
+			bad(context, one);
+			rc = 0;
+		} else if (!rc) {
+			++*ret_count;
+		}
+	}
+	return rc;
+}

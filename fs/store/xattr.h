@@ -13,5 +13,11 @@ MUST_USE ssize_t xattr_list(struct file *f, struct dir *d, char *ret, size_t siz
 MUST_USE int xattr_set(
 	struct file *f, struct dir *d, const char *name, const void *value, size_t size, int flags);
 MUST_USE int xattr_remove(struct file *f, struct dir *d, const char *name);
+/*
+ * Opens every sealed attribute, name and value; `bad` gets the lower name of each that does not
+ * verify. *ret_count grows by those that do. No alarm; -errno of the lower calls, -ENOMEM.
+ */
+MUST_USE int xattr_check(struct file *f, struct dir *d,
+	void (*bad)(void *context, const char *lower), void *context, uint64_t *ret_count);
 
 #endif

@@ -1,0 +1,159 @@
+#include "fs/store/tree_check.h"
+
+#include "fs/store/tree_internal.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#define BUFFER_LEN 32768
+#define ENTRY_SHORT 1000 /* characters: a longer link is continued in sidecars */
+
+int tree_check_link(struct dir *d, const char *lower)
+{
+	struct tree_head head;
+	char target[TREE_TARGET_MAX];
+	int r = tree_bind_of(d, lower, &head);
+	int two = r < 0 ? r : tree_bind_holds(d, lower, &head);
+	ssize_t n = two < 0 ? two : tree_target_read(d, lower, target);
+	crypto_wipe(target, sizeof(target));
+	return n < 0 ? (int)n : two;
+}
+
+struct sidecar {
+	char *name; /* owned */
+	bool used;
+};
+
+struct sidecars {
+	const struct dir *dir;
+	struct sidecar *list;
+	size_t count, room;
+	bool unsure; /* some link may need any of the continuations */
+};
+
+static void sidecars_done(struct sidecars *s)
+{
+	for (size_t i = 0; i < s->count; i++)
+		free(s->list[i].name);
+	free(s->list);
+}
+
+typedef int each_act(struct sidecars *s, const struct dirent64 *e);
+
+static int each_entry(struct sidecars *s, each_act *act)
+{
+	_Alignas(struct dirent64) char buffer[BUFFER_LEN];
+	struct lower *l = s->dir->store->lower;
+	AUTO_LOWER_HELD d = {l, l->ops->reopen(l, s->dir->fd, O_RDONLY | O_DIRECTORY)};
+	if (d.fd < 0)
+		return d.fd;
+	for (;;) {
+		ssize_t n = l->ops->getdents(l, d.fd, buffer, sizeof(buffer));
+		if (n <= 0)
+			return (int)n;
+		for (ssize_t at = 0; at < n;) {
+			const struct dirent64 *e = (const void *)(buffer + at);
+			int r = act(s, e);
+			if (r < 0)
+				return r;
+			at += e->d_reclen;
+		}
+	}
+}
+
+static int collect(struct sidecars *s, const struct dirent64 *e)
+{
+	if (!name_is_internal(e->d_name) || !strcmp(e->d_name, ".dir"))
+		return 0;
+	if (s->count == s->room) {
+		size_t room = s->room ? s->room * 2 : 64;
+		struct sidecar *more = reallocarray(s->list, room, sizeof(*more));
+		if (!more)
+			return -ENOMEM;
+		s->list = more;
+		s->room = room;
+	}
+	char *name = strdup(e->d_name);
+	if (!name)
+		return -ENOMEM;
+	s->list[s->count++] = (struct sidecar){name, false};
+	return 0;
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(((const struct sidecar *)a)->name, ((const struct sidecar *)b)->name);
+}
+
+static void use(struct sidecars *s, const char *base, const char *suffix)
+{
+	char name[320];
+	struct sidecar key = {name, false};
+	snprintf(name, sizeof(name), "%s%s", base, suffix);
+	struct sidecar *found = bsearch(&key, s->list, s->count, sizeof(*s->list), by_name);
+	if (found)
+		found->used = true;
+}
+
+/* docs/format.md, "Links": the binding's name follows from the entry's. */
+static void use_binding(struct sidecars *s, const char *lower)
+{
+	uint8_t hash[16];
+	char base[32] = "~";
+	crypto_digest(lower, strlen(lower), hash, sizeof(hash));
+	crypto_b64(hash, sizeof(hash), base + 1);
+	use(s, base, ".b");
+}
+
+static int mark(struct sidecars *s, const struct dirent64 *e)
+{
+	struct lower *l = s->dir->store->lower;
+	const char *lower = e->d_name;
+	struct tree_tail tail;
+	struct stat st;
+	if (name_is_internal(lower) || !strcmp(lower, ".") || !strcmp(lower, ".."))
+		return 0;
+	if (lower[0] == '~')
+		use(s, lower, ".n");
+	if (e->d_type != DT_LNK && e->d_type != DT_UNKNOWN)
+		return 0;
+	int r = l->ops->fstatat(l, s->dir->fd, lower, &st);
+	if (r < 0 || !S_ISLNK(st.st_mode))
+		return r;
+	use_binding(s, lower);
+	if (st.st_size <= ENTRY_SHORT)
+		return 0;
+	r = tree_target_tail(s->dir, lower, &st, &tail);
+	if (r < 0)
+		return r;
+	s->unsure |= !tail.base[0];
+	for (char digit[3] = ".0"; digit[1] <= '9'; digit[1]++)
+		use(s, tail.base, digit);
+	return 0;
+}
+
+static bool is_continuation(const char *name)
+{
+	const char *dot = strchr(name, '.');
+	return dot && isdigit((unsigned char)dot[1]);
+}
+
+int tree_check_sidecars(
+	struct dir *d, int (*orphan)(void *context, const char *lower), void *context)
+{
+	AUTO(sidecars_done) struct sidecars s = {.dir = d};
+	int r = each_entry(&s, collect);
+	if (r < 0 || s.count == 0)
+		return r;
+	qsort(s.list, s.count, sizeof(*s.list), by_name);
+	r = each_entry(&s, mark);
+	/* From the last one on: see tree_target_forget. */
+	for (size_t i = s.count; i-- > 0 && r == 0;)
+		if (!s.list[i].used && !(s.unsure && is_continuation(s.list[i].name)))
+			r = orphan(context, s.list[i].name);
+	return r;
+}

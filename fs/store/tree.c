@@ -289,9 +289,9 @@ int tree_link(struct dir *from, const char *lower, struct file *f, struct dir *t
 	tree_unlock(&locks);
 	if (S_ISLNK(st.st_mode))
 		r = tree_alarm(from, "link target", "it does not belong to its name", r);
-	/* It is open: its length does not tell its size. */
-	if (r == 0 && S_ISREG(st.st_mode))
-		return file_stat(f, ret);
+	/* It is open: its length does not tell its size, only nearly when that cannot be read. */
+	if (r == 0 && S_ISREG(st.st_mode) && file_stat(f, ret) == 0)
+		return 0;
 	return r < 0 ? r : tree_view(to, n->lower, &st, ret);
 }
 

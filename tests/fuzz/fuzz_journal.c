@@ -1,0 +1,247 @@
+/*
+ * The journal. Input: kind, then for 0: the bytes of a superblock slot; 1: a superblock's fields,
+ * which are sealed; 2: the sectors of a ring, which get marks and checks that fit; 3: the texts of
+ * records, which are sealed one behind the other.
+ */
+#include "fs/store/journal.h"
+#include "tests/fuzz/fuzz.h"
+
+#include <xxhash.h>
+
+#define SECTOR JOURNAL_FORMAT_SECTOR
+#define FILE_LEN (4 * JOURNAL_FORMAT_RING)
+#define RING ((FILE_LEN - JOURNAL_FORMAT_RING) / SECTOR)
+#define NAME "journal"
+
+static uint8_t file[FILE_LEN];
+
+static struct secret *subkey(void)
+{
+	struct secret *key = keyring_mdk_subkey(fuzz_keyring(), NAME, false);
+	FUZZ_CHECK(key);
+	return key;
+}
+
+/* Both slots say s; the key of its period, or NULL when the journal is not to be opened. */
+static struct secret *seal_super(struct journal_super *s)
+{
+	AUTO_SECRET *sub = subkey();
+	struct secret *key = secret_random(KEY_LEN);
+	FUZZ_CHECK(key);
+	for (unsigned i = 0; i < 2; i++)
+		FUZZ_CHECK(journal_format_super_seal(s, &fuzz_owner, sub, key,
+				   file + i * JOURNAL_FORMAT_SUPER_STEP) == 0);
+	return key;
+}
+
+/* What journal_open makes of the file; it can be written to, and opened again, if it opens. */
+static int open_file(size_t *ret_pending)
+{
+	struct lower *l = lower_posix();
+	struct journal *j = NULL;
+	struct err e = {0};
+	struct journal_status status;
+	fuzz_write(fuzz_place(), NAME, file, sizeof(file));
+	int r = journal_open(l, fuzz_place(), fuzz_keyring(), &j, &e);
+	FUZZ_CHECK(r == 0 || r == -EBADMSG || r == -EPROTONOSUPPORT);
+	FUZZ_CHECK((r < 0) == (e.text[0] != 0));
+	if (r < 0)
+		return r;
+	*ret_pending = journal_pending(j, NULL, NULL, 0);
+	journal_status(j, &status);
+	FUZZ_CHECK(status.used <= status.bytes && status.pending == *ret_pending);
+	FUZZ_CHECK(*ret_pending <= JOURNAL_PENDING_MAX);
+	journal_close(j);
+	return 0;
+}
+
+static void check_slot(struct cur *c)
+{
+	uint8_t slot[SECTOR];
+	struct journal_super s;
+	AUTO_SECRET *sub = subkey();
+	AUTO_SECRET *key = NULL;
+	fuzz_bytes(c, slot, sizeof(slot));
+	int r = journal_format_super_open(slot, &fuzz_owner, sub, &s, &key);
+	FUZZ_CHECK(r == 0 || r == -EBADMSG || r == -EKEYREJECTED || r == -EPROTONOSUPPORT);
+	FUZZ_CHECK((r == 0) == (key != NULL));
+}
+
+static void check_super(struct cur *c)
+{
+	size_t pending = 0;
+	struct journal_super s = {.generation = fuzz_u64(c),
+		.epoch = fuzz_u64(c),
+		.size = fuzz_u64(c),
+		.tail = fuzz_u64(c),
+		.sequence = fuzz_u64(c),
+		.suite = fuzz_u8(c) & 1 ? CRYPTO_AES256_GCM : CRYPTO_XCHACHA20_POLY1305};
+	fuzz_bytes(c, file + JOURNAL_FORMAT_RING, RING * SECTOR);
+	AUTO_SECRET *key = seal_super(&s);
+	struct journal_super t;
+	AUTO_SECRET *sub = subkey();
+	AUTO_SECRET *found = NULL;
+	FUZZ_CHECK(journal_format_super_open(file, &fuzz_owner, sub, &t, &found) == 0);
+	FUZZ_CHECK(s.generation == t.generation && s.epoch == t.epoch && s.size == t.size &&
+		   s.tail == t.tail && s.sequence == t.sequence && s.suite == t.suite);
+	FUZZ_CHECK(secret_equal(key, found));
+	int r = open_file(&pending);
+	uint64_t ring = s.size < 2 * JOURNAL_FORMAT_RING || s.size > FILE_LEN
+				? 0
+				: (s.size - JOURNAL_FORMAT_RING) / SECTOR;
+	/* Marks that fit can be made up; what they are on does not open. */
+	FUZZ_CHECK((r == 0 && s.tail < ring) || r == -EBADMSG);
+	FUZZ_CHECK(pending == 0);
+}
+
+/* Marks that fit; nobody can seal what is in them, so that there is never an entry. */
+static void check_sectors(struct cur *c)
+{
+	size_t pending = 0;
+	struct journal_super s = {.generation = 1,
+		.epoch = 5,
+		.size = FILE_LEN,
+		.tail = fuzz_u8(c) % RING,
+		.sequence = 7,
+		.suite = CRYPTO_AES256_GCM};
+	AUTO_SECRET *key = seal_super(&s);
+	for (unsigned i = 0; i < RING; i++) {
+		uint64_t at = (s.tail + i) % RING;
+		uint8_t *sector = file + JOURNAL_FORMAT_RING + at * SECTOR;
+		fuzz_bytes(c, sector, JOURNAL_FORMAT_PAYLOAD);
+		bytes_put64(sector + JOURNAL_FORMAT_PAYLOAD, s.sequence);
+		bytes_put64(sector + JOURNAL_FORMAT_PAYLOAD + 8, s.epoch);
+		bytes_put64(sector + SECTOR - 8, XXH3_64bits_withSeed(sector, SECTOR - 8, at));
+	}
+	FUZZ_CHECK(open_file(&pending) == -EBADMSG);
+}
+
+/* Entries of a text, and whether it is all entries; a put of what was read gives the same bytes. */
+static int parse(const uint8_t *text, size_t len, size_t *ret_count)
+{
+	struct cur c = {text, text + len};
+	struct journal_erase e;
+	int r;
+	for (;;) {
+		const uint8_t *at = c.at;
+		AUTO_BUF again = {0};
+		r = journal_format_next(&c, &e);
+		FUZZ_CHECK(r == 0 || r == 1 || r == -EBADMSG || r == -EPROTONOSUPPORT);
+		if (r <= 0)
+			return r;
+		++*ret_count;
+		journal_format_put_erase(&again, &e);
+		FUZZ_CHECK(again.len == JOURNAL_FORMAT_ERASE_LEN &&
+			   (size_t)(c.at - at) == again.len &&
+			   memcmp(again.data, at, again.len) == 0);
+	}
+}
+
+static void check_texts(struct cur *c)
+{
+	size_t count = 0, pending = 0;
+	int want = 0;
+	struct journal_super s = {.generation = 2,
+		.epoch = fuzz_u64(c),
+		.size = FILE_LEN,
+		.tail = fuzz_u8(c) % RING,
+		.sequence = fuzz_u64(c),
+		.suite = fuzz_u8(c) & 1 ? CRYPTO_AES256_GCM : CRYPTO_XCHACHA20_POLY1305};
+	memset(file, 0, sizeof(file));
+	AUTO_SECRET *key = seal_super(&s);
+	struct journal_place at = {s.epoch, s.sequence, s.tail, RING};
+	uint64_t used = 0;
+	do {
+		static uint8_t sectors[RING * SECTOR];
+		size_t len;
+		AUTO_FREE char *text = fuzz_part(c, 16384, &len);
+		uint64_t n = journal_format_sectors(len);
+		if (used + n > RING)
+			break;
+		FUZZ_CHECK(journal_format_seal(s.suite, key, &at, text, len, sectors) == 0);
+		for (uint64_t i = 0; i < n; i++)
+			memcpy(file + JOURNAL_FORMAT_RING + (at.sector + i) % RING * SECTOR,
+				sectors + i * SECTOR, SECTOR);
+		if (want == 0)
+			want = parse((const uint8_t *)text, len, &count);
+		used += n;
+		at.sequence++;
+		at.sector = (at.sector + n) % RING;
+	} while (cur_left(c));
+	int r = open_file(&pending);
+	FUZZ_CHECK(r == want);
+	FUZZ_CHECK(r < 0 || pending == count);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
+{
+	struct cur c = {bytes, bytes + len};
+	fuzz_begin();
+	switch (fuzz_u8(&c) % 4) {
+	case 0:
+		check_slot(&c);
+		break;
+	case 1:
+		check_super(&c);
+		break;
+	case 2:
+		check_sectors(&c);
+		break;
+	default:
+		check_texts(&c);
+	}
+	return 0;
+}
+
+static void put_entries(struct buf *b, unsigned count, uint16_t kind)
+{
+	AUTO_BUF text = {0};
+	for (unsigned i = 0; i < count; i++) {
+		struct journal_erase e = {.ino = i, .first = 5, .end = 9 + i, .keep_space = i & 1};
+		journal_format_put_erase(&text, &e);
+	}
+	if (kind && text.len)
+		bytes_put16(text.data, kind);
+	fuzz_put_part(b, text.data, text.len);
+}
+
+static void seed_texts(const char *name, unsigned first, unsigned second, uint16_t kind)
+{
+	AUTO_BUF b = {0};
+	buf_put8(&b, 3);
+	buf_put64(&b, 4);
+	buf_put8(&b, (uint8_t)(RING - 1));
+	buf_put64(&b, 9);
+	buf_put8(&b, (uint8_t)first);
+	put_entries(&b, first, 0);
+	put_entries(&b, second, kind);
+	fuzz_seed(name, b.data, b.len);
+}
+
+void fuzz_seeds(void)
+{
+	uint8_t bytes[1 + 4 * SECTOR] = {0};
+	AUTO_SECRET *sub = subkey();
+	AUTO_SECRET *key = secret_random(KEY_LEN);
+	struct journal_super s = {1, 2, FILE_LEN, 3, 4, CRYPTO_AES256_GCM};
+	FUZZ_CHECK(key && journal_format_super_seal(&s, &fuzz_owner, sub, key, bytes + 1) == 0);
+	fuzz_seed("slot", bytes, 1 + SECTOR);
+	bytes[5] = 2;
+	fuzz_seed("slot-newer", bytes, 1 + SECTOR);
+	AUTO_BUF b = {0};
+	buf_put8(&b, 1);
+	for (unsigned i = 0; i < 2; i++)
+		buf_put64(&b, i);
+	buf_put64(&b, FILE_LEN);
+	buf_put64(&b, 5);
+	buf_put64(&b, 6);
+	fuzz_seed("super", b.data, b.len);
+	memset(bytes, 0, sizeof(bytes));
+	bytes[0] = 2;
+	bytes[3] = 4; /* a length of more than one sector */
+	fuzz_seed("sectors", bytes, sizeof(bytes));
+	seed_texts("one-each", 1, 1, 0);
+	seed_texts("many", 40, 20, 0);
+	seed_texts("newer-kind", 2, 2, 7);
+	seed_texts("none", 0, 0, 0);
+}

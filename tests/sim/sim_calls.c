@@ -97,6 +97,10 @@ static int begin(struct sim_disk *d, bool changes)
 		return 0;
 	d->calls++;
 	background(d);
+	if (d->calls == d->fail_at) {
+		d->failed = true;
+		return d->fail_error;
+	}
 	if (d->calls == d->stop_at) {
 		d->stopping = true;
 		if (sim_random_chance(&d->random, 512)) {
@@ -233,7 +237,14 @@ static int do_fsync(struct sim_disk *d, int fd, bool data_only)
 
 static int sim_fsync(struct lower *l, int fd, bool data_only)
 {
-	return (int)CALL(l, true, do_fsync(d, fd, data_only));
+	struct sim_disk *d = of(l);
+	int r = begin(d, true);
+	const struct sim_fd *f = fd_of(d, fd);
+	if (r == 0)
+		r = do_fsync(d, fd, data_only);
+	else if (!d->stopped && f)
+		sim_pages_lose(d, f->inode);
+	return (int)end(d, r);
 }
 
 static int do_ftruncate(struct sim_disk *d, int fd, uint64_t size)

@@ -120,6 +120,18 @@ bool sim_disk_stopped(const struct sim_disk *d)
 	return d->stopped;
 }
 
+void sim_disk_fail_at(struct sim_disk *d, uint64_t n, int error)
+{
+	d->fail_at = n ? d->calls + n : 0;
+	d->fail_error = error;
+	d->failed = false;
+}
+
+bool sim_disk_failed(const struct sim_disk *d)
+{
+	return d->failed;
+}
+
 uint64_t sim_disk_calls(const struct sim_disk *d)
 {
 	return d->calls;
@@ -129,7 +141,8 @@ uint64_t sim_disk_calls(const struct sim_disk *d)
 static void go_on(struct sim_disk *d)
 {
 	d->stopped = d->stopping = false;
-	d->stop_at = 0;
+	d->stop_at = d->fail_at = 0;
+	d->failed = false;
 	for (uint32_t n = 0; n < d->inode_count; n++)
 		if (d->inodes[n])
 			sim_tree_settle(d, d->inodes[n]);

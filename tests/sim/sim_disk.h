@@ -84,6 +84,13 @@ int sim_disk_root(struct sim_disk *d);
  */
 void sim_disk_stop_at(struct sim_disk *d, uint64_t n);
 bool sim_disk_stopped(const struct sim_disk *d);
+/*
+ * The n-th changing call from now (1: the next) says `error` and does nothing; those after it work.
+ * An fsync that fails forgets what it should have written, as Linux does: the pages look clean, and
+ * the medium has other content. 0: never.
+ */
+void sim_disk_fail_at(struct sim_disk *d, uint64_t n, int error);
+bool sim_disk_failed(const struct sim_disk *d);
 /* Changing calls so far. */
 uint64_t sim_disk_calls(const struct sim_disk *d);
 

@@ -127,8 +127,9 @@ struct sim_disk {
 	size_t log_first, log_end, log_room;
 	uint64_t txn; /* the newest; all up to `committed` stay */
 	uint64_t committed;
-	uint64_t calls, stop_at;
-	bool stopped, stopping;
+	uint64_t calls, stop_at, fail_at;
+	int fail_error;
+	bool stopped, stopping, failed;
 };
 
 void *sim_disk_grow(void *array, size_t need, size_t size, uint32_t *room);
@@ -167,6 +168,8 @@ int sim_pages_allocate(
 int sim_pages_fiemap(const struct sim_inode *i, uint64_t offset, struct lower_extent *ret, int n);
 /* All that is dirty of one inode. */
 void sim_pages_flush(struct sim_disk *d, struct sim_inode *i);
+/* All that is dirty could not be written, and is forgotten. */
+void sim_pages_lose(struct sim_disk *d, struct sim_inode *i);
 /* One page that happens to be dirty. */
 void sim_pages_flush_some(struct sim_disk *d, struct sim_inode *i);
 /* What must precede the transaction that mapped it. */

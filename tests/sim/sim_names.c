@@ -55,13 +55,12 @@ static int campaign(struct campaign *c, uint64_t states, uint64_t seed)
 		failures += sim_run_one(c, sim_random_next(&seeds)) < 0;
 	double took = seconds() - begun;
 	printf("# %llu crash states in %.1f s (%.0f a second): %llu power cuts, %llu kills, %llu "
-	       "ends "
-	       "in recovery, %llu removed files looked for on the medium, %llu unflushed files "
-	       "lost\n",
+	       "ends in recovery, %llu calls failed, %llu removed files looked for on the medium, "
+	       "%llu unflushed files lost\n",
 		(unsigned long long)c->states, took, (double)c->states / took,
 		(unsigned long long)c->powercuts, (unsigned long long)c->kills,
-		(unsigned long long)c->inner, (unsigned long long)c->gone_checked,
-		(unsigned long long)c->lost_files);
+		(unsigned long long)c->inner, (unsigned long long)c->faults,
+		(unsigned long long)c->gone_checked, (unsigned long long)c->lost_files);
 	if (!failures)
 		printf("ok - sim names: %llu crash states, no name lost, nothing half erased\n",
 			(unsigned long long)c->states);

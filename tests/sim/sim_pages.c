@@ -227,6 +227,19 @@ static void tear(struct sim_disk *d, struct sim_page *p, enum sim_cut mode)
 	sim_pages_let(mixed);
 }
 
+void sim_pages_lose(struct sim_disk *d, struct sim_inode *i)
+{
+	for (size_t at = 0; at < i->page_count; at++) {
+		struct sim_page *p = &i->pages[at];
+		if (!p->dirty || p->state != SIM_WRITTEN || p->fresh)
+			continue;
+		tear(d, p, SIM_CUT_ANY);
+		forget_versions(p);
+		p->dirty = false;
+		i->lost |= SIM_LOST_CONTENT;
+	}
+}
+
 void sim_pages_cut(struct sim_disk *d, struct sim_inode *i, enum sim_cut mode)
 {
 	size_t kept = 0;

@@ -161,15 +161,21 @@ static int outcomes(struct run *r)
 static int one_life(struct run *r)
 {
 	uint64_t steps_left = 3 + sim_steps_pick(r, 45);
-	sim_disk_stop_at(r->disk, 1 + sim_steps_pick(r, 20 + 8 * steps_left));
-	while (steps_left-- && !sim_disk_stopped(r->disk) && !r->m.maybe)
+	uint64_t last = 1 + sim_steps_pick(r, 10 + 4 * steps_left);
+	if (sim_steps_pick(r, 4)) {
+		sim_disk_stop_at(r->disk, last);
+	} else {
+		sim_disk_fail_at(r->disk, last, sim_steps_pick(r, 2) ? -EIO : -ENOSPC);
+		sim_steps_trace(r, "call %llu will fail", (unsigned long long)last);
+	}
+	while (steps_left-- && !sim_disk_stopped(r->disk) && !sim_disk_failed(r->disk) &&
+		!r->m.maybe)
 		if (sim_steps_run(r) < 0)
 			return -1;
+	r->c->faults += sim_disk_failed(r->disk);
 	/* No step came to an end with the disk: the end comes now. */
-	if (!sim_disk_stopped(r->disk)) {
+	if (!sim_disk_stopped(r->disk) && !sim_disk_failed(r->disk))
 		sim_disk_stop_at(r->disk, 1);
-		sim_steps_end(r);
-	}
 	sim_steps_end(r);
 	sim_store_unmount(&r->s, false);
 	if (sim_disk_open_files(r->disk))

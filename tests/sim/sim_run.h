@@ -12,7 +12,7 @@ struct campaign {
 	uint32_t base_blocks;
 	bool content, strict, trace, quiet;
 	int mistake; /* -1: none */
-	uint64_t states, powercuts, kills, inner, skipped, gone_checked, lost_files;
+	uint64_t states, powercuts, kills, inner, skipped, gone_checked, lost_files, faults;
 };
 
 struct run {

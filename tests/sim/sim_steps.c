@@ -42,6 +42,12 @@ static struct model_state *now(struct run *r)
 	return &r->m.states[r->m.now];
 }
 
+/* The disk has stopped, or refused a call: what was done since is not certain. */
+static bool uncertain(const struct run *r)
+{
+	return sim_disk_stopped(r->disk) || sim_disk_failed(r->disk);
+}
+
 /* A random entry with one of these types (bits by DT_*), or NULL. */
 static const struct model_entry *some_entry(struct run *r, unsigned types)
 {
@@ -82,7 +88,7 @@ static struct dir *dir_of(struct run *r, unsigned node)
 	if (!parent || !seal(r, parent, s->entries[e].name, &name))
 		return NULL;
 	int error = dir_open(parent, name.lower, &n->dir);
-	if (error < 0 && !sim_disk_stopped(r->disk))
+	if (error < 0 && !uncertain(r))
 		sim_steps_fail(r, "dir_open", error);
 	return error < 0 ? NULL : n->dir;
 }
@@ -99,19 +105,15 @@ static bool place_of(struct run *r, unsigned parent, unsigned name, struct place
 	return ret->dir && seal(r, ret->dir, name, &ret->name);
 }
 
-/* What an operation that makes the next state said. */
+/* What an operation that makes the next state said. A call may be done before the end, and what
+ * comes after it fail quietly. */
 static int did(struct run *r, int error, const char *what)
 {
-	if (error >= 0 && !sim_disk_stopped(r->disk)) {
-		model_did(&r->m, true);
-		return 0;
-	}
-	/* A call may be done before the end, and what comes after it fail quietly. */
-	if (sim_disk_stopped(r->disk)) {
-		model_did(&r->m, false);
-		return 0;
-	}
-	return sim_steps_fail(r, what, error);
+	bool done = error >= 0 && !sim_disk_stopped(r->disk);
+	if (!done && !uncertain(r))
+		return sim_steps_fail(r, what, error);
+	model_did(&r->m, done);
+	return 0;
 }
 
 /* These inodes change with the next state. */
@@ -122,7 +124,7 @@ static void touched(struct run *r, unsigned a, unsigned b, unsigned c)
 
 static int went(struct run *r, int error, const char *what)
 {
-	return error < 0 && !sim_disk_stopped(r->disk) ? sim_steps_fail(r, what, error) : 0;
+	return error < 0 && !uncertain(r) ? sim_steps_fail(r, what, error) : 0;
 }
 
 static void random_bytes(struct run *r, uint8_t *bytes, uint32_t len)
@@ -135,7 +137,7 @@ static void random_bytes(struct run *r, uint8_t *bytes, uint32_t len)
 
 static void kept(struct run *r, struct model_node *n, bool synced)
 {
-	if (sim_disk_stopped(r->disk))
+	if (uncertain(r))
 		return;
 	n->kept = n->versions - 1;
 	if (synced)
@@ -436,7 +438,7 @@ static int step_xattr(struct run *r)
 
 static void durable(struct run *r, unsigned state)
 {
-	if (!sim_disk_stopped(r->disk) && state > r->m.floor)
+	if (!uncertain(r) && state > r->m.floor)
 		r->m.floor = state;
 }
 

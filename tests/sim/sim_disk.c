@@ -220,8 +220,10 @@ void sim_disk_sync(struct sim_disk *d)
 {
 	for (uint32_t n = 0; n < d->inode_count; n++) {
 		struct sim_inode *i = d->inodes[n];
-		if (i && !i->gone)
+		if (i && !i->gone) {
+			sim_pages_remember(i);
 			sim_pages_flush(d, i);
+		}
 		if (i)
 			i->lost = 0;
 	}

@@ -112,7 +112,8 @@ unsigned sim_disk_open_files(const struct sim_disk *d);
  */
 uint32_t sim_disk_blocks(const struct sim_disk *d);
 const uint8_t *sim_disk_block(const struct sim_disk *d, uint32_t block);
-/* Everything that is dirty goes to the disk, and every transaction: as sync(2). */
+/* Everything that is dirty goes to the disk, and every transaction: as sync(2), and what an fsync
+ * that failed forgot, too. */
 void sim_disk_sync(struct sim_disk *d);
 /* Random numbers of this disk's own stream, for what a test wants to choose with the same seed. */
 uint64_t sim_disk_random(struct sim_disk *d, uint64_t below);

@@ -170,6 +170,8 @@ int sim_pages_fiemap(const struct sim_inode *i, uint64_t offset, struct lower_ex
 void sim_pages_flush(struct sim_disk *d, struct sim_inode *i);
 /* All that is dirty could not be written, and is forgotten. */
 void sim_pages_lose(struct sim_disk *d, struct sim_inode *i);
+/* And is dirty again. */
+void sim_pages_remember(struct sim_inode *i);
 /* One page that happens to be dirty. */
 void sim_pages_flush_some(struct sim_disk *d, struct sim_inode *i);
 /* What must precede the transaction that mapped it. */

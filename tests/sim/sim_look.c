@@ -31,9 +31,16 @@ const char *sim_look_name(unsigned index)
 
 static int say(struct looking *k, const char *what, int r)
 {
-	snprintf(k->why, 256, "%s: %s (alarms %u: %s, %s)", what, strerror(-r), k->s->alarms,
-		k->s->what, k->s->detail);
+	snprintf(k->why, 256, "%.50s: %.50s (alarms %u: %.30s, %.80s)", what, strerror(-r),
+		k->s->alarms, k->s->what, k->s->detail);
 	return -1;
+}
+
+static int say_file(struct looking *k, const struct look_inode *i)
+{
+	char what[40];
+	snprintf(what, sizeof(what), "inode %u does not read", i->ino);
+	return say(k, what, i->status ? i->status : i->xattr_status);
 }
 
 /* Longer ones do not fit beside the inode. */
@@ -83,7 +90,7 @@ static int look_file(struct looking *k, struct dir *d, const char *lower, struct
 	if (i->lost)
 		k->explained += k->s->alarms - alarms;
 	else if (k->s->alarms > alarms || i->status || i->xattr_status)
-		return say(k, "a file does not read", i->status);
+		return say_file(k, i);
 	if (i->status)
 		return 0;
 	int r = file_stat(f, &opened);

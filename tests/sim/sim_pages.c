@@ -240,6 +240,13 @@ void sim_pages_lose(struct sim_disk *d, struct sim_inode *i)
 	}
 }
 
+void sim_pages_remember(struct sim_inode *i)
+{
+	for (size_t at = 0; at < i->page_count; at++)
+		if (i->pages[at].state == SIM_WRITTEN)
+			i->pages[at].dirty = true;
+}
+
 void sim_pages_cut(struct sim_disk *d, struct sim_inode *i, enum sim_cut mode)
 {
 	size_t kept = 0;

@@ -77,6 +77,7 @@ static int recover(struct run *r, struct sim_disk *d, bool *cut, bool *excused)
 		bool power = sim_steps_pick(r, 3);
 		*cut = *cut || power;
 		r->c->inner++;
+		sim_steps_trace(r, "%s in recovery", power ? "power cut" : "kill");
 		end_disk(r, d, power, excused);
 	}
 }

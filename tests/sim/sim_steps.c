@@ -198,6 +198,7 @@ static int step_create(struct run *r)
 	int error = file_create(p.dir, &p.name, 0644, NULL, &n->file, &st);
 	if (error == 0)
 		n->ino = (uint32_t)st.st_ino;
+	sim_steps_trace(r, "inode %u", n->ino);
 	if (did(r, error, "file_create") < 0 || error < 0)
 		return error < 0 ? 0 : -1;
 	static const uint32_t sizes[] = {1, 100, 4095, 4096, 4097, 9000, MODEL_CONTENT};

@@ -459,6 +459,36 @@ static void background(void **state)
 	assert_true(found > ROUNDS / 10 && found < ROUNDS);
 }
 
+/* A call that fails does nothing; an fsync that fails leaves pages that only look clean. */
+static void faults(void **state)
+{
+	(void)state;
+	static uint8_t got[16 * SIM_PAGE];
+	unsigned old = 0;
+	for (uint64_t seed = 0; seed < ROUNDS; seed++) {
+		struct disk k = make(seed, SIM_PAGE, seed % 2);
+		int fd = create(&k, "f");
+		fill(&k, fd, 'a', SIM_PAGE, 0);
+		sync_fd(&k, fd, false);
+		sim_disk_fail_at(k.d, 2, -ENOSPC);
+		assert_int_equal(k.o->mkdirat(k.l, k.root, "a", 0700, NULL), 0);
+		assert_int_equal(k.o->mkdirat(k.l, k.root, "b", 0700, NULL), -ENOSPC);
+		assert_true(sim_disk_failed(k.d) && there(&k, "a") && !there(&k, "b"));
+		assert_int_equal(k.o->mkdirat(k.l, k.root, "b", 0700, NULL), 0);
+		fill(&k, fd, 'b', SIM_PAGE, 0);
+		sim_disk_fail_at(k.d, 1, -EIO);
+		assert_int_equal(sync_fd(&k, fd, true), -EIO);
+		assert_int_equal(sync_fd(&k, fd, false), 0);
+		assert_int_equal(load(&k, "f", got), SIM_PAGE);
+		assert_true(all(got, 'b', SIM_PAGE));
+		cut(&k);
+		assert_int_equal(load(&k, "f", got), SIM_PAGE);
+		old += all(got, 'a', SIM_PAGE);
+		sim_disk_free(k.d);
+	}
+	assert_true(old && old < ROUNDS);
+}
+
 static void clones(void **state)
 {
 	(void)state;
@@ -530,6 +560,7 @@ int main(void)
 		cmocka_unit_test(unwritten),
 		cmocka_unit_test(kills),
 		cmocka_unit_test(background),
+		cmocka_unit_test(faults),
 		cmocka_unit_test(clones),
 		cmocka_unit_test(full),
 	};

@@ -130,7 +130,7 @@ static int pin_by_name(struct front *f, struct inode *i, struct lower_held *ret)
 		r = ret->fd = l->ops->openat(l, d->fd, lower, O_PATH, 0, NULL);
 	if (r >= 0)
 		r = l->ops->fstat(l, ret->fd, &st);
-	if (r == 0 && st.st_ino != i->ino)
+	if (r == 0 && (st.st_ino != i->ino || (st.st_mode & S_IFMT) != i->type))
 		r = -ESTALE;
 	if (r < 0) {
 		lower_held_auto(ret);

@@ -86,7 +86,9 @@ static int stat_by_name(struct front *f, struct inode *i, struct stat *ret)
 		r = inode_dir(&f->inodes, parent, &d);
 	if (r == 0)
 		r = tree_stat(d, lower, ret);
-	if (r == 0 && ret->st_ino != i->ino)
+	/* A number that is used again may have another type: the kernel would take ours for broken.
+	 */
+	if (r == 0 && (ret->st_ino != i->ino || (ret->st_mode & S_IFMT) != i->type))
 		r = -ESTALE;
 	if (d)
 		dir_put(d);

@@ -446,15 +446,31 @@ static bool room(void)
 	       RING_SECTORS;
 }
 
-/* A journal with 25 entries of which 20 wait; with room for no other record when full. */
-static void prepare(bool full)
+/* A journal with 25 entries of which 20 wait. */
+static void prepare_some(void)
 {
 	make_here();
 	for (unsigned n = 1; n <= 25; n++)
 		assert_int_equal(begin(), 0);
 	for (unsigned n = 1; n <= 5; n++)
 		done(n);
-	while (full && room()) {
+}
+
+/* The same; with room for no other record when full. */
+static void prepare(bool full)
+{
+	static unsigned fit;
+	prepare_some();
+	for (uint64_t before = 0; full && !fit; before = used()) {
+		assert_int_equal(begin(), 0);
+		done(here.begun);
+		if (used() < before)
+			fit = here.begun - 25 - 1;
+	}
+	if (!full)
+		return;
+	prepare_some();
+	for (unsigned n = 0; n < fit; n++) {
 		assert_int_equal(begin(), 0);
 		done(here.begun);
 	}
@@ -618,7 +634,7 @@ static void a_large_ring_can_be_opened(void **state)
 		assert_int_equal(begin(), 0);
 		if (n > 20)
 			done(n);
-		if (n % 8190 == 5) {
+		if (n == 5 || n == 7000) {
 			drop_here();
 			open_here();
 			check_entries(here.j);

@@ -105,6 +105,7 @@ static void check_sectors(struct cur *c)
 		.sequence = 7,
 		.suite = CRYPTO_AES256_GCM};
 	AUTO_SECRET *key = seal_super(&s);
+	FUZZ_CHECK(key);
 	for (unsigned i = 0; i < RING; i++) {
 		uint64_t at = (s.tail + i) % RING;
 		uint8_t *sector = file + JOURNAL_FORMAT_RING + at * SECTOR;

@@ -379,6 +379,7 @@ static void of_a_file_that_is_gone_nothing_is_left_to_do(void **state)
 	assert_int_equal(recover(p).gone, 1);
 	/* Another one with its inode number perhaps, and one without a header. */
 	AUTO_CLOSE empty = openat(p->root->fd, "empty", O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+	assert_true(empty >= 0);
 	leave_undone(p, &ops[0]);
 	make(p);
 	assert_int_equal(recover(p).gone, 1);

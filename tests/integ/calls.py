@@ -86,6 +86,7 @@ def child(uid, function, *args, gid=None, groups=()):
             os.setgroups(list(groups))
             os.setresgid(gid or uid, gid or uid, gid or uid)
             os.setresuid(uid, uid, uid)
+        libc.prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG: whoever waits here does not outlive the test
         function(*args)
         code = 0
     except (AssertionError, OSError) as e:

@@ -32,7 +32,7 @@ struct check_counts {
 	uint64_t findings, damaged, corrected, left;
 	uint64_t unread;  /* of those left: not looked at, since it may not be read */
 	uint64_t moved;   /* into lost+found */
-	uint64_t settled; /* headers put right that were no finding */
+	uint64_t settled; /* put right though they were no finding */
 };
 
 struct check_options {

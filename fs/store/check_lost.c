@@ -1,5 +1,6 @@
 #include "fs/store/check_internal.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -75,10 +76,10 @@ static int report(struct check_lost *lost, const char *name, const char *lower, 
 
 static void next_name(struct check_lost *lost, const char *name, char *ret)
 {
-	AUTO_BUF shown = {0};
-	check_text(&shown, name);
-	snprintf(ret, CHECK_LOST_NAME, "%06u-%.200s", lost->next++,
-		buf_ok(&shown) && shown.data ? (const char *)shown.data : "unnamed");
+	int at = snprintf(ret, CHECK_LOST_NAME, "%06u-%.200s", lost->next++, name);
+	for (int i = 0; i < at; i++)
+		if (!isalnum((unsigned char)ret[i]) && !strchr("-_.~", ret[i]))
+			ret[i] = '_';
 }
 
 int check_lost_move(struct check_lost *lost, int dirfd, const char *name, const char *lower,

@@ -136,7 +136,7 @@ static int mark(struct sidecars *s, const struct dirent64 *e)
 	return 0;
 }
 
-static bool is_continuation(const char *name)
+bool tree_check_is_continuation(const char *name)
 {
 	const char *dot = strchr(name, '.');
 	return dot && isdigit((unsigned char)dot[1]);
@@ -153,7 +153,7 @@ int tree_check_sidecars(
 	r = each_entry(&s, mark);
 	/* From the last one on: see tree_target_forget. */
 	for (size_t i = s.count; i-- > 0 && r == 0;)
-		if (!s.list[i].used && !(s.unsure && is_continuation(s.list[i].name)))
+		if (!s.list[i].used && !(s.unsure && tree_check_is_continuation(s.list[i].name)))
 			r = orphan(context, s.list[i].name);
 	return r;
 }

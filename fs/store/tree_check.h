@@ -21,5 +21,7 @@ MUST_USE int tree_check_link(struct dir *d, const char *lower);
  */
 MUST_USE int tree_check_sidecars(
 	struct dir *d, int (*orphan)(void *context, const char *lower), void *context);
+/* Whether a sidecar's name is that of one that continues a link's target. */
+bool tree_check_is_continuation(const char *name);
 
 #endif

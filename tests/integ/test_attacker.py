@@ -1229,5 +1229,6 @@ def main():
     run_whole_store()
 
 
-main()
-sys.exit(failures != 0)
+if __name__ == "__main__":
+    main()
+    sys.exit(failures != 0)

@@ -200,6 +200,8 @@ static void drop_here(void)
 static void make_here(void)
 {
 	static uint8_t image[BYTES];
+	if (here.j)
+		drop_here();
 	reset_numbers();
 	if (!here.made) {
 		assert_int_equal(journal_create(disk(), here.p->tenant_fd, here.p->keys, BYTES), 0);
@@ -428,6 +430,7 @@ static void after_a_failed_write_there_is_no_other(void **state)
 		assert_int_equal(here.writes, writes);
 		assert_int_equal(check_folder(here.p->tenant_fd), 0);
 		journal_close(here.j);
+		here.j = NULL;
 		assert_int_equal(here.writes, writes);
 		assert_int_equal(check_folder(here.p->tenant_fd), 0);
 	}

@@ -117,6 +117,8 @@ static int check_policy(struct fsck *f, struct lower *l)
 		own_finding(f, "policy", "policy", "an update of it was cut short", false);
 	else if (r == -EACCES || r == -EPERM)
 		own_finding(f, "unread", "policy", "its mode keeps it from who checks", false);
+	else if (r < 0 && r != -ENOENT && r != -ENOMEM)
+		own_finding(f, "disk", "policy", "it cannot be read", true);
 	return r == -ENOMEM ? r : 0;
 }
 

@@ -15,13 +15,16 @@ struct faults {
 		char attribute[256];
 	} list[FAULTS_MAX];
 	unsigned count;
-	bool content; /* one of them is not about an attribute */
+	bool content; /* one of them is neither about an attribute nor about the disk */
+	bool disk;
 };
 
 static void keep(void *context, const struct file_check_fault *fault)
 {
 	struct faults *f = context;
-	f->content |= !fault->attribute;
+	bool disk = !strcmp(fault->what, "disk");
+	f->disk |= disk;
+	f->content |= !fault->attribute && !disk;
 	if (f->count == FAULTS_MAX)
 		return;
 	f->list[f->count].fault = *fault;
@@ -80,7 +83,7 @@ static void count(struct check *c, const struct file_check *state)
 
 /* The content of d/lower, for the first of its names. *ret_bad: it went or should go. */
 static int check_content(struct check *c, struct dir *d, const char *lower,
-	struct file_check *state, bool *ret_bad, bool *ret_moved)
+	struct file_check *state, bool *ret_bad, bool *ret_disk, bool *ret_moved)
 {
 	AUTO_FREE struct faults *f = calloc(1, sizeof(*f));
 	char moved[CHECK_LOST_NAME] = "";
@@ -97,6 +100,7 @@ static int check_content(struct check *c, struct dir *d, const char *lower,
 	if (!f->content)
 		return tell_attributes(c, f, d, lower, state);
 	*ret_bad = true;
+	*ret_disk = !f->content;
 	*ret_moved =
 		check_move(c, d->fd, lower, f->list[0].fault.what, f->list[0].fault.detail, moved);
 	tell_content(c, f, state, moved);
@@ -168,8 +172,8 @@ static int remember(struct check *c, struct check_link *link, const uint8_t *dir
 static void tell_again(struct check *c, struct dir *d, const char *lower,
 	const struct file_check *state, const char *kind, const char *detail, bool *ret_moved)
 {
-	char moved[CHECK_LOST_NAME];
-	*ret_moved = check_move(c, d->fd, lower, kind, detail, moved);
+	char moved[CHECK_LOST_NAME] = "";
+	*ret_moved = strcmp(kind, "disk") != 0 && check_move(c, d->fd, lower, kind, detail, moved);
 	check_found(c, &(struct check_finding){.kind = kind,
 			       .detail = detail,
 			       .file_id = id_of(state),
@@ -184,7 +188,7 @@ int check_file(
 {
 	struct file_check own = {0};
 	struct check_link *link = NULL;
-	bool bad = false;
+	bool bad = false, disk = false;
 	if (st->st_nlink > 1) {
 		link = check_links_get(&c->links, st->st_ino);
 		if (!link)
@@ -193,13 +197,14 @@ int check_file(
 	struct file_check *state = link ? &link->state : &own;
 	int r = 0;
 	if (!link || !link->nlink)
-		r = check_content(c, d, lower, state, &bad, ret_moved);
+		r = check_content(c, d, lower, state, &bad, &disk, ret_moved);
 	else if (link->bad)
-		tell_again(c, d, lower, state, "block",
+		tell_again(c, d, lower, state, link->disk ? "disk" : "block",
 			"another name of a file that does not verify", ret_moved);
 	if (link && !link->nlink) {
 		link->nlink = st->st_nlink;
 		link->bad = bad;
+		link->disk = disk;
 	}
 	if (r != 0 || bad || (link && link->bad) || !state->has_header)
 		return r > 0 ? 0 : r;

@@ -45,7 +45,8 @@ struct check_link {
 	char *lower, *plain;      /* paths of its first name, owned */
 	struct format_home *seen; /* owned: the directories it was seen in */
 	size_t seen_count;
-	bool bad; /* every name of it is moved */
+	bool bad;  /* it does not verify: every name of it is moved */
+	bool disk; /* but for this: only the disk does not read it */
 };
 struct check_links {
 	struct check_link **slots; /* owned, as are they */

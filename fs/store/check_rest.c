@@ -71,7 +71,7 @@ int check_journal(struct check *c, int tenant_fd)
 	}
 	if (r == -ENOMEM || r == -EPROTONOSUPPORT)
 		return r;
-	if (r == -EACCES) {
+	if (r != -EBADMSG && r != -ENOENT && r != -ELOOP) {
 		r = check_unread(c, r);
 		return r < 0 ? r : 0;
 	}

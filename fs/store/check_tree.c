@@ -184,7 +184,7 @@ static int check_link(struct tree *t, const char *lower)
 	if (r > 0)
 		tell(t, "link", "its renaming was cut short: its name is bound to two links", false,
 			t->c->o->repair && tree_check_link(d, lower) == 0, NULL);
-	return r < 0 ? r : 0;
+	return r < 0 && check_unread(t->c, r) < 0 ? r : 0;
 }
 
 static int check_entry(struct tree *t, const char *lower)
@@ -199,7 +199,7 @@ static int check_entry(struct tree *t, const char *lower)
 	r = name_open(d, lower, plain);
 	bool bad = r == -EBADMSG || r == -ENOENT;
 	if (r < 0 && !bad)
-		return r;
+		return check_unread(t->c, r) < 0 ? r : 0;
 	int path = path_entry(t, lower, bad ? NULL : plain);
 	crypto_wipe(plain, sizeof(plain));
 	if (path < 0)
@@ -232,14 +232,12 @@ static int orphan(void *context, const char *lower)
 	int r = path_entry(t, lower, NULL);
 	if (r < 0)
 		return r;
-	if (t->level->moved) { /* a part of what was moved */
-		(void)check_move(t->c, t->level->dir->fd, lower, "sidecar",
-			"it stood beside an entry that was moved here", moved);
-		if (moved[0])
-			return 0;
-	}
-	bool gone = t->c->o->repair && !t->level->moved &&
-		    l->ops->unlinkat(l, t->level->dir->fd, lower, 0) == 0;
+	bool part = t->level->moved && lower[0] == '~'; /* perhaps of what was moved */
+	if (part && check_move(t->c, t->level->dir->fd, lower, "sidecar",
+			    "it stood beside an entry that was moved here", moved))
+		return 0;
+	bool gone =
+		t->c->o->repair && !part && l->ops->unlinkat(l, t->level->dir->fd, lower, 0) == 0;
 	/* Also what is no crash leaves those: a link that went had a name elsewhere. */
 	if (tree_check_is_continuation(lower))
 		t->c->counts->settled += gone;

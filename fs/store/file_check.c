@@ -9,6 +9,8 @@
 #define GROUP_BYTES ((size_t)BLOCK_MAP_GROUP_BLOCKS * BLOCK_MAP_BLOCK)
 #define RANGES_MAX 16 /* of bad blocks that are told one by one; the rest together */
 
+static const char disk_detail[] = "the disk cannot read it";
+
 struct checking {
 	struct file *f;
 	const struct file_check_hooks *hooks;
@@ -42,8 +44,7 @@ static int tell_if_damage(struct checking *c, int r, const struct file_fault *ft
 {
 	const struct file_check_fault fault = {
 		ft->what, ft->detail, ft->block, ft->block != UINT64_MAX, NULL};
-	const struct file_check_fault disk = {
-		"disk", "the disk cannot read a part of it", ft->block, 0, NULL};
+	const struct file_check_fault disk = {"disk", disk_detail, ft->block, 0, NULL};
 	if (r != -EBADMSG && r != -EIO)
 		return r;
 	tell(c, r == -EIO ? &disk : &fault);
@@ -53,7 +54,8 @@ static int tell_if_damage(struct checking *c, int r, const struct file_fault *ft
 static void tell_range(struct checking *c)
 {
 	if (c->bad && c->ranges < RANGES_MAX) {
-		tell(c, &(struct file_check_fault){"block", c->detail, c->first, c->bad, NULL});
+		tell(c, &(struct file_check_fault){c->detail == disk_detail ? "disk" : "block",
+				c->detail, c->first, c->bad, NULL});
 		c->ranges++;
 	} else if (c->bad) {
 		if (!c->rest)
@@ -86,7 +88,7 @@ static int check_run(struct checking *c, uint64_t first, unsigned n, const uint8
 				    entries + (size_t)(n / 2) * FORMAT_TAG_LEN);
 	}
 	if (got == -EIO) {
-		bad_block(c, first, "the disk cannot read it");
+		bad_block(c, first, disk_detail);
 		return 0;
 	}
 	if (got < 0)

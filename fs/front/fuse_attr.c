@@ -213,8 +213,6 @@ static int set_attributes(struct front *f, struct inode *i, const struct stat *a
 {
 	struct lower *l = f->store->lower;
 	struct place p;
-	if (valid & ~(SET_TIMES | FUSE_SET_ATTR_CTIME))
-		__atomic_store_n(&i->changed, true, __ATOMIC_SEQ_CST);
 	int r = place_find(f, i, valid & FUSE_SET_ATTR_SIZE, &p);
 	if (r == 0 && (valid & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)))
 		r = l->ops->fchownat(l, p.fd, "",
@@ -228,6 +226,9 @@ static int set_attributes(struct front *f, struct inode *i, const struct stat *a
 		r = file_commit(p.file);
 	if (r == 0 && (valid & SET_TIMES))
 		r = set_times(l, &p, attr, valid);
+	/* Under way it was told as it had been. */
+	if (valid & ~(SET_TIMES | FUSE_SET_ATTR_CTIME))
+		inode_changed(&f->inodes, i);
 	place_done(f, i, &p);
 	return r;
 }

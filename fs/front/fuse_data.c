@@ -31,7 +31,7 @@ static struct handle *handle_for(
 	h->writes = writes;
 	if (writes) {
 		__atomic_add_fetch(&i->writers, 1, __ATOMIC_SEQ_CST);
-		__atomic_store_n(&i->changed, true, __ATOMIC_SEQ_CST);
+		inode_changed(&q->front->inodes, i);
 	}
 	h->ticket = q->ticket;
 	handle_add(&q->front->handles, h);

@@ -321,6 +321,7 @@ struct inode *inode_found(struct inode_table *t, struct inode *parent, const cha
 	}
 	if (i) {
 		i->lookups += lookups;
+		i->fresh += lookups;
 		i->refs++;
 	}
 	pthread_mutex_unlock(&t->lock);
@@ -383,8 +384,7 @@ bool inode_forgotten(struct inode_table *t, struct inode *i, uint64_t lookups)
 	pthread_mutex_lock(&t->lock);
 	i->lookups -= lookups < i->lookups ? lookups : i->lookups;
 	/* Whoever has it open has the kernel's inode: then this was not its end. */
-	bool stale = i->lookups > 0 && i->hashed && S_ISREG(i->type) &&
-		     __atomic_load_n(&i->changed, __ATOMIC_SEQ_CST) && !i->opens;
+	bool stale = i->lookups > i->fresh && i->hashed && S_ISREG(i->type) && !i->opens;
 	if (stale) {
 		mislead(t, i);
 		i->refs++;
@@ -401,6 +401,13 @@ bool inode_known(struct inode_table *t, ino_t ino)
 	bool known = i && i->lookups > 0;
 	pthread_mutex_unlock(&t->lock);
 	return known;
+}
+
+void inode_changed(struct inode_table *t, struct inode *i)
+{
+	pthread_mutex_lock(&t->lock);
+	i->fresh = 0;
+	pthread_mutex_unlock(&t->lock);
 }
 
 bool inode_opens(struct inode_table *t, struct inode *i)

@@ -40,9 +40,8 @@ struct inode {
 	bool retired;     /* atomic: revoked or misled, every old handle gets EIO */
 	bool misled;      /* atomic, set before retired: the kernel may have a wrong size of it, and
 			     nobody lost a right */
-	bool changed;     /* atomic: since the kernel was told of it, its size or mode may have
-			     changed */
 	uint64_t lookups; /* the kernel's references */
+	uint64_t fresh;   /* of these, told since its size or mode changed last */
 	unsigned refs;    /* ours: handles, children's names, running requests */
 	struct inode_name *names;
 	policy_state
@@ -103,6 +102,8 @@ void inode_forget(struct inode_table *t, struct inode *i, uint64_t lookups);
 MUST_USE bool inode_forgotten(struct inode_table *t, struct inode *i, uint64_t lookups);
 /* Whether the kernel has been told of the number's inode, and has not dropped it since. */
 bool inode_known(struct inode_table *t, ino_t ino);
+/* Its size or mode changes, or may have changed: what the kernel was told before is not fresh. */
+void inode_changed(struct inode_table *t, struct inode *i);
 /* A handle more; false, and none, when it is retired already. inode_closes takes it back. */
 bool inode_opens(struct inode_table *t, struct inode *i);
 void inode_closes(struct inode_table *t, struct inode *i);

@@ -207,6 +207,9 @@ void request_end_handle(struct front *f, struct handle *h)
 		__atomic_sub_fetch(&h->inode->writers, 1, __ATOMIC_SEQ_CST);
 	if (h->file) {
 		inode_file_done(&f->inodes, h->inode, h->file);
+		/* What was told while it was being written to may be old. */
+		if (h->writes)
+			inode_changed(&f->inodes, h->inode);
 		inode_closes(&f->inodes, h->inode);
 	}
 	if (h->cursor)

@@ -257,7 +257,7 @@ int file_settle_length(struct file *f)
 {
 	pthread_rwlock_wrlock(&f->lock);
 	int rc = 0;
-	if (f->has_header && f->lower_len > block_map_length(f->h.size)) {
+	if (f->has_header && f->lower_len > block_map_length(f->h.size) && !file_commit_owes(f)) {
 		f->dirty = true;
 		rc = file_commit_now(f, 0);
 		rc = rc ? rc : 1;

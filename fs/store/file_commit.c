@@ -3,6 +3,12 @@
 #include <errno.h>
 #include <time.h>
 
+/* Then what lies behind the end must not be freed as it is. */
+bool file_commit_owes(struct file *f)
+{
+	return f->store->journal && journal_concerns(f->store->journal, f->h.file_id);
+}
+
 /*
  * Data is in place already. Then tag pages and presence pages, a longer lower length, page 0 with
  * the header, a shorter lower length: whoever is killed in between leaves a header whose lower file
@@ -20,7 +26,7 @@ static int write_state(struct file *f, unsigned flags)
 		rc = file_lower_resize(f, want);
 	if (!rc)
 		rc = file_header_write(f, flags & FILE_COMMIT_BOTH);
-	if (!rc && f->lower_len > want && !(flags & FILE_COMMIT_LONG))
+	if (!rc && f->lower_len > want && !(flags & FILE_COMMIT_LONG) && !file_commit_owes(f))
 		rc = file_lower_resize(f, want);
 	return rc;
 }

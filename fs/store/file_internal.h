@@ -196,14 +196,19 @@ struct file_erase {
 	uint64_t first, end;
 	bool keep_space;
 };
+/* Durably in the journal, before anything of it is changed in memory: after an error nothing may
+ * begin. As journal_erase_begin; *ret_token is 0 without a journal, and then needs no end. */
+MUST_USE int file_range_announce(struct file *f, const struct file_erase *e, uint64_t *ret_token);
+/* It is done, or did not begin. */
+void file_range_done(struct file *f, uint64_t token);
 /*
- * Announces it in the journal, commits (enum file_commit_flags), and overwrites the ranges once
- * both are durable; durable itself. After an error the state in memory is the new one, and the old
- * bytes may be there until the next mount, or until the blocks are written again or the file is
- * erased.
+ * Commits (enum file_commit_flags), and overwrites the ranges once that is durable; durable itself;
+ * then what was announced is done. After an error the state in memory is the new one, and the old
+ * bytes are there until the next mount, or until the blocks are written again or the file is
+ * erased: the lower file does not get shorter before (file_commit.c).
  */
 MUST_USE int file_range_erase(
-	struct file *f, const struct buf *ranges, const struct file_erase *e, unsigned flags);
+	struct file *f, const struct buf *ranges, uint64_t token, unsigned flags);
 
 MUST_USE int file_size_set(struct file *f, uint64_t size, struct file_fault *ft);
 
@@ -214,5 +219,7 @@ enum file_commit_flags {
 		4, /* leave the lower file longer than it should be: its end is erased first */
 };
 MUST_USE int file_commit_now(struct file *f, unsigned flags);
+/* Whether an erasure in it failed and waits for the next mount. */
+bool file_commit_owes(struct file *f);
 
 #endif

@@ -9,10 +9,10 @@
 #include <string.h>
 
 /*
- * Ranges of a file: what is freed of it, allocated, punched, zeroed, looked for. Blocks that go are
- * collected first; then the state that does not name them is committed and made durable; then the
- * old ciphertext is overwritten, that too made durable; only then the lower file gets smaller
- * (docs/erase.md, "Parts of a file").
+ * Ranges of a file: what is freed of it, allocated, punched, zeroed, looked for. What goes is
+ * announced in the journal first; blocks that go are collected; then the state that does not name
+ * them is committed and made durable; then the old ciphertext is overwritten, that too made
+ * durable; only then the lower file gets smaller (docs/erase.md, "Parts of a file").
  */
 
 void file_range_add(struct buf *ranges, uint64_t offset, uint64_t len)
@@ -54,35 +54,40 @@ int file_range_overwrite(struct file *f, const struct buf *ranges)
 	return rc;
 }
 
-/* What is about to be done, on record: the next mount goes on with it. */
-static int announce(struct file *f, const struct file_erase *e, uint64_t *ret_token)
+int file_range_announce(struct file *f, const struct file_erase *e, uint64_t *ret_token)
 {
 	struct journal_erase entry = {
 		.ino = f->ino, .first = e->first, .end = e->end, .keep_space = e->keep_space};
+	*ret_token = 0;
+	if (!f->store->journal)
+		return 0;
 	memcpy(entry.file_id, f->h.file_id, FILE_ID_LEN);
 	return journal_erase_begin(f->store->journal, &entry, ret_token);
 }
 
-int file_range_erase(
-	struct file *f, const struct buf *ranges, const struct file_erase *e, unsigned flags)
+void file_range_done(struct file *f, uint64_t token)
 {
-	uint64_t token = 0;
-	bool announced = ranges->len && f->store->journal;
-	if (!f->dirty)
-		return 0;
-	int rc = announced ? announce(f, e, &token) : 0;
-	if (!rc)
+	if (token)
+		journal_done(f->store->journal, token);
+}
+
+int file_range_erase(struct file *f, const struct buf *ranges, uint64_t token, unsigned flags)
+{
+	int rc = 0;
+	if (f->dirty) {
 		rc = file_commit_now(f, flags | FILE_COMMIT_TOUCH | FILE_COMMIT_LONG);
-	/* Without ranges too: blocks that are zeroed in part were sealed anew in their place. */
-	if (!rc)
-		rc = file_lower_sync(f, true);
-	if (!rc && ranges->len) {
-		rc = file_range_overwrite(f, ranges);
+		/* Without ranges too: blocks that are zeroed in part were sealed anew in their
+		 * place. */
 		if (!rc)
 			rc = file_lower_sync(f, true);
+		if (!rc && ranges->len) {
+			rc = file_range_overwrite(f, ranges);
+			if (!rc)
+				rc = file_lower_sync(f, true);
+		}
 	}
-	if (!rc && announced)
-		journal_done(f->store->journal, token);
+	if (!rc)
+		file_range_done(f, token);
 	return rc;
 }
 
@@ -156,15 +161,32 @@ static int zero_part(struct file *f, uint64_t from, uint64_t to, struct file_fau
 	return n < 0 ? (int)n : 0;
 }
 
+/* Before anything is changed. Of what was never written there is nothing to announce. */
+static int announce(
+	struct file *f, const struct file_erase *e, uint64_t *ret_token, struct file_fault *ft)
+{
+	uint64_t group;
+	*ret_token = 0;
+	if (e->first >= e->end)
+		return 0;
+	int rc = file_presence_next(f, block_map_group(e->first), &group, ft);
+	if (rc || group > block_map_group(e->end - 1))
+		return rc;
+	return file_range_announce(f, e, ret_token);
+}
+
 /* Bytes [offset, end), end <= size: reads zeros afterwards, and what lay there is overwritten. */
 static int zero(struct file *f, int mode, uint64_t offset, uint64_t end, struct file_fault *ft)
 {
 	AUTO_BUF ranges = {0};
 	uint64_t first = (offset + BLOCK_MAP_BLOCK - 1) / BLOCK_MAP_BLOCK,
-		 last = end / BLOCK_MAP_BLOCK;
+		 last = end / BLOCK_MAP_BLOCK, token;
 	if (end == f->h.size) /* behind it there are zeros anyway: the last block goes as a whole */
 		last = (end + BLOCK_MAP_BLOCK - 1) / BLOCK_MAP_BLOCK;
-	int rc;
+	const struct file_erase e = {first, last, !(mode & FALLOC_FL_PUNCH_HOLE)};
+	int rc = announce(f, &e, &token, ft);
+	if (rc)
+		return rc;
 	if (first > last) { /* inside of one block */
 		rc = zero_part(f, offset, end, ft);
 	} else {
@@ -175,8 +197,7 @@ static int zero(struct file *f, int mode, uint64_t offset, uint64_t end, struct 
 		if (!rc)
 			rc = dig(f, first, last, &ranges, ft);
 	}
-	const struct file_erase e = {first, last, !(mode & FALLOC_FL_PUNCH_HOLE)};
-	int erased = f->has_header ? file_range_erase(f, &ranges, &e, 0) : 0;
+	int erased = file_range_erase(f, &ranges, token, 0);
 	return rc ? rc : erased;
 }
 

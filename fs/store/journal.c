@@ -464,6 +464,16 @@ void journal_done(struct journal *j, uint64_t token)
 	pthread_mutex_unlock(&j->lock);
 }
 
+bool journal_concerns(struct journal *j, const uint8_t file_id[CRYPTO_ID_LEN])
+{
+	bool found = false;
+	pthread_mutex_lock(&j->lock);
+	for (size_t i = 0; i < j->count && !found; i++)
+		found = memcmp(j->pending[i].erase.file_id, file_id, CRYPTO_ID_LEN) == 0;
+	pthread_mutex_unlock(&j->lock);
+	return found;
+}
+
 size_t journal_pending(
 	struct journal *j, struct journal_erase *ret, uint64_t *ret_tokens, size_t max)
 {

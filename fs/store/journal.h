@@ -50,6 +50,8 @@ MUST_USE int journal_erase_begin(
 	struct journal *j, const struct journal_erase *e, uint64_t *ret_token);
 /* What the entry announced is durably done. */
 void journal_done(struct journal *j, uint64_t token);
+/* Whether an entry about this file is not done. */
+bool journal_concerns(struct journal *j, const uint8_t file_id[CRYPTO_ID_LEN]);
 /* Entries that are not done: copies of at most `max`, with their tokens. The count of all. */
 size_t journal_pending(
 	struct journal *j, struct journal_erase *ret, uint64_t *ret_tokens, size_t max);

@@ -13,6 +13,7 @@
 #include "fs/store/block_map.h"
 #include "fs/store/file.h"
 #include "fs/store/format.h"
+#include "fs/store/recover.h"
 #include "tests/unit/store_place.h"
 
 #include <errno.h>
@@ -264,6 +265,178 @@ static void the_order_of_a_punch(void **state)
 	free(bytes);
 }
 
+#define CUT (-1)
+static const struct {
+	const char *name;
+	int mode;
+	unsigned first, end; /* blocks of 140 */
+} announced[] = {
+	{"truncate to less", CUT, 30, 140},
+	{"truncate in the last group", CUT, 100, 140},
+	{"truncate to nothing", CUT, 0, 140},
+	{"punch", PUNCH, 30, 130},
+	{"zero range", ZERO_KEEP, 30, 130},
+};
+#define ANNOUNCED (sizeof(announced) / sizeof(*announced))
+#define CUTTABLE (140u * PAGE)
+
+static int free_blocks(struct file *f, size_t i)
+{
+	uint64_t from = (uint64_t)announced[i].first * PAGE;
+	return announced[i].mode == CUT ? file_truncate(f, from)
+					: file_range_change(f, announced[i].mode, from,
+						  (uint64_t)announced[i].end * PAGE - from);
+}
+
+static void journal_begin(struct store_place *p)
+{
+	(void)unlinkat(p->tenant_fd, "journal", 0);
+	assert_int_equal(
+		journal_create(&p->fail.base, p->tenant_fd, p->keys, JOURNAL_BYTES_MIN), 0);
+	assert_int_equal(
+		journal_open(&p->fail.base, p->tenant_fd, p->keys, &p->store.journal, NULL), 0);
+}
+
+static void journal_end(struct store_place *p)
+{
+	journal_close(p->store.journal);
+	p->store.journal = NULL;
+}
+
+/* What the next mount could not finish does not begin: content and size stay, here and below. */
+static void what_cannot_be_announced_does_not_begin(void **state)
+{
+	struct store_place *p = *state;
+	uint8_t *bytes = malloc(CUTTABLE);
+	fill(bytes, CUTTABLE);
+	for (size_t i = 0; i < ANNOUNCED; i++) {
+		const struct journal_erase none = {.ino = 1, .end = 1};
+		uint64_t token;
+		journal_begin(p);
+		struct file *f = create(p, "j");
+		assert_int_equal(file_write(f, bytes, CUTTABLE, 0), CUTTABLE);
+		assert_int_equal(file_commit(f), 0);
+		fail_lower_arm(&p->fail, FAIL_LOWER_FSYNC, 1, -EIO, true);
+		assert_int_equal(journal_erase_begin(p->store.journal, &none, &token), -EIO);
+		fail_lower_arm(&p->fail, FAIL_LOWER_ANY, 0, 0, false);
+		assert_int_equal(free_blocks(f, i), -EIO);
+		expect(f, bytes, CUTTABLE);
+		file_put(f);
+		f = reopen(p, "j");
+		expect(f, bytes, CUTTABLE);
+		file_put(f);
+		journal_end(p);
+	}
+	free(bytes);
+	assert_int_equal(p->alarms, 0);
+}
+
+/* The lower file and its old bytes, for cut_below: what is freed must not be what was there. */
+static struct lower_ops watching_ops;
+static struct lower watching = {&watching_ops};
+static uint8_t old_bytes[300 * PAGE];
+static unsigned freed_as_they_were;
+
+static void look_at_freed(int fd, uint64_t from, uint64_t to)
+{
+	uint8_t now[PAGE];
+	for (uint64_t at = from; at + PAGE <= to && at < sizeof(old_bytes); at += PAGE) {
+		page_at(fd, at, now);
+		freed_as_they_were += !memcmp(now, old_bytes + at, PAGE) && at;
+	}
+}
+
+static int cut_below(struct lower *l, int fd, uint64_t length)
+{
+	struct stat st;
+	if (fstat(fd, &st) == 0)
+		look_at_freed(fd, (length + PAGE - 1) / PAGE * PAGE, (uint64_t)st.st_size);
+	return lower_posix()->ops->ftruncate(l, fd, length);
+}
+
+static int punch_below(struct lower *l, int fd, int mode, uint64_t offset, uint64_t length)
+{
+	if (mode & FALLOC_FL_PUNCH_HOLE)
+		look_at_freed(fd, offset, offset + length);
+	return lower_posix()->ops->fallocate(l, fd, mode, offset, length);
+}
+
+static int no_fsync(struct lower *l, int fd, bool data_only)
+{
+	(void)l, (void)fd, (void)data_only;
+	return 0;
+}
+
+/* After an error the file is used, closed, opened, used: the next mount still has it to do. */
+static void go_on_using(struct store_place *p, struct file *f, const uint8_t *bytes, bool cut)
+{
+	int rc = cut ? file_truncate(f, PAGE) : 0;
+	assert_true(rc == 0 || rc == -EIO); /* the journal's call was it that failed */
+	assert_int_equal(file_write(f, bytes, 10, 0), 10);
+	file_put(f);
+	f = reopen(p, "k");
+	assert_int_equal(file_settle_length(f), 0);
+	assert_int_equal(file_write(f, bytes, 10, 0), 10);
+	file_put(f);
+	journal_end(p);
+	struct recover_result r;
+	assert_int_equal(
+		journal_open(&p->fail.base, p->tenant_fd, p->keys, &p->store.journal, NULL), 0);
+	assert_int_equal(recover_store(&p->store, &r), 0);
+	journal_end(p);
+}
+
+static void what_failed_is_not_freed_as_it_was(void **state)
+{
+	struct store_place *p = *state;
+	uint8_t *bytes = malloc(CUTTABLE), now[PAGE], zeros[PAGE] = {0}, got[PAGE];
+	fill(bytes, CUTTABLE);
+	watching_ops = *lower_posix()->ops;
+	watching_ops.ftruncate = cut_below;
+	watching_ops.fallocate = punch_below;
+	watching_ops.fsync = no_fsync;
+	p->fail.under = &watching;
+	for (size_t i = 0; i < ANNOUNCED; i++)
+		for (unsigned at = 2;;
+			at++) { /* each call twice: the second time it is cut behind it */
+			assert_true(at < 400);
+			memset(old_bytes, 0, sizeof(old_bytes));
+			struct file *f = create(p, "k");
+			assert_int_equal(file_write(f, bytes, CUTTABLE, 0), CUTTABLE);
+			file_put(f);
+			AUTO_CLOSE fd = lower_fd(p, "k", O_RDONLY);
+			assert_true(pread(fd, old_bytes, sizeof(old_bytes), 0) > 0);
+			journal_begin(p);
+			f = reopen(p, "k");
+			freed_as_they_were = 0;
+			fail_lower_arm(&p->fail, FAIL_LOWER_ANY, at / 2, -EINTR, true);
+			(void)!free_blocks(f, i);
+			bool hit = fail_lower_hit(&p->fail);
+			fail_lower_arm(&p->fail, FAIL_LOWER_ANY, 0, 0, false);
+			go_on_using(p, f, bytes, at % 2);
+			if (freed_as_they_were)
+				fail_msg("%s, call %u: %u pages freed as they were",
+					announced[i].name, at / 2, freed_as_they_were);
+			f = reopen(p, "k");
+			for (unsigned b = announced[i].first ? announced[i].first : 1;
+				b < announced[i].end; b++) {
+				memset(got, 0, sizeof(got));
+				assert_true(file_read(f, got, PAGE, (uint64_t)b * PAGE) >= 0);
+				page_at(fd, block_map_data_offset(b), now);
+				if (!memcmp(got, zeros, PAGE) &&
+					!memcmp(now, old_bytes + block_map_data_offset(b), PAGE))
+					fail_msg("%s, call %u: block %u is still there",
+						announced[i].name, at / 2, b);
+			}
+			file_put(f);
+			if (!hit && at % 2)
+				break;
+		}
+	p->fail.under = lower_posix();
+	free(bytes);
+	assert_int_equal(p->alarms, 0);
+}
+
 /* Whatever fails, a block reads as before or as zeros, here and after reopening. */
 static void each_lower_call_may_fail(void **state)
 {
@@ -397,6 +570,8 @@ int main(void)
 		T(what_is_refused),
 		T(old_bytes_are_overwritten),
 		T(the_order_of_a_punch),
+		T(what_cannot_be_announced_does_not_begin),
+		T(what_failed_is_not_freed_as_it_was),
 		T(each_lower_call_may_fail),
 		T(seeking_finds_data_and_holes),
 		T(allocated_space_is_there),

@@ -31,6 +31,7 @@ int check_go_on(struct check *c)
 
 int check_unread(struct check *c, int r)
 {
+	c->incomplete |= r < 0;
 	if (r == -EIO) {
 		check_found(c, &(struct check_finding){.kind = "disk",
 				       .detail = "the disk cannot read it",

@@ -97,12 +97,14 @@ static int check_content(struct check *c, struct dir *d, const char *lower,
 		return check_unread(c, r);
 	if (r > 0)
 		return -ECANCELED;
-	if (!f->content)
+	if (!f->content && !f->disk)
 		return tell_attributes(c, f, d, lower, state);
 	*ret_bad = true;
 	*ret_disk = !f->content;
-	*ret_moved =
-		check_move(c, d->fd, lower, f->list[0].fault.what, f->list[0].fault.detail, moved);
+	/* What the disk does not read now it may read the next time: that stays where it is. */
+	if (f->content)
+		*ret_moved = check_move(
+			c, d->fd, lower, f->list[0].fault.what, f->list[0].fault.detail, moved);
 	tell_content(c, f, state, moved);
 	return 0;
 }
@@ -219,16 +221,23 @@ int check_file(
 	return 0;
 }
 
-static bool homes_differ(const struct check_link *link)
+static uint64_t names_seen(const struct check_link *link)
 {
 	uint64_t seen = 0;
+	for (size_t i = 0; i < link->seen_count; i++)
+		seen += link->seen[i].names;
+	return seen;
+}
+
+/* Names that its header does not count, or that it counts and the inode does not. */
+static bool homes_differ(const struct check_link *link)
+{
 	for (size_t i = 0; i < link->seen_count; i++) {
 		const struct format_home *home = home_of(&link->state, link->seen[i].dir_id);
-		if (!home || home->names != link->seen[i].names)
+		if (!home || home->names < link->seen[i].names)
 			return true;
-		seen += link->seen[i].names;
 	}
-	return seen != names_of(&link->state);
+	return names_of(&link->state) > link->nlink;
 }
 
 /* The folder that a path below the tenant's root leads to; *ret_name: what follows. */
@@ -253,9 +262,7 @@ static int check_link_homes(struct check *c, struct check_link *link)
 {
 	struct lower *l = c->s->lower;
 	const char *name;
-	uint64_t seen = 0;
-	for (size_t i = 0; i < link->seen_count; i++)
-		seen += link->seen[i].names;
+	uint64_t seen = names_seen(link);
 	bool wrong = !link->state.many_homes && homes_differ(link);
 	/* The flag stays as long as there are names elsewhere. */
 	bool flagged =
@@ -263,10 +270,13 @@ static int check_link_homes(struct check *c, struct check_link *link)
 	if (!wrong && !flagged && !link->state.longer)
 		return 0;
 	bool done = false;
-	if (c->o->repair && (!link->state.many_homes || flagged)) {
+	bool recount = wrong || link->state.many_homes;
+	/* A name that was not seen must not become a stranger. */
+	if (c->o->repair && (!recount || seen == link->nlink || (wrong && !c->incomplete))) {
 		AUTO_LOWER_HELD at = {l, open_parent(c, link->lower, &name)};
-		done = at.fd >= 0 &&
-		       file_check_settle(c->s, at.fd, name, link->seen, link->seen_count) == 0;
+		done = at.fd >= 0 && file_check_settle(c->s, at.fd, name,
+					     recount ? link->seen : link->state.homes,
+					     recount ? link->seen_count : FORMAT_HOMES) == 0;
 	}
 	buf_reset(&c->lower);
 	buf_str(&c->lower, link->lower);

@@ -66,6 +66,7 @@ struct check {
 	struct check_links links;
 	struct buf lower, plain; /* paths of what is looked at */
 	char alarm[160];         /* the last alarm's detail */
+	bool incomplete;         /* there are directories or entries that were not looked at */
 };
 
 /* Tells of a finding about what c->lower and c->plain name. */

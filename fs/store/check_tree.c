@@ -130,6 +130,7 @@ static void damaged(struct tree *t, const char *lower, const char *kind, const c
 	snprintf(kept, sizeof(kept), "%s", detail);
 	bool went = check_move(t->c, t->level->dir->fd, lower, kind, kept, moved);
 	t->level->moved |= went;
+	t->c->incomplete = true;
 	tell(t, kind, kept, true, went, moved);
 }
 

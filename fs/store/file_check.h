@@ -48,7 +48,7 @@ MUST_USE int file_check(const struct store *s, int dirfd, const char *name,
 	const struct file_check_hooks *hooks, struct file_check *ret);
 
 /*
- * Puts right what is no damage: these homes (none of them with 0 names; more than FORMAT_HOMES: the
+ * Puts right what is no damage: these homes (0 names: a free place; more than FORMAT_HOMES: the
  * flag for that), and the lower length. Times stay. 0; -EBADMSG the header does not verify; -errno
  * of the lower calls. Nobody has the file open.
  */

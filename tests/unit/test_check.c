@@ -354,7 +354,8 @@ static void a_clean_tenant_is_left_alone(void **state)
 	assert_int_equal(check_all(p, false, 0), 0);
 	assert_int_equal(seen.count, 0);
 	/* Nor when there is something to be mended. */
-	assert_int_equal(mkdirat(p->root->fd, "AAAA", 0700), 0);
+	struct name cut = sealed(p->root, "cut");
+	assert_int_equal(mkdirat(p->root->fd, cut.lower, 0700), 0);
 	assert_int_equal(symlinkat("x", p->root->fd, ".dir.new"), 0);
 	flip(p, "file", data_at(1));
 	assert_int_equal(check_all(p, false, 0), 0);
@@ -436,6 +437,48 @@ static void a_repair_may_fail_anywhere(void **state)
 	assert_true(repaired > 20);
 }
 
+/* One name is in a directory that cannot be read, another was removed: the first must stay known.
+ */
+static void names_that_are_not_seen_stay_at_home(void **state)
+{
+	struct store_place *p = tenant(state);
+	struct dir *d[2];
+	struct stat st;
+	struct name first = sealed(p->root, "file"), names[2];
+	static const char *const folders[] = {"d", "e"};
+	char record[DIR_RECORD_MAX], there[256];
+	make_large(p, "file", 2);
+	for (int i = 0; i < 2; i++) {
+		make_dir(p->root, folders[i], &d[i]);
+		names[i] = sealed(d[i], "file");
+		assert_int_equal(tree_link(p->root, first.lower, NULL, d[i], &names[i], &st), 0);
+	}
+	struct name folder = sealed(p->root, "d");
+	ssize_t n = readlinkat(d[0]->fd, ".dir", record, sizeof(record) - 1);
+	assert_true(n > 0);
+	record[n] = 0;
+	assert_int_equal(unlinkat(d[0]->fd, ".dir", 0), 0);
+	assert_int_equal(unlinkat(d[1]->fd, names[1].lower, 0), 0);
+	assert_int_equal(check_all(p, true, 0), 0);
+	assert_int_equal(seen.count, 2);
+	assert_true(seen.corrected[0] && !seen.corrected[1]);
+	assert_string_equal(seen.kind[1], "homes");
+	/* It comes back. */
+	snprintf(there, sizeof(there), "lost+found/000001-%.200s", folder.lower);
+	assert_int_equal(renameat(p->tenant_fd, there, p->root->fd, folder.lower), 0);
+	assert_int_equal(symlinkat(record, d[0]->fd, ".dir"), 0);
+	assert_int_equal(check_all(p, true, 0), 0);
+	assert_int_equal(seen.count, 1);
+	assert_true(seen.corrected[0]);
+	struct file *f;
+	assert_int_equal(file_open(d[0], names[0].lower, &f), 0);
+	file_put(f);
+	assert_int_equal(check_all(p, false, 0), 0);
+	assert_int_equal(seen.count, 0);
+	dir_put(d[0]);
+	dir_put(d[1]);
+}
+
 static void text_cannot_order_a_terminal_about(void **state)
 {
 	static const struct {
@@ -470,6 +513,7 @@ int main(void)
 		TEST(it_can_be_stopped_anywhere),
 		TEST(the_journal_is_finished),
 		TEST(a_repair_may_fail_anywhere),
+		TEST(names_that_are_not_seen_stay_at_home),
 		cmocka_unit_test(text_cannot_order_a_terminal_about),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

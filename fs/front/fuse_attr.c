@@ -332,13 +332,18 @@ static void op_readlink(fuse_req_t req, fuse_ino_t ino)
 	ssize_t n = -1;
 	request_start(&q, req, OP_READLINK, ino, NULL);
 	int r = request_enter(&q, ACT_READ);
-	if (r == 0)
-		r = inode_where(&q.front->inodes, request_inode(q.front, ino), &parent, lower);
-	if (r == 0)
-		r = inode_dir(&q.front->inodes, parent, &d);
 	if (r == 0) {
-		n = tree_readlink(d, lower, target, sizeof(target) - 1);
-		r = n < 0 ? (int)n : 0;
+		struct inode *i = request_inode(q.front, ino);
+		/* While its name is looked up and read no other link takes it. */
+		pthread_mutex_t *stripe = inode_lock(&q.front->inodes, i->ino);
+		r = inode_where(&q.front->inodes, i, &parent, lower);
+		if (r == 0)
+			r = inode_dir(&q.front->inodes, parent, &d);
+		if (r == 0) {
+			n = tree_readlink(d, lower, target, sizeof(target) - 1);
+			r = n < 0 ? (int)n : 0;
+		}
+		pthread_mutex_unlock(stripe);
 	}
 	if (d)
 		dir_put(d);

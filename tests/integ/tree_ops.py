@@ -462,6 +462,27 @@ def exchanging_is_seen_by_who_holds_them_open():
 
 
 @test
+def a_link_that_is_held_keeps_its_target_through_exchanges():
+    """Read by descriptor while another process exchanges it with another link: never the other one's target."""
+    os.symlink("one", "a")
+    os.symlink("two", "b")
+    held = os.open("a", os.O_PATH | os.O_NOFOLLOW)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            for _ in range(2000):
+                renameat2("a", "b", EXCHANGE)
+        finally:
+            os._exit(0)
+    reads = wrong = 0
+    while os.waitpid(pid, os.WNOHANG)[0] == 0:
+        reads += 1
+        wrong += os.readlink("", dir_fd=held) != "one"
+    assert reads > 100 and wrong == 0, f"{wrong} of {reads} were wrong"
+    os.close(held)
+
+
+@test
 def watches_tell_what_happens_here():
     """inotify: what is done on this machine is told, whoever does it, with the names and in order."""
     bits = {1: "ACCESS", 2: "MODIFY", 4: "ATTRIB", 8: "CLOSE_WRITE", 0x10: "CLOSE", 0x20: "OPEN", 0x40: "FROM", 0x80: "TO", 0x100: "CREATE",

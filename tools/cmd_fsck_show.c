@@ -36,7 +36,7 @@ static const char *advice_of(const struct check_finding *f)
 {
 	size_t i = 0;
 	if (!strcmp(f->kind, "unread"))
-		return "nothing is known of it; run this as root, or as who owns it";
+		return "nothing is known of it; run this as root";
 	if (!f->damage)
 		return "nothing is lost; the next mount or --repair puts it right";
 	if (!strcmp(f->kind, "directory") && f->path && !strcmp(f->path, "/"))

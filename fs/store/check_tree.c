@@ -17,6 +17,7 @@ struct level {
 	struct buf names;            /* of its entries: d_type, name, zero byte, again and again */
 	size_t at;                   /* of the next one */
 	size_t lower_len, plain_len; /* of its own paths */
+	bool unread;                 /* it was told that it cannot be read */
 	bool moved; /* something was moved from it: its sidecars are data, not leftovers */
 };
 
@@ -108,6 +109,7 @@ static int enter(struct tree *t, struct dir *dir)
 	if (r == 0)
 		r = xattr_check(NULL, dir, bad_attribute, t, &c->counts->attributes);
 	r = check_unread(c, r);
+	l->unread = r > 0;
 	return r < 0 ? r : 0;
 }
 
@@ -258,7 +260,7 @@ static int step(struct tree *t)
 		int r = check_entry(t, lower);
 		return r ? r : check_go_on(t->c);
 	}
-	int r = tree_check_sidecars(l->dir, orphan, t);
+	int r = l->unread ? 0 : tree_check_sidecars(l->dir, orphan, t);
 	if (r < 0) {
 		path_level(t);
 		r = check_unread(t->c, r);

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-# tests/run: core timeout=240
+# tests/run: core timeout=400
 """tenantctl fsck: a store after a busy session is clean; every row of the storage attacker's table (test_attacker.py) is found, in the
 right place; nothing on the disk changes without --repair; with it the rest of the tree reads byte for byte and a second run is clean.
 Usage: test_fsck.py [BUILDDIR]"""

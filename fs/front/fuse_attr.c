@@ -86,12 +86,13 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	request_start(&q, req, OP_GETATTR, ino, NULL);
 	struct inode *i = request_inode(q.front, ino);
 	q.gate.log_allowed = false;
-	if (__atomic_load_n(&i->misled, __ATOMIC_ACQUIRE)) {
+	bool retired = __atomic_load_n(&i->retired, __ATOMIC_ACQUIRE);
+	if (retired && __atomic_load_n(&i->misled, __ATOMIC_ACQUIRE)) {
 		/* The kernel looks the name up again and finds the new node. */
 		fuse_reply_err(req, ESTALE);
 		return;
 	}
-	if (__atomic_load_n(&i->retired, __ATOMIC_ACQUIRE)) {
+	if (retired) {
 		/* Another type than before: the kernel turns the old node bad, and all its handles
 		 * with it. */
 		st.st_ino = i->ino;

@@ -41,6 +41,9 @@ static int check_homes(struct inode_table *t, struct inode *i, struct file *f)
 	int r = 0;
 	pthread_mutex_lock(&t->lock);
 	for (struct inode_name *n = i->names; n && count < PARENTS_MAX; n = n->next) {
+		/* The home went with the name; the file may have others, which nobody looked up. */
+		if (n->gone)
+			continue;
 		n->parent->refs++;
 		parents[count++] = n->parent;
 	}

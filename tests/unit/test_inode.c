@@ -257,6 +257,36 @@ static void what_the_kernel_dropped_too_early_is_not_found_again(void **state)
 	}
 }
 
+/* Whoever had looked it up before it was removed opens it still, if others have it open. */
+static void a_removed_name_is_no_home(void **state)
+{
+	struct table_place *p = *state;
+	struct store_place *s = p->store;
+	struct dir *root, *other;
+	struct name n;
+	struct stat st;
+	char lower[256];
+	struct file *one, *two;
+	struct inode *f = make(p, p->t.root, "f", false), *d = make(p, p->t.root, "d", true);
+	snprintf(lower, sizeof(lower), "%s", f->names->text + f->names->plain_size);
+	assert_int_equal(inode_dir(&p->t, p->t.root, &root), 0);
+	assert_int_equal(inode_dir(&p->t, d, &other), 0);
+	assert_int_equal(name_seal(other, "g", &n), 0);
+	assert_int_equal(inode_file(&p->t, f, &one), 0);
+	assert_int_equal(file_write(one, "hello", 5, 0), 5);
+	assert_int_equal(tree_link(root, lower, one, other, &n, &st), 0);
+	assert_int_equal(tree_unlink(root, lower, one), 0);
+	inode_name_removed(&p->t, f, p->t.root, lower, false);
+	assert_int_equal(inode_file(&p->t, f, &two), 0);
+	assert_int_equal(s->alarms, 0);
+	inode_file_done(&p->t, f, two);
+	inode_file_done(&p->t, f, one);
+	dir_put(root);
+	dir_put(other);
+	drop(p, f);
+	drop(p, d);
+}
+
 static void a_number_used_again_is_another_inode(void **state)
 {
 	struct table_place *p = *state;
@@ -365,6 +395,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(one_open_file_for_all, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			what_the_kernel_dropped_too_early_is_not_found_again, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_removed_name_is_no_home, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			a_number_used_again_is_another_inode, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_created_file_is_not_open_twice, setup, teardown),

@@ -306,7 +306,8 @@ static void op_setattr(
 		r = set_attributes(q.front, i, attr, valid);
 	if (r == 0)
 		r = request_stat(q.front, i, &st);
-	if (r == -ESTALE && only_times_of_the_past(q.front, i, valid, &st)) {
+	/* ENOENT: a new file has its name, and the gate finds none. */
+	if ((r == -ESTALE || r == -ENOENT) && only_times_of_the_past(q.front, i, valid, &st)) {
 		reply_attr(&q, i, 0, &st);
 		return;
 	}

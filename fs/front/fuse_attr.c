@@ -30,11 +30,11 @@ static int find(
 static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct front *f = fuse_req_userdata(req);
-	struct fuse_entry_param e;
+	struct fuse_entry_param e = {0};
 	uint64_t verdicts = __atomic_load_n(&f->verdicts, __ATOMIC_SEQ_CST);
 	int r = find(f, request_inode(f, parent), name, &e);
 	if (r == -ENOENT) {
-		e = (struct fuse_entry_param){0};
+		e.ino = 0;
 		e.entry_timeout = request_cache(f, request_inode(f, parent), name);
 		r = 0;
 	}

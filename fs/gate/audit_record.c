@@ -375,7 +375,7 @@ static const char *get_path(
 	json_t *json, const char *key, const char *key_b64, const char *key_h, char *room)
 {
 	const char *exact = get_text(json, key_b64), *hidden = get_text(json, key_h);
-	if (!exact)
+	if (!exact || !room)
 		return hidden ? hidden : get_text(json, key);
 	ssize_t n = crypto_unb64(exact, strlen(exact), room, strlen(exact));
 	if (n < 0)

@@ -98,7 +98,7 @@ static int enter_folder(struct lower *l, int at, const char *name, struct walk_f
 	struct walk_folder f = {.l = l, .fd = walk_open(l, at, name, O_RDONLY | O_DIRECTORY)};
 	if (f.fd < 0)
 		return f.fd;
-	int rc = geteuid() ? l->ops->fstat(l, f.fd, &st) : 0;
+	int rc = l->ops->fstat(l, f.fd, &st);
 	if (!rc && geteuid() && st.st_uid == geteuid() && !(st.st_mode & S_IXUSR)) {
 		f.mode = st.st_mode & 07777;
 		rc = l->ops->fchmod(l, f.fd, f.mode | S_IXUSR);

@@ -78,7 +78,7 @@ static int by_name(const void *a, const void *b)
 
 static void use(struct tidying *t, const char *base, const char *suffix)
 {
-	struct sidecar key;
+	struct sidecar key = {0};
 	if (snprintf(key.name, sizeof(key.name), "%.48s%s", base, suffix) >= (int)sizeof(key.name))
 		return;
 	struct sidecar *s = bsearch(&key, t->sidecars, t->count, sizeof(*s), by_name);

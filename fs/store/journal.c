@@ -35,9 +35,11 @@ struct journal {
 	uint64_t sequence;         /* of the next record */
 	struct pending *pending;
 	size_t count, room;
-	size_t listed;  /* entries that the ring's records hold, done or not */
-	uint64_t token; /* the last one given away */
-	bool failed;    /* what is on the disk is not known any more: nothing is written */
+	size_t listed;      /* entries that the ring's records hold, done or not */
+	uint64_t token;     /* the last one given away */
+	uint64_t ino, fsid; /* of the file that is open */
+	bool copy;          /* its entries are from another one */
+	bool failed;        /* what is on the disk is not known any more: nothing is written */
 };
 
 static void free_journal(struct journal *j)
@@ -93,6 +95,10 @@ static int write_supers(struct journal *j, struct journal_super *s, const struct
 	uint8_t slots[2][JOURNAL_FORMAT_SECTOR];
 	AUTO_SECRET *subkey = keyring_mdk_subkey(j->keys, "journal", false);
 	int rc = subkey ? 0 : -ENOMEM;
+	/* As long as there are entries from elsewhere, the next mount must know. */
+	bool known = !j->copy || !j->count;
+	s->ino = known ? j->ino : 0;
+	s->fsid = known ? j->fsid : 0;
 	for (unsigned i = 0; !rc && i < 2; i++) {
 		s->generation++;
 		rc = journal_format_super_seal(s, keyring_owner(j->keys), subkey, key, slots[i]);
@@ -179,8 +185,22 @@ static int checkpoint(struct journal *j)
 	return 0;
 }
 
+static int identify(struct journal *j, struct stat *ret)
+{
+	struct statvfs fs;
+	int rc = j->l->ops->fstat(j->l, j->fd, ret);
+	if (rc >= 0)
+		rc = j->l->ops->fstatvfs(j->l, j->fd, &fs);
+	if (rc < 0)
+		return rc;
+	j->ino = ret->st_ino;
+	j->fsid = fs.f_fsid;
+	return 0;
+}
+
 int journal_create(struct lower *l, int tenant_fd, const struct keyring *keys, uint64_t bytes)
 {
+	struct stat st;
 	const size_t chunk = 1u << 20;
 	AUTO_FREE uint8_t *noise = malloc(chunk);
 	AUTO(auto_journal) struct journal *j = new_journal(l, keys);
@@ -190,17 +210,18 @@ int journal_create(struct lower *l, int tenant_fd, const struct keyring *keys, u
 	j->fd = l->ops->openat(l, tenant_fd, "journal", O_WRONLY | O_CREAT | O_EXCL, 0600, NULL);
 	if (j->fd < 0)
 		return j->fd;
-	for (uint64_t at = 0; at < bytes;) {
+	int rc = identify(j, &st);
+	for (uint64_t at = 0; !rc && at < bytes;) {
 		size_t n = bytes - at < chunk ? (size_t)(bytes - at) : chunk;
 		crypto_random(noise, n);
-		int rc = lower_write_all(l, j->fd, noise, n, at);
-		if (rc)
-			return rc;
+		rc = lower_write_all(l, j->fd, noise, n, at);
 		at += n;
 	}
+	if (rc)
+		return rc;
 	struct journal_super s = {
 		.epoch = 1, .size = bytes, .sequence = 1, .suite = keyring_suite(keys)};
-	int rc = write_supers(j, &s, key);
+	rc = write_supers(j, &s, key);
 	return rc ? rc : l->ops->fsync(l, j->fd, false);
 }
 
@@ -316,9 +337,11 @@ static int open_fd(struct journal *j, int tenant_fd, uint64_t *ret_size)
 		return -EBADMSG; /* a folder, a link, a socket */
 	if (j->fd < 0)
 		return j->fd;
-	int rc = j->l->ops->fstat(j->l, j->fd, &st);
+	int rc = identify(j, &st);
+	if (rc < 0)
+		return rc;
 	*ret_size = (uint64_t)st.st_size;
-	return rc < 0 ? rc : S_ISREG(st.st_mode) ? 0 : -EBADMSG;
+	return S_ISREG(st.st_mode) ? 0 : -EBADMSG;
 }
 
 static int load(struct journal *j, int tenant_fd)
@@ -338,6 +361,7 @@ static int load(struct journal *j, int tenant_fd)
 		return -EBADMSG;
 	j->head = j->super.tail;
 	j->sequence = j->super.sequence;
+	j->copy = j->super.ino != j->ino || j->super.fsid != j->fsid;
 	return read_records(j);
 }
 
@@ -485,6 +509,14 @@ size_t journal_pending(
 	}
 	pthread_mutex_unlock(&j->lock);
 	return count;
+}
+
+bool journal_is_copy(struct journal *j)
+{
+	pthread_mutex_lock(&j->lock);
+	bool copy = j->copy;
+	pthread_mutex_unlock(&j->lock);
+	return copy;
 }
 
 int journal_checkpoint(struct journal *j)

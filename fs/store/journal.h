@@ -56,6 +56,11 @@ bool journal_concerns(struct journal *j, const uint8_t file_id[CRYPTO_ID_LEN]);
 size_t journal_pending(
 	struct journal *j, struct journal_erase *ret, uint64_t *ret_tokens, size_t max);
 /*
+ * Whether the inode numbers of the entries may be those of another filesystem: the journal file is
+ * not the one that they were written into, but a copy of it.
+ */
+bool journal_is_copy(struct journal *j);
+/*
  * A new period: new key, next epoch, and nothing in it but the entries that are not done. What was
  * in the journal cannot be read afterwards, by nobody. -EIO for ever after a write or a flush
  * failed; -ENOMEM.

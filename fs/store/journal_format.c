@@ -43,6 +43,8 @@ int journal_format_super_seal(const struct journal_super *s, const struct keyrin
 	bytes_put64(slot + 24, s->size);
 	bytes_put64(slot + 32, s->tail);
 	bytes_put64(slot + 40, s->sequence);
+	bytes_put64(slot + 48, s->ino);
+	bytes_put64(slot + 56, s->fsid);
 	super_associate(slot, owner, ad);
 	int rc = wrap_seal(
 		s->suite, subkey, ad, sizeof(ad), owner->tenant_uuid, key, slot + FIELDS_LEN);
@@ -65,6 +67,8 @@ int journal_format_super_open(const uint8_t slot[static JOURNAL_FORMAT_SECTOR],
 		.size = bytes_get64(slot + 24),
 		.tail = bytes_get64(slot + 32),
 		.sequence = bytes_get64(slot + 40),
+		.ino = bytes_get64(slot + 48),
+		.fsid = bytes_get64(slot + 56),
 		.suite = (enum crypto_suite)slot[6]};
 	if (s.suite != CRYPTO_AES256_GCM && s.suite != CRYPTO_XCHACHA20_POLY1305)
 		return -EBADMSG;

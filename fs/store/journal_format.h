@@ -20,6 +20,7 @@ struct journal_super {
 	uint64_t size;       /* of the journal file, bytes */
 	uint64_t tail;       /* sector of the ring at which the first record begins */
 	uint64_t sequence;   /* that this record carries */
+	uint64_t ino, fsid; /* of the journal file as inode numbers are written; 0, 0: not stated */
 	enum crypto_suite suite;
 };
 

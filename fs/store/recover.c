@@ -11,8 +11,8 @@
 
 /*
  * Entries name files by inode number and file id, since names change. One walk looks for the
- * numbers; a second one, by file ids, only for what the first did not find: the numbers are others
- * in a store that was copied.
+ * numbers; a second one, by file ids, only in a store that was copied, where the numbers are
+ * others.
  */
 
 struct recovery {
@@ -127,7 +127,8 @@ int recover_store(const struct store *s, struct recover_result *ret)
 {
 	AUTO(recovery_done) struct recovery r = {.s = s};
 	int rc = load(&r);
-	for (unsigned pass = 0; rc >= 0 && pass < 2 && r.open; pass++) {
+	unsigned passes = journal_is_copy(s->journal) ? 2 : 1;
+	for (unsigned pass = 0; rc >= 0 && pass < passes && r.open; pass++) {
 		r.by_id = pass;
 		rc = walk_tree(s->lower, s->root_fd, ".", visit, &r);
 	}

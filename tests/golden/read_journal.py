@@ -19,7 +19,7 @@ class Journal:
         for at in (0, 4096):
             slot = text[at : at + SECTOR]
             magic, version, self.suite, zero, generation, epoch, size, tail, sequence = struct.unpack_from("<4sHBBQQQQQ", slot)
-            assert magic == b"TFSJ" and version == 1 and not zero and not any(slot[48:64]) and not any(slot[140:]) and size == len(text)
+            assert magic == b"TFSJ" and version == 1 and not zero and not any(slot[140:]) and size == len(text)
             assert at == generation % 2 * 4096
             key = unwrap(self.suite, subkey, b"tfs-journal-super" + slot[:64] + store + tenant, tenant[:12], slot[64:140])
             self.slots.append((generation, epoch, tail, sequence, key))

@@ -16,6 +16,7 @@
 #include "tests/unit/store_place.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <linux/falloc.h>
 #include <sys/wait.h>
 
@@ -302,7 +303,15 @@ static void recovery_killed_at_each_call(void **state)
 		}
 }
 
-/* As in a store that was copied. */
+static void copy_journal(struct store_place *p, const char *from, const char *to)
+{
+	static uint8_t bytes[JOURNAL_BYTES_MIN];
+	AUTO_CLOSE in = openat(p->tenant_fd, from, O_RDONLY | O_CLOEXEC);
+	AUTO_CLOSE out = openat(p->tenant_fd, to, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	assert_int_equal(pread(in, bytes, sizeof(bytes), 0), sizeof(bytes));
+	assert_int_equal(pwrite(out, bytes, sizeof(bytes), 0), sizeof(bytes));
+}
+
 static void become_another_inode(struct store_place *p)
 {
 	AUTO_CLOSE in = lower_fd(p);
@@ -310,6 +319,37 @@ static void become_another_inode(struct store_place *p)
 	ssize_t len = pread(in, got, LOWER_MAX, 0);
 	assert_int_equal(pwrite(out, got, (size_t)len, 0), len);
 	assert_int_equal(renameat(p->root->fd, "other", p->root->fd, name_of(p).lower), 0);
+}
+
+static void become_a_copied_store(struct store_place *p)
+{
+	become_another_inode(p);
+	copy_journal(p, "journal", "other");
+	assert_int_equal(renameat(p->tenant_fd, "other", p->tenant_fd, "journal"), 0);
+}
+
+/* In the store that it was written in nobody reads the headers of all files for one that is gone.
+ */
+static void what_is_gone_costs_one_walk(void **state)
+{
+	struct store_place *p = *state;
+	for (unsigned copied = 0; copied < 2; copied++) {
+		struct recover_result r = {0};
+		leave_undone(p, &ops[1]);
+		if (copied)
+			become_a_copied_store(p);
+		else
+			become_another_inode(p);
+		open_journal(p);
+		fail_lower_arm(&p->fail, FAIL_LOWER_PREADV, UINT_MAX, -EIO, true);
+		assert_int_equal(recover_store(&p->store, &r), 0);
+		unsigned reads = atomic_load(&p->fail.counted);
+		fail_lower_arm(&p->fail, FAIL_LOWER_ANY, 0, 0, false);
+		assert_int_equal(r.gone, !copied);
+		assert_int_equal(r.done, copied);
+		assert_true(copied ? reads > 0 : reads == 0);
+		drop_journal(p);
+	}
 }
 
 static void an_error_leaves_it_for_the_next(void **state)
@@ -320,7 +360,7 @@ static void an_error_leaves_it_for_the_next(void **state)
 		struct recover_result r = {0};
 		leave_undone(p, &ops[1]);
 		if (copied)
-			become_another_inode(p);
+			become_a_copied_store(p);
 		open_journal(p);
 		fail_lower_arm(&p->fail, FAIL_LOWER_ANY, at, -EIO, true);
 		int rc = recover_store(&p->store, &r);
@@ -360,7 +400,7 @@ static void a_file_is_found_wherever_it_is(void **state)
 		if (i == 3)
 			assert_int_equal(linkat(root, n.lower, root, "sub/second", 0), 0);
 		if (i == 2)
-			become_another_inode(p);
+			become_a_copied_store(p);
 		struct recover_result r = recover(p);
 		if (r.done != 1 || !r.bytes)
 			fail_msg("%s: %u done", ways[i], r.done);
@@ -405,15 +445,6 @@ static void a_damaged_file_raises_its_alarm(void **state)
 	assert_int_equal(recover(p).done, 1);
 	assert_int_equal(p->alarms, 1);
 	assert_int_equal(recover(p).entries, 0);
-}
-
-static void copy_journal(struct store_place *p, const char *from, const char *to)
-{
-	static uint8_t bytes[JOURNAL_BYTES_MIN];
-	AUTO_CLOSE in = openat(p->tenant_fd, from, O_RDONLY | O_CLOEXEC);
-	AUTO_CLOSE out = openat(p->tenant_fd, to, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-	assert_int_equal(pread(in, bytes, sizeof(bytes), 0), sizeof(bytes));
-	assert_int_equal(pwrite(out, bytes, sizeof(bytes), 0), sizeof(bytes));
 }
 
 /* An old journal put back, after the range was written anew. */
@@ -477,6 +508,7 @@ int main(void)
 		T(each_kind_killed_at_each_call),
 		T(recovery_killed_at_each_call),
 		T(an_error_leaves_it_for_the_next),
+		T(what_is_gone_costs_one_walk),
 		T(a_file_is_found_wherever_it_is),
 		T(of_a_file_that_is_gone_nothing_is_left_to_do),
 		T(a_damaged_file_raises_its_alarm),

@@ -76,6 +76,13 @@ class Tenant:
         more = ["--keys", self.keys, "--passphrase-file", self.pass_file] if secret else []
         return rawimage.sh(program("tenantctl"), *words, *more)
 
+    def wait_empty(self):
+        """Until nothing is in the trash: the kernel tells of a last close after close(2) has returned. At most 30 s."""
+        for _ in range(1500):
+            if not self.trash() or self.daemon.poll() is not None:
+                return
+            time.sleep(0.02)
+
     def wait_erased(self):
         """The status, once nothing waits."""
         for _ in range(1500):

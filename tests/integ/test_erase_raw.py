@@ -35,6 +35,7 @@ def test_deletion(image, sync):
             else:
                 os.unlink(tenant.mnt + "/victim")
             left = len(tenant.trash()) if sync else 0
+            tenant.wait_empty()
             erase = tenant.wait_erased()
             report(before == len(samples) and not tenant.trash() and not left and erase["failed_files"] == 0,
                 f"{NAME}: {kind} {how} {label}: found before, erased{' at once' if sync else ''}", f"{before}/{len(samples)} {erase}")
@@ -97,6 +98,7 @@ def test_clone(image):
     lower, samples = tenant.write("victim", 300000, 1)
     rawimage.sh("cp", "--reflink=always", lower, image.path + "/clone")
     os.unlink(tenant.mnt + "/victim")
+    tenant.wait_empty()
     tenant.wait_erased()
     shown = tenant.ask("audit", "show", f"{tenant.store}#{TENANT}", secret=True)
     tenant.unmount()

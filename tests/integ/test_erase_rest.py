@@ -180,6 +180,7 @@ def test_open(image):
         image.sync()
         during, good = image.found(samples), alive()
         close()
+        tenant.wait_empty()
         erase = tenant.wait_erased()
         image.sync()
         whole = len(samples)

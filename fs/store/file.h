@@ -1,6 +1,6 @@
 /*
  * An open regular file, shared by all handles of its inode: header, keys, tags, content. Reads run
- * in parallel, changes are exclusive (f->lock inside). Until the journal (docs/journal.md) writes
+ * in parallel, changes are exclusive (f->lock inside). Until the journal holds content, writes
  * go in place; header and tags reach the disk in file_commit.
  */
 #ifndef STORE_FILE_H

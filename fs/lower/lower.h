@@ -4,7 +4,7 @@
  * call returns >= 0 or -errno; EINTR never comes out. Every open adds O_CLOEXEC and O_NOFOLLOW.
  * Names are single components relative to a directory descriptor; "" in fstatat, fchownat,
  * utimensat and readlinkat means the descriptor itself. An O_PATH descriptor will do for every call
- * but preadv, pwritev, ftruncate, fallocate, getdents, fiemap and lock. Thread-safe.
+ * but preadv, pwritev, syncfs, ftruncate, fallocate, getdents, fiemap and lock. Thread-safe.
  */
 #ifndef LOWER_LOWER_H
 #define LOWER_LOWER_H
@@ -40,6 +40,9 @@ struct lower_ops {
 	ssize_t (*pwritev)(
 		struct lower *l, int fd, const struct iovec *iov, int n, uint64_t offset);
 	int (*fsync)(struct lower *l, int fd, bool data_only);
+	/* Everything of the filesystem that fd is on, whosever it is: content, names, attributes.
+	 */
+	int (*syncfs)(struct lower *l, int fd);
 	int (*ftruncate)(struct lower *l, int fd, uint64_t size);
 	int (*fallocate)(struct lower *l, int fd, int mode, uint64_t offset, uint64_t len);
 	int (*fstat)(struct lower *l, int fd, struct stat *ret);

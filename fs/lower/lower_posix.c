@@ -136,6 +136,12 @@ static int posix_fsync(struct lower *l, int fd, bool data_only)
 	return (int)RETRY(data_only ? fdatasync(ordinary) : fsync(ordinary));
 }
 
+static int posix_syncfs(struct lower *l, int fd)
+{
+	(void)l;
+	return (int)RETRY(syncfs(fd));
+}
+
 static int posix_ftruncate(struct lower *l, int fd, uint64_t size)
 {
 	(void)l;
@@ -366,6 +372,7 @@ static const struct lower_ops posix_ops = {
 	.preadv = posix_preadv,
 	.pwritev = posix_pwritev,
 	.fsync = posix_fsync,
+	.syncfs = posix_syncfs,
 	.ftruncate = posix_ftruncate,
 	.fallocate = posix_fallocate_range,
 	.fstat = posix_fstat,

@@ -51,6 +51,12 @@ static int readonly_fsync(struct lower *l, int fd, bool data_only)
 	return -EROFS;
 }
 
+static int readonly_syncfs(struct lower *l, int fd)
+{
+	(void)l, (void)fd;
+	return -EROFS;
+}
+
 static int readonly_ftruncate(struct lower *l, int fd, uint64_t size)
 {
 	(void)l, (void)fd, (void)size;
@@ -223,6 +229,7 @@ static const struct lower_ops readonly_ops = {
 	.preadv = readonly_preadv,
 	.pwritev = readonly_pwritev,
 	.fsync = readonly_fsync,
+	.syncfs = readonly_syncfs,
 	.ftruncate = readonly_ftruncate,
 	.fallocate = readonly_fallocate,
 	.fstat = readonly_fstat,

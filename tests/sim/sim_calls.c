@@ -247,6 +247,38 @@ static int sim_fsync(struct lower *l, int fd, bool data_only)
 	return (int)end(d, r);
 }
 
+/* A last one gets to some of it. */
+static int do_syncfs(struct sim_disk *d, int fd)
+{
+	const struct sim_fd *f = fd_of(d, fd);
+	if (!f || f->path)
+		return -EBADF;
+	for (uint32_t n = 0; n < d->inode_count; n++) {
+		struct sim_inode *i = d->inodes[n];
+		if (i && !i->gone && (!d->stopping || sim_random_chance(&d->random, 512)))
+			sim_pages_flush(d, i);
+	}
+	uint64_t pending = d->txn - d->committed;
+	if (d->stopping)
+		pending = sim_random_below(&d->random, pending + 1);
+	sim_log_commit(d, d->committed + pending);
+	return 0;
+}
+
+/* One that fails forgets of all files what it should have written. */
+static int sim_syncfs(struct lower *l, int fd)
+{
+	struct sim_disk *d = of(l);
+	int r = begin(d, true);
+	if (r == 0)
+		r = do_syncfs(d, fd);
+	else if (!d->stopped)
+		for (uint32_t n = 0; n < d->inode_count; n++)
+			if (d->inodes[n] && !d->inodes[n]->gone)
+				sim_pages_lose(d, d->inodes[n]);
+	return (int)end(d, r);
+}
+
 static int do_ftruncate(struct sim_disk *d, int fd, uint64_t size)
 {
 	INODE(fd, false, true);
@@ -619,6 +651,7 @@ const struct lower_ops sim_calls_ops = {
 	.preadv = sim_preadv,
 	.pwritev = sim_pwritev,
 	.fsync = sim_fsync,
+	.syncfs = sim_syncfs,
 	.ftruncate = sim_ftruncate,
 	.fallocate = sim_fallocate,
 	.fstat = sim_fstat,

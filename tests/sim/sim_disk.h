@@ -15,6 +15,7 @@
  *     i_sync_tid; xfs_file_fsync and ili_commit_seq. P: file-alone, renamed-then-synced)
  *  3. fdatasync waits only for creation, size and map: after a mere overwrite it commits nothing.
  *     (K: ext4 i_datasync_tid; xfs XFS_ILOG_TIMESTAMP. P: renamed-then-data)
+ *     syncfs waits for every inode and every transaction. (K: ext4_sync_fs, xfs_fs_sync_fs)
  *  4. A rename, with the victim's removal, and a link, a mkdir, a symlink with its target are one
  *     transaction each. (K: ext4_rename, ext4_symlink. P: recorded)
  *  5. Data that no fsync of its inode has waited for: of each sector the old content, the newest

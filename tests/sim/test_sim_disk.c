@@ -234,6 +234,38 @@ static void fsync_waits_for_all_before(void **state)
 	assert_true(later && later < ROUNDS);
 }
 
+/* Whatever was before it is there after it, and after one that is cut as much as after none. */
+static void syncfs_waits_for_everything(void **state)
+{
+	(void)state;
+	static uint8_t got[16 * SIM_PAGE];
+	unsigned seen[3] = {0};
+	for (uint64_t seed = 0; seed < ROUNDS; seed++) {
+		struct disk k = make(seed, 512, seed % 2);
+		bool whole = seed & 2;
+		for (int n = 0; n < 2; n++) {
+			int fd = create(&k, n ? "g" : "f");
+			fill(&k, fd, 'a', 2 * SIM_PAGE, 0);
+			assert_int_equal(sync_fd(&k, fd, false), 0);
+			fill(&k, fd, 'b', 3 * SIM_PAGE, 0);
+		}
+		assert_int_equal(k.o->mkdirat(k.l, k.root, "d", 0700, NULL), 0);
+		assert_int_equal(k.o->syncfs(k.l, k.root), -EBADF);
+		int fd = k.o->openat(k.l, k.root, "f", O_RDONLY, 0, NULL);
+		sim_disk_stop_at(k.d, whole ? 0 : 1);
+		assert_int_equal(k.o->syncfs(k.l, fd), whole ? 0 : -EIO);
+		cut(&k);
+		unsigned all_b = 0;
+		for (int n = 0; n < 2; n++)
+			all_b += load(&k, n ? "g" : "f", got) == 3 * SIM_PAGE &&
+				 all(got, 'b', 3 * SIM_PAGE);
+		assert_true(!whole || (all_b == 2 && there(&k, "d")));
+		seen[all_b] += !whole;
+		sim_disk_free(k.d);
+	}
+	assert_true(seen[0] && seen[1] && seen[2]);
+}
+
 /* fdatasync of an overwrite commits no names; fsync of the directory does. */
 static void fdatasync_commits_nothing(void **state)
 {
@@ -552,6 +584,7 @@ int main(void)
 		cmocka_unit_test(appended),
 		cmocka_unit_test(in_order),
 		cmocka_unit_test(fsync_waits_for_all_before),
+		cmocka_unit_test(syncfs_waits_for_everything),
 		cmocka_unit_test(fdatasync_commits_nothing),
 		cmocka_unit_test(renames),
 		cmocka_unit_test(undone),

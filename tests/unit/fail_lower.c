@@ -61,6 +61,13 @@ static int fail_fsync(struct lower *l, int fd, bool data_only)
 	return r < 0 ? r : f->under->ops->fsync(f->under, fd, data_only);
 }
 
+static int fail_syncfs(struct lower *l, int fd)
+{
+	struct fail_lower *f = of(l);
+	int r = step(f, FAIL_LOWER_SYNCFS);
+	return r < 0 ? r : f->under->ops->syncfs(f->under, fd);
+}
+
 static int fail_ftruncate(struct lower *l, int fd, uint64_t size)
 {
 	struct fail_lower *f = of(l);
@@ -268,6 +275,7 @@ static const struct lower_ops fail_ops = {
 	.preadv = fail_preadv,
 	.pwritev = fail_pwritev,
 	.fsync = fail_fsync,
+	.syncfs = fail_syncfs,
 	.ftruncate = fail_ftruncate,
 	.fallocate = fail_fallocate,
 	.fstat = fail_fstat,

@@ -122,6 +122,8 @@ static void an_o_path_descriptor_will_do(void **state)
 	assert_int_equal(o->futimens(p->l, fd, ts), 0);
 	assert_int_equal(o->fsync(p->l, fd, false), 0);
 	assert_int_equal(o->fsync(p->l, p->fd, false), 0);
+	assert_int_equal(o->syncfs(p->l, fd), -EBADF);
+	assert_int_equal(o->syncfs(p->l, made), 0);
 	assert_int_equal(o->linkfd(p->l, fd, p->fd, "g"), 0);
 	struct stat st;
 	assert_int_equal(o->fstatat(p->l, p->fd, "g", &st), 0);

@@ -424,7 +424,7 @@ static struct sim_core *change(struct sim_disk *d, struct sim_inode *i)
 {
 	sim_log_begin(d);
 	sim_log_core(d, i, false);
-	i->core.ctime = sim_tree_now();
+	i->core.ctime = sim_tree_now(d);
 	return &i->core;
 }
 
@@ -470,10 +470,10 @@ static int sim_fchownat(struct lower *l, int dirfd, const char *name, uid_t uid,
 	return (int)CALL(l, true, do_chown(d, dirfd, name, uid, gid));
 }
 
-static void set_time(struct timespec *t, const struct timespec *wanted)
+static void set_time(struct sim_disk *d, struct timespec *t, const struct timespec *wanted)
 {
 	if (!wanted || wanted->tv_nsec == UTIME_NOW)
-		*t = sim_tree_now();
+		*t = sim_tree_now(d);
 	else if (wanted->tv_nsec != UTIME_OMIT)
 		*t = *wanted;
 }
@@ -485,8 +485,8 @@ static int do_utimens(struct sim_disk *d, int dirfd, const char *name, const str
 	if (r < 0)
 		return r;
 	struct sim_core *c = change(d, i);
-	set_time(&c->atime, times);
-	set_time(&c->mtime, times ? times + 1 : NULL);
+	set_time(d, &c->atime, times);
+	set_time(d, &c->mtime, times ? times + 1 : NULL);
 	return 0;
 }
 
@@ -586,7 +586,7 @@ static int do_statvfs(struct sim_disk *d, int fd, struct statvfs *ret)
 {
 	INODE(fd, false, false);
 	(void)i;
-	uint64_t used = d->block_count - 1u - d->free_count + d->delayed;
+	uint64_t used = sim_disk_used(d);
 	uint64_t all = d->options.space ? d->options.space : 1u << 20;
 	uint64_t left = all > used ? all - used : 0;
 	*ret = (struct statvfs){.f_bsize = SIM_PAGE,

@@ -27,9 +27,12 @@ void *sim_disk_grow(void *array, size_t need, size_t size, uint32_t *room)
 
 static struct sim_disk *blank(const struct sim_options *o)
 {
+	struct timespec t;
 	struct sim_disk *d = calloc(1, sizeof(*d));
 	if (!d)
 		return NULL;
+	clock_gettime(CLOCK_REALTIME, &t);
+	d->clock_ns = t.tv_sec * 1000000000 + t.tv_nsec;
 	d->base.ops = &sim_calls_ops;
 	d->options = *o;
 	d->random.state = o->seed;
@@ -74,6 +77,7 @@ struct sim_disk *sim_disk_clone(const struct sim_disk *from, const struct sim_op
 	d->free_count = d->free_room = from->free_count;
 	d->free_blocks = copy_of(from->free_blocks, from->free_count * sizeof(*d->free_blocks));
 	d->delayed = from->delayed;
+	d->clock_ns = from->clock_ns > d->clock_ns ? from->clock_ns : d->clock_ns;
 	d->txn = from->txn;
 	d->committed = from->committed;
 	d->stopped = from->stopped;
@@ -199,6 +203,16 @@ unsigned sim_disk_open_files(const struct sim_disk *d)
 	for (unsigned n = 0; n < d->fd_count; n++)
 		count += d->fds[n].inode != NULL;
 	return count;
+}
+
+uint64_t sim_disk_used(const struct sim_disk *d)
+{
+	return d->block_count - 1u - d->free_count + d->delayed;
+}
+
+void sim_disk_set_space(struct sim_disk *d, uint64_t pages)
+{
+	d->options.space = pages;
 }
 
 unsigned sim_disk_lost(const struct sim_disk *d, ino_t ino)

@@ -106,6 +106,9 @@ void sim_disk_power_cut(struct sim_disk *d);
  */
 enum { SIM_LOST_CONTENT = 1, SIM_LOST_BLOCKS = 2 };
 unsigned sim_disk_lost(const struct sim_disk *d, ino_t ino);
+/* Pages in use, those promised included; and how many there may be from now on, 0: no limit. */
+uint64_t sim_disk_used(const struct sim_disk *d);
+void sim_disk_set_space(struct sim_disk *d, uint64_t pages);
 /* Open descriptors: a leak of the code under test. */
 unsigned sim_disk_open_files(const struct sim_disk *d);
 

@@ -125,7 +125,8 @@ struct sim_disk {
 	uint64_t delayed; /* pages that have no block yet */
 	struct sim_record *log;
 	size_t log_first, log_end, log_room;
-	uint64_t txn; /* the newest; all up to `committed` stay */
+	int64_t clock_ns; /* since 1970; never behind the real one when a disk is made or cloned */
+	uint64_t txn;     /* the newest; all up to `committed` stay */
 	uint64_t committed;
 	uint64_t calls, stop_at, fail_at;
 	int fail_error;
@@ -204,7 +205,8 @@ void sim_tree_copy(struct sim_disk *to, const struct sim_inode *from);
 /* As it was: ino 0 none. Takes a reference of the name when it keeps it. */
 void sim_tree_restore(struct sim_inode *dir, const struct sim_entry *e);
 void sim_tree_set_xattr(struct sim_inode *i, struct sim_text *name, struct sim_text *value);
-struct timespec sim_tree_now(void);
+/* The clock of files: it stands still between two ticks. */
+struct timespec sim_tree_now(struct sim_disk *d);
 
 int sim_tree_look(
 	struct sim_disk *d, struct sim_inode *dir, const char *name, struct sim_inode **ret);

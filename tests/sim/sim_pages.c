@@ -466,11 +466,11 @@ static size_t write_page(
 
 static void touch_times(struct sim_disk *d, struct sim_inode *i)
 {
-	/* The clock of files stands still between two ticks, and then nothing changes. */
-	if (sim_random_chance(&d->random, 512))
+	const struct timespec t = sim_tree_now(d);
+	if (i->core.mtime.tv_sec == t.tv_sec && i->core.mtime.tv_nsec == t.tv_nsec)
 		return;
 	sim_log_core(d, i, false);
-	i->core.mtime = i->core.ctime = sim_tree_now();
+	i->core.mtime = i->core.ctime = t;
 }
 
 ssize_t sim_pages_write(struct sim_disk *d, struct sim_inode *i, const struct iovec *iov, int n,
@@ -506,7 +506,7 @@ int sim_pages_resize(struct sim_disk *d, struct sim_inode *i, uint64_t size)
 	uint64_t old = i->size;
 	sim_log_begin(d);
 	sim_log_core(d, i, true);
-	i->core.mtime = i->core.ctime = sim_tree_now();
+	i->core.mtime = i->core.ctime = sim_tree_now(d);
 	i->core.disk_size = i->size = size;
 	if (size < old)
 		release_range(d, i, (size + SIM_PAGE - 1) / SIM_PAGE, UINT64_MAX);
@@ -591,7 +591,7 @@ int sim_pages_allocate(
 		return -EOPNOTSUPP;
 	sim_log_begin(d);
 	sim_log_core(d, i, false);
-	i->core.ctime = sim_tree_now();
+	i->core.ctime = sim_tree_now(d);
 	if (mode)
 		i->core.mtime = i->core.ctime;
 	if (mode == FALLOC_FL_PUNCH_HOLE) {

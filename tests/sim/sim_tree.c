@@ -12,11 +12,13 @@
 
 #define FIRST_COOKIE 3 /* 1 and 2 are those of "." and ".." */
 
-struct timespec sim_tree_now(void)
+#define TICK_NS 10000
+
+struct timespec sim_tree_now(struct sim_disk *d)
 {
-	struct timespec t;
-	clock_gettime(CLOCK_REALTIME_COARSE, &t);
-	return t;
+	if (sim_random_chance(&d->random, 512))
+		d->clock_ns += TICK_NS;
+	return (struct timespec){d->clock_ns / 1000000000, d->clock_ns % 1000000000};
 }
 
 struct sim_text *sim_tree_text(const void *bytes, size_t len)
@@ -85,7 +87,7 @@ struct sim_inode *sim_tree_new(
 		.rdev = rdev,
 		.uid = cred ? cred->uid : geteuid(),
 		.gid = cred ? cred->gid : getegid()};
-	i->core.atime = i->core.mtime = i->core.ctime = sim_tree_now();
+	i->core.atime = i->core.mtime = i->core.ctime = sim_tree_now(d);
 	return i;
 }
 
@@ -201,14 +203,14 @@ static void set_entry(
 static void stamp_dir(struct sim_disk *d, struct sim_inode *dir, int links)
 {
 	sim_log_core(d, dir, false);
-	dir->core.mtime = dir->core.ctime = sim_tree_now();
+	dir->core.mtime = dir->core.ctime = sim_tree_now(d);
 	dir->core.nlink += (nlink_t)links;
 }
 
 static void stamp_inode(struct sim_disk *d, struct sim_inode *i, int links)
 {
 	sim_log_core(d, i, false);
-	i->core.ctime = sim_tree_now();
+	i->core.ctime = sim_tree_now(d);
 	i->core.nlink += (nlink_t)links;
 }
 

@@ -135,12 +135,11 @@ static int open_folder(const struct walk *w, char *path, struct walk_folder *ret
 	}
 }
 
-static int enter(struct walk *w, const struct walk_entry *e)
+static int enter(void *context, const struct walk_entry *e)
 {
+	struct walk *w = context;
 	struct walk_entry known = *e;
 	struct stat st;
-	if (strcmp(e->name, ".") == 0 || strcmp(e->name, "..") == 0)
-		return 0;
 	if (e->type == DT_UNKNOWN) {
 		int rc = w->l->ops->fstatat(w->l, e->dirfd, e->name, &st);
 		if (rc < 0)
@@ -150,15 +149,12 @@ static int enter(struct walk *w, const struct walk_entry *e)
 	return known.type == DT_DIR ? push(w, e->path, e->name) : w->visit(w->context, &known);
 }
 
-static int read_folder(struct walk *w, char *path)
+/* Reads the folder open as fd from its position on. */
+static int each_record(struct lower *l, int fd, const char *path, walk_visit *visit, void *context)
 {
 	uint8_t records[16384];
-	AUTO(leave_folder) struct walk_folder folder = {.l = w->l, .fd = -1};
-	int opened = open_folder(w, path, &folder);
-	if (opened < 0)
-		return opened;
 	for (;;) {
-		ssize_t n = w->l->ops->getdents(w->l, folder.fd, records, sizeof(records));
+		ssize_t n = l->ops->getdents(l, fd, records, sizeof(records));
 		if (n <= 0)
 			return (int)n;
 		struct cur c = {records, records + n};
@@ -166,14 +162,28 @@ static int read_folder(struct walk *w, char *path)
 			const uint8_t *record = cur_take(&c, bytes_get16(c.at + 16));
 			if (!record)
 				return -EIO;
-			const struct walk_entry e = {folder.fd, path,
-				(const char *)record + DIRENT_HEAD, bytes_get64(record),
-				record[18]};
-			int rc = enter(w, &e);
+			const struct walk_entry e = {fd, path, (const char *)record + DIRENT_HEAD,
+				bytes_get64(record), record[18]};
+			if (strcmp(e.name, ".") == 0 || strcmp(e.name, "..") == 0)
+				continue;
+			int rc = visit(context, &e);
 			if (rc)
 				return rc;
 		}
 	}
+}
+
+static int read_folder(struct walk *w, char *path)
+{
+	AUTO(leave_folder) struct walk_folder folder = {.l = w->l, .fd = -1};
+	int opened = open_folder(w, path, &folder);
+	return opened < 0 ? opened : each_record(w->l, folder.fd, path, enter, w);
+}
+
+int walk_names(struct lower *l, int dir_fd, walk_visit *visit, void *context)
+{
+	AUTO_LOWER_HELD d = {l, l->ops->reopen(l, dir_fd, O_RDONLY | O_DIRECTORY)};
+	return d.fd < 0 ? d.fd : each_record(l, d.fd, "", visit, context);
 }
 
 int walk_tree(struct lower *l, int top_fd, const char *folder, walk_visit *visit, void *context)

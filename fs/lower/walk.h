@@ -26,6 +26,12 @@ typedef int walk_visit(void *context, const struct walk_entry *e);
  */
 MUST_USE int walk_tree(
 	struct lower *l, int top_fd, const char *folder, walk_visit *visit, void *context);
+/*
+ * Calls visit for each entry of one folder but "." and "..", folders among them; the type is what
+ * the lower filesystem says, perhaps DT_UNKNOWN, and path is "". dir_fd: an O_PATH descriptor will
+ * do. 0; what visit returned; -errno of the lower calls.
+ */
+MUST_USE int walk_names(struct lower *l, int dir_fd, walk_visit *visit, void *context);
 /* openat; an owner whose mode forbids it to him grants it to himself for the moment. Descriptor or
  * -errno. */
 MUST_USE int walk_open(struct lower *l, int dirfd, const char *name, int flags);

@@ -1,9 +1,9 @@
 #include "fs/store/check_internal.h"
 
+#include "fs/lower/walk.h"
 #include "fs/store/journal.h"
 #include "fs/store/recover.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -85,21 +85,10 @@ int check_journal(struct check *c, int tenant_fd)
 	return 0;
 }
 
-/* Files that wait there; -errno. */
-static int64_t count_trash(struct lower *l, int fd)
+static int count_file(void *context, const struct walk_entry *e)
 {
-	_Alignas(struct dirent64) char buffer[32768];
-	int64_t count = 0;
-	for (;;) {
-		ssize_t n = l->ops->getdents(l, fd, buffer, sizeof(buffer));
-		if (n <= 0)
-			return n < 0 ? n : count;
-		for (ssize_t at = 0; at < n;) {
-			const struct dirent64 *e = (const void *)(buffer + at);
-			at += e->d_reclen;
-			count += e->d_name[0] != '.' && strlen(e->d_name) < TRASH_NAME_LEN;
-		}
-	}
+	*(unsigned long *)context += e->name[0] != '.' && strlen(e->name) < TRASH_NAME_LEN;
+	return 0;
 }
 
 /* Whether it is empty now. */
@@ -137,12 +126,13 @@ int check_trash(struct check *c, int tenant_fd)
 				       .corrected = made});
 		return 0;
 	}
-	int64_t files = fd.fd < 0 ? fd.fd : count_trash(l, fd.fd);
-	if (files <= 0)
-		return files < 0 && check_unread(c, (int)files) < 0 ? (int)files : 0;
-	snprintf(detail, sizeof(detail), "%lld removed file%s still to be erased", (long long)files,
+	unsigned long files = 0;
+	int r = fd.fd < 0 ? fd.fd : walk_names(l, fd.fd, count_file, &files);
+	if (r < 0 || !files)
+		return r < 0 && check_unread(c, r) < 0 ? r : 0;
+	snprintf(detail, sizeof(detail), "%lu removed file%s still to be erased", files,
 		files == 1 ? " is" : "s are");
-	bool done = c->o->repair && l->ops->seekdir(l, fd.fd, 0) >= 0 && empty_trash(c, fd.fd);
+	bool done = c->o->repair && empty_trash(c, fd.fd);
 	check_found(c,
 		&(struct check_finding){
 			.kind = "trash", .detail = detail, .block = UINT64_MAX, .corrected = done});

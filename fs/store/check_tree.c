@@ -1,10 +1,10 @@
 #include "fs/store/check_internal.h"
 
+#include "fs/lower/walk.h"
 #include "fs/store/name.h"
 #include "fs/store/tree_check.h"
 #include "fs/store/xattr.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -64,26 +64,14 @@ static int path_entry(struct tree *t, const char *lower, const char *name)
 	return buf_ok(&c->lower) && buf_ok(&c->plain) ? 0 : -ENOMEM;
 }
 
-static int read_names(struct lower *l, int dir_fd, struct buf *ret)
+static int add_name(void *context, const struct walk_entry *e)
 {
-	_Alignas(struct dirent64) char buffer[32768];
-	AUTO_LOWER_HELD d = {l, l->ops->reopen(l, dir_fd, O_RDONLY | O_DIRECTORY)};
-	if (d.fd < 0)
-		return d.fd;
-	for (;;) {
-		ssize_t n = l->ops->getdents(l, d.fd, buffer, sizeof(buffer));
-		if (n <= 0)
-			return n < 0 ? (int)n : buf_ok(ret) ? 0 : -ENOMEM;
-		for (ssize_t at = 0; at < n;) {
-			const struct dirent64 *e = (const void *)(buffer + at);
-			at += e->d_reclen;
-			if (name_is_internal(e->d_name) || !strcmp(e->d_name, ".") ||
-				!strcmp(e->d_name, ".."))
-				continue;
-			buf_put8(ret, e->d_type);
-			buf_put(ret, e->d_name, strlen(e->d_name) + 1);
-		}
-	}
+	struct buf *names = context;
+	if (name_is_internal(e->name))
+		return 0;
+	buf_put8(names, e->type);
+	buf_put(names, e->name, strlen(e->name) + 1);
+	return buf_ok(names) ? 0 : -ENOMEM;
 }
 
 static void bad_attribute(void *context, const char *lower)
@@ -105,7 +93,7 @@ static int enter(struct tree *t, struct dir *dir)
 		.up = t->level, .dir = dir, .lower_len = c->lower.len, .plain_len = c->plain.len};
 	t->level = l;
 	c->counts->directories++;
-	int r = read_names(c->s->lower, dir->fd, &l->names);
+	int r = walk_names(c->s->lower, dir->fd, add_name, &l->names);
 	if (r == 0)
 		r = xattr_check(NULL, dir, bad_attribute, t, &c->counts->attributes);
 	r = check_unread(c, r);

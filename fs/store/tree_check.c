@@ -1,15 +1,14 @@
 #include "fs/store/tree_check.h"
 
+#include "fs/lower/walk.h"
 #include "fs/store/tree_internal.h"
 
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
-#define BUFFER_LEN 32768
 #define ENTRY_SHORT 1000 /* characters: a longer link is continued in sidecars */
 
 int tree_check_link(struct dir *d, const char *lower)
@@ -42,32 +41,10 @@ static void sidecars_done(struct sidecars *s)
 	free(s->list);
 }
 
-typedef int each_act(struct sidecars *s, const struct dirent64 *e);
-
-static int each_entry(struct sidecars *s, each_act *act)
+static int collect(void *context, const struct walk_entry *e)
 {
-	_Alignas(struct dirent64) char buffer[BUFFER_LEN];
-	struct lower *l = s->dir->store->lower;
-	AUTO_LOWER_HELD d = {l, l->ops->reopen(l, s->dir->fd, O_RDONLY | O_DIRECTORY)};
-	if (d.fd < 0)
-		return d.fd;
-	for (;;) {
-		ssize_t n = l->ops->getdents(l, d.fd, buffer, sizeof(buffer));
-		if (n <= 0)
-			return (int)n;
-		for (ssize_t at = 0; at < n;) {
-			const struct dirent64 *e = (const void *)(buffer + at);
-			int r = act(s, e);
-			if (r < 0)
-				return r;
-			at += e->d_reclen;
-		}
-	}
-}
-
-static int collect(struct sidecars *s, const struct dirent64 *e)
-{
-	if (!name_is_internal(e->d_name) || !strcmp(e->d_name, ".dir"))
+	struct sidecars *s = context;
+	if (!name_is_internal(e->name) || !strcmp(e->name, ".dir"))
 		return 0;
 	if (s->count == s->room) {
 		size_t room = s->room ? s->room * 2 : 64;
@@ -77,7 +54,7 @@ static int collect(struct sidecars *s, const struct dirent64 *e)
 		s->list = more;
 		s->room = room;
 	}
-	char *name = strdup(e->d_name);
+	char *name = strdup(e->name);
 	if (!name)
 		return -ENOMEM;
 	s->list[s->count++] = (struct sidecar){name, false};
@@ -109,27 +86,28 @@ static void use_binding(struct sidecars *s, const char *lower)
 	use(s, base, ".b");
 }
 
-static int mark(struct sidecars *s, const struct dirent64 *e)
+static int mark(void *context, const struct walk_entry *e)
 {
+	struct sidecars *s = context;
 	struct lower *l = s->dir->store->lower;
-	const char *lower = e->d_name;
+	const char *lower = e->name;
 	struct tree_tail tail;
 	struct stat st;
-	if (name_is_internal(lower) || !strcmp(lower, ".") || !strcmp(lower, ".."))
+	if (name_is_internal(lower))
 		return 0;
 	if (lower[0] == '~')
 		use(s, lower, ".n");
-	if (e->d_type != DT_LNK && e->d_type != DT_UNKNOWN)
+	if (e->type != DT_LNK && e->type != DT_UNKNOWN)
 		return 0;
 	int r = l->ops->fstatat(l, s->dir->fd, lower, &st);
 	if (r < 0 || !S_ISLNK(st.st_mode))
-		return r;
+		return r == -ENOENT ? 0 : r;
 	use_binding(s, lower);
 	if (st.st_size <= ENTRY_SHORT)
 		return 0;
 	r = tree_target_tail(s->dir, lower, &st, &tail);
 	if (r < 0)
-		return r;
+		return r == -ENOENT || r == -EINVAL ? 0 : r; /* gone, or another one meanwhile */
 	s->unsure |= !tail.base[0];
 	for (char digit[3] = ".0"; digit[1] <= '9'; digit[1]++)
 		use(s, tail.base, digit);
@@ -146,11 +124,12 @@ int tree_check_sidecars(
 	struct dir *d, int (*orphan)(void *context, const char *lower), void *context)
 {
 	AUTO(sidecars_done) struct sidecars s = {.dir = d};
-	int r = each_entry(&s, collect);
+	struct lower *l = d->store->lower;
+	int r = walk_names(l, d->fd, collect, &s);
 	if (r < 0 || s.count == 0)
 		return r;
 	qsort(s.list, s.count, sizeof(*s.list), by_name);
-	r = each_entry(&s, mark);
+	r = walk_names(l, d->fd, mark, &s);
 	/* From the last one on: see tree_target_forget. */
 	for (size_t i = s.count; i-- > 0 && r == 0;)
 		if (!s.list[i].used && !(s.unsure && tree_check_is_continuation(s.list[i].name)))

@@ -4,13 +4,12 @@
  */
 #include "fs/store/tree_internal.h"
 
-#include <dirent.h>
+#include "fs/lower/walk.h"
+
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
-#define BUFFER_LEN 32768
 #define SIDECAR_MAX 64   /* "~", 43 characters, ".n", a zero byte */
 #define ENTRY_SHORT 1000 /* characters: a longer link is continued in sidecars */
 
@@ -25,36 +24,15 @@ struct tidying {
 	size_t count, room;
 };
 
-typedef int tidy_entry(struct tidying *t, const char *lower);
-
-static int each_entry(struct tidying *t, tidy_entry *act)
-{
-	_Alignas(struct dirent64) char buffer[BUFFER_LEN];
-	struct lower *l = t->dir->store->lower;
-	AUTO_LOWER_HELD d = {l, l->ops->reopen(l, t->dir->fd, O_RDONLY | O_DIRECTORY)};
-	if (d.fd < 0)
-		return d.fd;
-	for (;;) {
-		ssize_t n = l->ops->getdents(l, d.fd, buffer, sizeof(buffer));
-		if (n <= 0)
-			return (int)n;
-		for (ssize_t at = 0; at < n;) {
-			const struct dirent64 *e = (const void *)(buffer + at);
-			int r = act(t, e->d_name);
-			if (r < 0)
-				return r;
-			at += e->d_reclen;
-		}
-	}
-}
-
 bool tree_tidy_concerns(const char *lower)
 {
 	return lower[0] == '~' && name_is_internal(lower) && strlen(lower) < SIDECAR_MAX;
 }
 
-static int collect(struct tidying *t, const char *lower)
+static int collect(void *context, const struct walk_entry *e)
 {
+	struct tidying *t = context;
+	const char *lower = e->name;
 	if (!tree_tidy_concerns(lower))
 		return 0;
 	if (t->count == t->room) {
@@ -87,8 +65,10 @@ static void use(struct tidying *t, const char *base, const char *suffix)
 }
 
 /* What cannot be read might use any of them. */
-static int mark(struct tidying *t, const char *lower)
+static int mark(void *context, const struct walk_entry *e)
 {
+	struct tidying *t = context;
+	const char *lower = e->name;
 	struct lower *l = t->dir->store->lower;
 	struct tree_tail tail;
 	struct stat st;
@@ -118,12 +98,12 @@ static int mark(struct tidying *t, const char *lower)
 static bool tidy(struct tidying *t)
 {
 	struct lower *l = t->dir->store->lower;
-	if (each_entry(t, collect) < 0)
+	if (walk_names(l, t->dir->fd, collect, t) < 0)
 		return false;
 	if (t->count == 0)
 		return true;
 	qsort(t->sidecars, t->count, sizeof(*t->sidecars), by_name);
-	if (each_entry(t, mark) < 0)
+	if (walk_names(l, t->dir->fd, mark, t) < 0)
 		return false;
 	int r = 0;
 	/* From the last one on: see tree_target_forget. */

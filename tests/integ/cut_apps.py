@@ -63,9 +63,9 @@ class Sqlite(Workload):
             self.note("ok", n)
             self.apply(changes, n)
 
-    def check(self):
+    def check(self, cut_at):
         least = most = self.done
-        for what, n in self.noted():
+        for what, n in self.noted(cut_at):
             least, most = (int(n) if what == "ok" else least), int(n)
         self.counted += least - self.done
         mode = f"mode {self.mode}"
@@ -138,10 +138,11 @@ class Git(Workload):
                 self.flush_folders()
             # The commit's name from its own file: one process less.
             with open(self.top + "/.git/refs/heads/master") as f:
-                self.note(number, f.read().strip())
+                self.note("ok", number, f.read().strip())
 
-    def check(self):
-        acknowledged = [(int(number), commit) for number, commit in self.noted()]
+    def check(self, cut_at):
+        notes = list(self.noted(cut_at))
+        acknowledged = [commit for what, _, commit in notes if what == "ok"]
         self.counted += len(acknowledged)
         for folder, _, names in os.walk(self.top + "/.git"):
             for name in names:
@@ -152,7 +153,7 @@ class Git(Workload):
             yield f"fsck: {(done.stdout + done.stderr).strip()[:300]!r}"
             return
         there = self.git("rev-list", "HEAD").stdout.split()
-        for commit in [c for _, c in acknowledged] + self.commits:
+        for commit in acknowledged + self.commits:
             if commit not in there:
                 yield f"commit {commit} is not there; HEAD is {there[0]}, after {len(acknowledged)} acknowledged"
-        self.commits, self.number = there, max([self.number, *(n for n, _ in acknowledged)]) + 1
+        self.commits, self.number = there, max([self.number, *(int(n) for _, n, _ in notes)]) + 1

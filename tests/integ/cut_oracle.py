@@ -61,6 +61,7 @@ class Expected:
 
 class Overwriter(Workload):
     name, promise = "overwriter", "every byte of a file that is overwritten at random was written there at or after its last acknowledged flush"
+    ACKNOWLEDGES = {"flushed"}
     FILES = 4
 
     def __init__(self, *args):
@@ -125,8 +126,8 @@ class Overwriter(Workload):
             n = os.pwrite(fd, data, at)
             data, at = data[n:], at + n
 
-    def replay(self):
-        for what, i, *more in self.noted():
+    def replay(self, cut_at):
+        for what, i, *more in self.noted(cut_at):
             expected, more = self.expected[int(i)], [int(m) for m in more]
             self.serial = max([self.serial, *more[:1]])
             if what == "write":
@@ -137,8 +138,8 @@ class Overwriter(Workload):
                 expected.certain()
                 self.counted += 1
 
-    def check(self):
-        self.replay()
+    def check(self, cut_at):
+        self.replay(cut_at)
         for i, expected in self.expected.items():
             try:
                 got = get(f"{self.top}/{i}")
@@ -185,8 +186,8 @@ class Closed(Workload):
                 os.close(fd)
                 self.note("closed", number, version)
 
-    def check(self):
-        for what, number, version in self.noted():
+    def check(self, cut_at):
+        for what, number, version in self.noted(cut_at):
             expected = self.expected.setdefault(int(number), Expected())
             if what == "try":
                 expected.write(0, self.data(int(number), int(version)))

@@ -47,6 +47,8 @@ def short(data, at):
 class Workload:
     """Subclasses: name, promise, prepare, work, check. `killed`: not the power goes but the daemon, so that what was closed is kept."""
 
+    ACKNOWLEDGES = {"ok"} # notes of what must be kept from then on
+
     def __init__(self, top, notes, seed, killed):
         self.top, self.notes, self.seed, self.killed = f"{top}/{self.name}", f"{notes}/{self.name}", seed, killed
         self.rng, self.pid, self.life, self.counted = random.Random(f"{seed} {self.name}"), 0, 0, 0
@@ -70,21 +72,27 @@ class Workload:
             where = e.__traceback__
             while where.tb_next:
                 where = where.tb_next
-            self.note("ended", time.monotonic(), where.tb_lineno, repr(e).replace("\n", " "))
+            self.note("ended", where.tb_lineno, repr(e).replace("\n", " "))
         finally:
             os._exit(0)
 
     def note(self, *words):
-        os.write(self.out, " ".join(str(w) for w in words).encode() + b"\n")
+        os.write(self.out, " ".join(str(w) for w in (f"{time.monotonic():.6f}", *words)).encode() + b"\n")
 
-    def noted(self):
-        """Its notes, split into words; the end apart."""
-        return [line.split(" ") for line in get(self.notes).decode().split("\n") if line and not line.startswith("ended ")]
+    def noted(self, cut_at):
+        """Its notes, split into words; the end apart. What was acknowledged while the power went is "late" and need not be there: xfs says of
+        a flush that it is waiting for when it is shut down that all is well. A daemon that is killed lies to nobody."""
+        for line in get(self.notes).decode().split("\n"):
+            at, *words = line.split(" ")
+            if words and words[0] != "ended":
+                late = not self.killed and float(at) >= cut_at and words[0] in self.ACKNOWLEDGES
+                yield ["late", *words[1:]] if late else words
 
     def ended_early(self, cut_at):
         """What ended it before the cut, or None."""
         for line in get(self.notes).decode().split("\n"):
-            if line.startswith("ended ") and float(line.split(" ")[1]) < cut_at:
+            at, *words = line.split(" ")
+            if words and words[0] == "ended" and float(at) < cut_at:
                 return line
         return None
 
@@ -119,10 +127,10 @@ class Log(Workload):
             write_all(fd, record[cut:])
             self.rng.choice((os.fsync, os.fdatasync))(fd)
             self.records += 1
-            self.note(self.records)
+            self.note("ok", self.records)
 
-    def check(self):
-        acknowledged = max([self.records] + [int(w[0]) for w in self.noted()])
+    def check(self, cut_at):
+        acknowledged = max([self.records] + [int(records) for what, records in self.noted(cut_at) if what == "ok"])
         self.counted += acknowledged - self.records
         got, count, at = get(self.top + "/log"), 0, 0
         while got.startswith(self.record(count), at):
@@ -164,9 +172,9 @@ class Replace(Workload):
                 flush(self.top)
             self.note("ok", version)
 
-    def check(self):
+    def check(self, cut_at):
         tried, acknowledged = self.version, self.least
-        for what, version in self.noted():
+        for what, version in self.noted(cut_at):
             if what == "ok":
                 acknowledged = int(version)
                 self.counted += 1
@@ -182,6 +190,7 @@ class Replace(Workload):
 
 class NewDirs(Workload):
     name, promise = "new_dirs", "files in directories made a moment before are there once they and the directories were flushed"
+    ACKNOWLEDGES = {"file", "all"}
 
     def __init__(self, *args):
         super().__init__(*args)
@@ -215,13 +224,13 @@ class NewDirs(Workload):
                 flush(folder)
             self.note("all", number, relative)
 
-    def check(self):
+    def check(self, cut_at):
         found, attribute = {}, set()
-        for what, number, path in self.noted():
+        for what, number, path in self.noted(cut_at):
             self.next = int(number)
             if what == "attribute":
                 attribute.add(path)
-            else:
+            elif what != "late":
                 found[path] = (what, int(number))
             self.counted += what == "all"
         for path, (what, number) in list(found.items()):
@@ -307,16 +316,16 @@ class Moves(Workload):
             self.place[thing] = new
             self.acknowledge(old + new, thing, new)
 
-    def check(self):
+    def check(self, cut_at):
         may = {thing: [place] for thing, place in self.place.items()}
         least, most = self.least, self.version
-        for what, thing, where in self.noted():
+        for what, thing, where in self.noted(cut_at):
             self.counted += what == "ok"
             if thing == "over":
                 least, most = (int(where) if what == "ok" else least), int(where)
             elif what == "ok":
                 may[thing] = [where]
-            else:
+            elif what == "try":
                 may[thing].append(where)
         for thing, places in may.items():
             found = [f for f in self.FOLDERS if os.path.lexists(f"{self.top}/{f}/{thing}")]
@@ -338,6 +347,7 @@ class Moves(Workload):
 
 class Deletions(Workload):
     name, promise = "deletions", "what was deleted does not come back, what was not is whole"
+    ACKNOWLEDGES = {"made", "gone"}
 
     def __init__(self, *args):
         super().__init__(*args)
@@ -351,6 +361,7 @@ class Deletions(Workload):
         while True:
             if len(there) < 5 or (len(there) < 40 and self.rng.random() < 0.5):
                 number += 1
+                self.note("begun", number)
                 put(f"{self.top}/{number}", self.content(number), sync=True)
                 flush(self.top)
                 self.note("made", number)
@@ -365,29 +376,33 @@ class Deletions(Workload):
             for n in gone:
                 self.note("gone", n)
 
-    def check(self):
+    def check(self, cut_at):
         state = {number: "made" for number in self.there} | {number: "gone" for number in self.gone}
-        for what, number in self.noted():
+        for what, number in self.noted(cut_at):
             self.counted += what == "gone"
-            state[int(number)] = what
             self.next = max(self.next, int(number))
-        self.next += 1 # which may have been begun
+            if what != "late":
+                state[int(number)] = what
         found = {int(name) for name in os.listdir(self.top)}
         for number in sorted(found):
             what, got, want = state.get(number), get(f"{self.top}/{number}"), self.content(number)
             if what == "gone":
                 yield f"{number} was deleted and is there again, {len(got)} bytes of {len(want)}"
-            elif what and got != want:
+            elif what in ("made", "try") and got != want:
                 yield f"{number} ({what}) has {len(got)} bytes of {len(want)}: {short(got, 0)}"
-            elif not what and not want.startswith(got):
-                yield f"{number} (begun) has {len(got)} bytes that are not the first of {len(want)}: {short(got, 0)}"
-            elif not what:
+            elif what == "begun":
+                if not want.startswith(got):
+                    yield f"{number} (begun) has {len(got)} bytes that are not the first of {len(want)}: {short(got, 0)}"
                 os.unlink(f"{self.top}/{number}")
+                flush(self.top)
+                state[number] = "gone"
+            elif not what:
+                yield f"{number} was never made"
         for number, what in state.items():
             if what == "made" and number not in found:
                 yield f"{number} is not there and was not deleted"
-        self.there = {number for number in found if state.get(number) not in (None, "gone")}
-        self.gone = {number for number in state if number not in found}
+        self.there = {number for number in found if state.get(number) in ("made", "try")}
+        self.gone = set(state) - self.there
 
 
 def read_all(top):

@@ -120,6 +120,25 @@ class Daemon:
         return done.returncode, (done.stdout + done.stderr).strip()
 
 
+class Plain(Daemon):
+    """No daemon: the filesystem itself, to see what it keeps and whether the checks are fair."""
+
+    def mount(self):
+        self.mnt = os.path.dirname(self.store) + "/plain"
+        os.makedirs(self.mnt, exist_ok=True)
+        self.log_from = 0
+        open(self.log, "ab").close()
+        return self
+
+    def start(self):
+        pass
+
+    def kill(self):
+        return None
+
+    unmount = start
+
+
 class Template:
     """A store on a new filesystem, from which stories take copies."""
 
@@ -178,7 +197,7 @@ def end(pid, patience):
 
 
 class Story:
-    def __init__(self, template, seed, killed, chosen):
+    def __init__(self, template, seed, killed, chosen, plain):
         self.template, self.seed, self.killed = template, seed, killed
         self.rng = random.Random(f"story {seed}")
         self.lives = self.rng.randrange(1, LIVES + 1)
@@ -187,8 +206,8 @@ class Story:
         shutil.copytree(template.scratch + "/keys", self.scratch + "/keys")
         shutil.copy2(template.scratch + "/pass", self.scratch + "/pass")
         self.disk = Disk(template, self.scratch)
-        self.daemon = Daemon(template.programs, self.disk, self.scratch)
-        self.top = self.daemon.mnt + "/work"
+        self.daemon = (Plain if plain else Daemon)(template.programs, self.disk, self.scratch)
+        self.top = (self.disk.path + "/plain" if plain else self.daemon.mnt) + "/work"
         self.workloads = [c(self.top, self.notes, seed, killed) for c in chosen]
         self.disturber, self.bad, self.rounds, self.names, self.told = NOT_ONE, [], 0, 0, []
 
@@ -204,7 +223,7 @@ class Story:
                 self.rounds += 1
                 if self.bad:
                     break
-            if not self.bad:
+            if not self.bad and self.daemon.process:
                 self.daemon.unmount()
                 self.examine()
         except Failed as e:
@@ -286,7 +305,7 @@ class Story:
             if early:
                 self.bad.append((ENDS, f"{w.name} {early}"))
             try:
-                self.bad += [(w.name, text) for text in w.check()]
+                self.bad += [(w.name, text) for text in w.check(self.cut_at)]
             except (OSError, RuntimeError, subprocess.SubprocessError) as e:
                 self.bad.append((w.name, repr(e)))
         said = self.daemon.said()
@@ -329,6 +348,7 @@ def arguments(name, rounds, count):
     p.add_argument("--only", default="", help="workloads, with commas")
     p.add_argument("--without", default="")
     p.add_argument("--keep", help="a folder for images, notes and messages of what failed")
+    p.add_argument("--plain", action="store_true", help="on the filesystem itself, without tenantfs")
     p.add_argument("--verbose", action="store_true")
     o = p.parse_args()
     o.rounds = int(os.environ.get(count, rounds))
@@ -357,7 +377,7 @@ def campaign(name, kind, o, killed):
     try:
         while (tellings < o.times) if o.seed is not None else (rounds < o.rounds and sum(map(len, bad.values())) < 20):
             keep = tempfile.mkdtemp(prefix=f"{kind}-{seed}-", dir=o.keep) if o.keep else None
-            story = Story(template, seed, killed, o.chosen).run(keep)
+            story = Story(template, seed, killed, o.chosen, o.plain).run(keep)
             rounds, names, tellings = rounds + story.rounds, names + story.names, tellings + 1
             for w in story.workloads:
                 counted[w.name] = counted.get(w.name, 0) + w.counted

@@ -142,7 +142,7 @@ static int check_subdir(struct tree *t, const char *lower)
 	ssize_t before = record_len(t, lower);
 	int r = dir_open(t->level->dir, lower, &child);
 	if (before == -ENOENT && (r == 0 || r == -EROFS)) {
-		tell(t, "directory", "its making was cut short", false, r == 0, NULL);
+		tell(t, "directory", "its making or removal was cut short", false, r == 0, NULL);
 		if (r == -EROFS) {
 			c->counts->directories++;
 			return 0;

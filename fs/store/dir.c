@@ -17,6 +17,10 @@
 #define VERSION 1
 #define BINDING_LEN 16
 #define HEAD_LEN (1 + 2 + DIR_ID_LEN)
+#define RECORD_BYTES (HEAD_LEN + 2 * BINDING_LEN)
+#define KEPT "user.tfs-dir" /* lower attribute: modification time s u64, ns u32; the record */
+#define KEPT_HEAD (8 + 4)
+#define KEPT_MAX (KEPT_HEAD + RECORD_BYTES)
 
 struct record {
 	uint16_t epoch;
@@ -32,19 +36,26 @@ static void pack_head(uint16_t epoch, const uint8_t id[static DIR_ID_LEN], uint8
 	memcpy(ret + 3, id, DIR_ID_LEN);
 }
 
-static void pack(const struct record *r, char ret[static DIR_RECORD_MAX])
+static size_t packed_len(const struct record *r)
 {
-	uint8_t bytes[HEAD_LEN + 2 * BINDING_LEN];
-	size_t len = HEAD_LEN + (size_t)r->bindings * BINDING_LEN;
-	pack_head(r->epoch, r->id, bytes);
-	memcpy(bytes + HEAD_LEN, r->binding, (size_t)r->bindings * BINDING_LEN);
-	crypto_b64(bytes, len, ret);
+	return HEAD_LEN + (size_t)r->bindings * BINDING_LEN;
 }
 
-static bool parse(const char *text, size_t text_len, struct record *ret)
+static void pack_bytes(const struct record *r, uint8_t ret[static RECORD_BYTES])
 {
-	uint8_t bytes[HEAD_LEN + 2 * BINDING_LEN];
-	ssize_t len = crypto_unb64(text, text_len, bytes, sizeof(bytes));
+	pack_head(r->epoch, r->id, ret);
+	memcpy(ret + HEAD_LEN, r->binding, (size_t)r->bindings * BINDING_LEN);
+}
+
+static void pack(const struct record *r, char ret[static DIR_RECORD_MAX])
+{
+	uint8_t bytes[RECORD_BYTES];
+	pack_bytes(r, bytes);
+	crypto_b64(bytes, packed_len(r), ret);
+}
+
+static bool parse_bytes(const uint8_t *bytes, ssize_t len, struct record *ret)
+{
 	if (len != HEAD_LEN + BINDING_LEN && len != HEAD_LEN + 2 * BINDING_LEN)
 		return false;
 	if (bytes[0] != VERSION)
@@ -54,6 +65,12 @@ static bool parse(const char *text, size_t text_len, struct record *ret)
 	ret->bindings = (int)((size_t)len - HEAD_LEN) / BINDING_LEN;
 	memcpy(ret->binding, bytes + HEAD_LEN, (size_t)len - HEAD_LEN);
 	return true;
+}
+
+static bool parse(const char *text, size_t text_len, struct record *ret)
+{
+	uint8_t bytes[RECORD_BYTES];
+	return parse_bytes(bytes, crypto_unb64(text, text_len, bytes, sizeof(bytes)), ret);
 }
 
 /* What ties a directory to its place. parent_id NULL: the root. -EBADMSG without that epoch's key.
@@ -216,38 +233,102 @@ int dir_rebind(struct dir *d, const struct dir *parent, const char *lower,
 	return replace_record(d->store, d->fd, text);
 }
 
-int dir_clear(struct dir *d, char ret_record[static DIR_RECORD_MAX])
+/*
+ * A lower directory is removed or replaced only when nothing is in it, `.dir` neither. What is not
+ * in it is lost with it and not before: an attribute of its inode keeps the record meanwhile, and
+ * the times that taking it out changes. So a crash before the lower rmdir or rename leaves the
+ * directory that it was.
+ */
+static int keep_record(const struct store *s, int fd, const struct record *record)
 {
-	const struct store *s = d->store;
-	char text[DIR_RECORD_MAX];
-	AUTO_REACH reach = {0};
-	int r = reach_enter(s, d->fd, &reach);
+	struct lower *l = s->lower;
+	uint8_t kept[KEPT_MAX];
+	struct stat st;
+	int r = l->ops->fstat(l, fd, &st);
 	if (r < 0)
 		return r;
-	ssize_t len = read_text(s, d->fd, text);
+	bytes_put64(kept, (uint64_t)st.st_mtim.tv_sec);
+	bytes_put32(kept + 8, (uint32_t)st.st_mtim.tv_nsec);
+	pack_bytes(record, kept + KEPT_HEAD);
+	return l->ops->fsetxattr(l, fd, KEPT, kept, KEPT_HEAD + packed_len(record), 0);
+}
+
+/* -ENODATA: there is none. */
+static int read_kept(
+	const struct store *s, int fd, struct record *ret_record, struct timespec *ret_mtime)
+{
+	struct lower *l = s->lower;
+	uint8_t kept[KEPT_MAX];
+	ssize_t n = l->ops->fgetxattr(l, fd, KEPT, kept, sizeof(kept));
+	if (n < 0)
+		return n == -EOPNOTSUPP ? -ENODATA : n == -ERANGE ? -EBADMSG : (int)n;
+	if (n <= KEPT_HEAD || !parse_bytes(kept + KEPT_HEAD, n - KEPT_HEAD, ret_record))
+		return -EBADMSG;
+	ret_mtime->tv_sec = (time_t)bytes_get64(kept);
+	ret_mtime->tv_nsec = (long)bytes_get32(kept + 8);
+	return 0;
+}
+
+/* Of a directory that stays: it has its record again, or still. What fails here leaves a time that
+ * is wrong, and an attribute that nobody looks at. */
+static void let_kept_go(const struct store *s, int fd)
+{
+	struct lower *l = s->lower;
+	struct record record;
+	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}};
+	if (read_kept(s, fd, &record, &times[1]) == 0)
+		(void)l->ops->futimens(l, fd, times);
+	(void)l->ops->fremovexattr(l, fd, KEPT);
+}
+
+static int clear(const struct store *s, int fd, bool keep, char ret_record[static DIR_RECORD_MAX])
+{
+	struct record record;
+	char text[DIR_RECORD_MAX];
+	AUTO_REACH reach = {0};
+	int r = reach_enter(s, fd, &reach);
+	if (r < 0)
+		return r;
+	ssize_t len = read_text(s, fd, text);
 	if (len < 0)
 		return (int)len;
-	if (len >= DIR_RECORD_MAX)
+	if (!parse(text, (size_t)len, &record))
 		return -EBADMSG;
-	text[len] = '\0';
-	r = only_internal(s, d->fd, false);
-	if (r > 0)
-		r = only_internal(s, d->fd, true);
+	r = only_internal(s, fd, false);
 	if (r <= 0)
 		return r == 0 ? -ENOTEMPTY : r;
-	r = s->lower->ops->unlinkat(s->lower, d->fd, RECORD, 0);
+	r = keep ? keep_record(s, fd, &record) : 0;
+	if (r < 0 && r != -EOPNOTSUPP)
+		return r;
+	r = only_internal(s, fd, true);
+	if (r > 0)
+		r = s->lower->ops->unlinkat(s->lower, fd, RECORD, 0);
+	if (r < 0 && keep)
+		let_kept_go(s, fd);
 	if (r == 0)
-		memcpy(ret_record, text, (size_t)len + 1);
+		pack(&record, ret_record);
+	return r;
+}
+
+int dir_clear(struct dir *d, bool keep, char ret_record[static DIR_RECORD_MAX])
+{
+	return clear(d->store, d->fd, keep, ret_record);
+}
+
+static int put_back(const struct store *s, int fd, const char *record)
+{
+	AUTO_REACH reach = {0};
+	int r = reach_enter(s, fd, &reach);
+	if (r == 0)
+		r = s->lower->ops->symlinkat(s->lower, record, fd, RECORD, NULL);
+	if (r == 0)
+		let_kept_go(s, fd);
 	return r;
 }
 
 int dir_restore(struct dir *d, const char *record)
 {
-	AUTO_REACH reach = {0};
-	int r = reach_enter(d->store, d->fd, &reach);
-	return r < 0 ? r
-		     : d->store->lower->ops->symlinkat(
-			       d->store->lower, record, d->fd, RECORD, NULL);
+	return put_back(d->store, d->fd, record);
 }
 
 static int dir_new(const struct store *s, int fd, const struct record *record, struct dir **ret)
@@ -326,9 +407,26 @@ static int open_once(const struct store *s, const struct dir *parent, const char
 	return found;
 }
 
-/* A mkdir that was cut short: only an empty directory may get a record. 0, or OPEN_NO_RECORD, or
- * -errno. */
-static int finish_mkdir(const struct dir *parent, const char *lower)
+/* The record that a removal which was cut short had taken out comes back. OPEN_*, or -errno. */
+static int undo_removal(const struct dir *parent, const char *lower, int fd)
+{
+	const struct store *s = parent->store;
+	struct record record;
+	struct timespec mtime;
+	char text[DIR_RECORD_MAX];
+	int r = read_kept(s, fd, &record, &mtime);
+	if (r < 0)
+		return r == -EBADMSG ? OPEN_BAD_RECORD : r;
+	int found = check_record(s, &record, parent, lower);
+	if (found != OPEN_GOOD && found != OPEN_TWO_BINDINGS)
+		return found;
+	pack(&record, text);
+	return put_back(s, fd, text);
+}
+
+/* A mkdir that was cut short, or a removal: only an empty directory may get a record. OPEN_GOOD
+ * when it has one now, another OPEN_*, or -errno. */
+static int give_record(const struct dir *parent, const char *lower)
 {
 	const struct store *s = parent->store;
 	AUTO_LOWER_HELD at = {s->lower,
@@ -342,7 +440,9 @@ static int finish_mkdir(const struct dir *parent, const char *lower)
 	r = only_internal(s, at.fd, false);
 	if (r == 0)
 		return OPEN_NO_RECORD;
-	return r < 0 ? r : dir_init(s, at.fd, parent, lower);
+	if (r > 0)
+		r = undo_removal(parent, lower, at.fd);
+	return r == -ENODATA ? dir_init(s, at.fd, parent, lower) : r;
 }
 
 /*
@@ -353,7 +453,7 @@ static int open_locked(struct dir *parent, const char *lower, struct dir **ret, 
 {
 	int found = open_once(parent->store, parent, lower, ret, ret_ino);
 	if (found == OPEN_NO_RECORD) {
-		int r = finish_mkdir(parent, lower);
+		int r = give_record(parent, lower);
 		if (r != 0)
 			return r;
 		found = open_once(parent->store, parent, lower, ret, ret_ino);

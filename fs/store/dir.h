@@ -25,8 +25,8 @@ struct dir {
 MUST_USE int dir_open_root(const struct store *s, struct dir **ret);
 /*
  * The directory `lower` of parent: reads `.dir`, checks that one of its bindings is to this parent
- * and name. An empty one without `.dir` (mkdir cut short) is initialised. -ENOENT, -ENOTDIR,
- * -EBADMSG after an alarm.
+ * and name. An empty one without `.dir` is initialised (mkdir cut short) or gets back the one that
+ * it had (rmdir cut short). -ENOENT, -ENOTDIR, -EBADMSG after an alarm.
  */
 MUST_USE int dir_open(struct dir *parent, const char *lower, struct dir **ret);
 struct dir *dir_get(struct dir *d);
@@ -49,11 +49,15 @@ MUST_USE int dir_rebind(struct dir *d, const struct dir *parent, const char *low
 	const struct dir *second_parent, const char *second_lower);
 /*
  * Makes d ready to be removed: orphan sidecars and then the record go; ret_record is its text.
- * -ENOTEMPTY when anything else is in it. d->lock and that of its parent are held. On failure the
- * record is as before.
+ * keep: until the directory is gone an attribute of it holds the record, from which dir_open puts
+ * it back after a crash (nothing is kept where the lower filesystem has no attributes). -ENOTEMPTY
+ * when anything else is in it; -EBADMSG without alarm: its record is none; -ENOSPC, -EDQUOT: no
+ * room for the attribute. d->lock and that of its parent are held. On failure the record is as
+ * before.
  */
-MUST_USE int dir_clear(struct dir *d, char ret_record[static DIR_RECORD_MAX]);
-/* d stays after all: the record that dir_clear took away. 0, or -errno of the lower call. */
+MUST_USE int dir_clear(struct dir *d, bool keep, char ret_record[static DIR_RECORD_MAX]);
+/* d stays after all: the record that dir_clear took away, and its modification time. 0, or -errno
+ * of the lower call. */
 MUST_USE int dir_restore(struct dir *d, const char *record);
 
 #endif

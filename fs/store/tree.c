@@ -145,7 +145,7 @@ static int same_inode(
 	return r;
 }
 
-int tree_rmdir(struct dir *d, const char *lower, struct dir *victim)
+static int rmdir_once(struct dir *d, const char *lower, struct dir *victim, bool keep)
 {
 	struct lower *l = d->store->lower;
 	struct tree_locks locks = {{d, victim}};
@@ -153,7 +153,7 @@ int tree_rmdir(struct dir *d, const char *lower, struct dir *victim)
 	tree_lock(&locks);
 	int r = same_inode(l, d, lower, victim);
 	if (r == 0)
-		r = dir_clear(victim, record);
+		r = dir_clear(victim, keep, record);
 	if (r == 0) {
 		r = l->ops->unlinkat(l, d->fd, lower, AT_REMOVEDIR);
 		/* Failing that too, dir_open gives the empty directory a new record. */
@@ -163,7 +163,18 @@ int tree_rmdir(struct dir *d, const char *lower, struct dir *victim)
 	if (r == 0)
 		name_forget(d, lower);
 	tree_unlock(&locks);
-	return tree_alarm(victim, "directory", "its record is no link", r);
+	return r;
+}
+
+int tree_rmdir(struct dir *d, const char *lower, struct dir *victim)
+{
+	int r = rmdir_once(d, lower, victim, true);
+	if (tree_trash_may_help(d->store, r))
+		r = rmdir_once(d, lower, victim, true);
+	/* A full disk must still be emptied: now a crash may leave it without its attributes. */
+	if (r == -ENOSPC || r == -EDQUOT)
+		r = rmdir_once(d, lower, victim, false);
+	return tree_alarm(victim, "directory", "its record is none", r);
 }
 
 static int make_other(struct dir *d, const struct name *n, mode_t mode, dev_t dev,

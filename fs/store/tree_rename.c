@@ -233,7 +233,7 @@ static int prepare_victim(struct move *m)
 	if (!m->exists || m->exchange)
 		return 0;
 	if (S_ISDIR(m->dst.st_mode)) {
-		e = dir_clear(r->victim_dir, m->record);
+		e = dir_clear(r->victim_dir, true, m->record);
 		m->bad_record = e == -EBADMSG;
 		m->cleared = e == 0;
 	} else if (tree_frees_content(&m->dst, m->dst_file)) {
@@ -394,7 +394,7 @@ int tree_rename(const struct tree_rename *r)
 	if (e == 1)
 		e = rename_once(&m, true);
 	if (m.bad_record)
-		e = tree_alarm(r->victim_dir, "directory", "its record is no link", e);
+		e = tree_alarm(r->victim_dir, "directory", "its record is none", e);
 	if (m.bad_link)
 		e = tree_alarm(m.bad_link, "link target", "it does not belong to its name", e);
 	if (m.erase)

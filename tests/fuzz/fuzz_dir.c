@@ -62,7 +62,7 @@ static void check_opened(struct fuzz_tree *t, struct dir *d, int fd)
 	FUZZ_CHECK(memcmp(expected, bytes + 19, 16) == 0);
 	/* A record is taken away and put back as it was. */
 	char removed[DIR_RECORD_MAX];
-	FUZZ_CHECK(dir_clear(d, removed) == 0);
+	FUZZ_CHECK(dir_clear(d, true, removed) == 0);
 	FUZZ_CHECK(strlen(removed) == (size_t)n && memcmp(removed, text, (size_t)n) == 0);
 	FUZZ_CHECK(dir_restore(d, removed) == 0);
 }

@@ -156,6 +156,7 @@ static int look_dir(struct looking *k, struct dir *d, uint32_t ino)
 	struct tree_entry e;
 	bool new;
 	struct look_inode *self = inode_for(k, ino, DT_DIR, &new);
+	self->hash = model_hash(d->id, DIR_ID_LEN);
 	look_xattr(NULL, d, self);
 	if (self->xattr_status)
 		return say(k, "a directory's attribute", self->xattr_status);

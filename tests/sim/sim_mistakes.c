@@ -132,6 +132,14 @@ static int xattr_removed_first(
 	return UNDER(l, fsetxattr, fd, name, value, size, flags);
 }
 
+static int keeps_no_record(
+	struct lower *l, int fd, const char *name, const void *value, size_t size, int flags)
+{
+	return strcmp(name, "user.tfs-dir") == 0
+		       ? 0
+		       : UNDER(l, fsetxattr, fd, name, value, size, flags);
+}
+
 static int unlinked_first(struct lower *l, int dirfd, const char *name, int flags, mode_t mode,
 	const struct lower_cred *cred)
 {
@@ -176,6 +184,7 @@ OVERRIDE(set_remove_then_rename, renameat, remove_then_rename)
 OVERRIDE(set_exchange_by_steps, renameat, exchange_by_steps)
 OVERRIDE(set_record_removed_first, renameat, record_removed_first)
 OVERRIDE(set_xattr_removed_first, fsetxattr, xattr_removed_first)
+OVERRIDE(set_keeps_no_record, fsetxattr, keeps_no_record)
 OVERRIDE(set_nothing_listed, getdents, nothing_listed)
 
 static const struct {
@@ -197,6 +206,7 @@ static const struct {
 	{"an exchange is three renames", set_exchange_by_steps},
 	{"a directory's record is removed before the new one comes", set_record_removed_first},
 	{"an attribute is removed before it is set", set_xattr_removed_first},
+	{"the record of a directory that goes is not kept", set_keeps_no_record},
 };
 
 const char *sim_mistakes_name(unsigned index)

@@ -34,7 +34,6 @@ struct model_state *model_next(struct model *m)
 	if (m->now + 2 >= MODEL_STATES)
 		return NULL;
 	m->states[m->now + 1] = m->states[m->now];
-	m->states[m->now + 1].cleared = 0;
 	return &m->states[m->now + 1];
 }
 
@@ -163,8 +162,14 @@ static int version_of(const struct model_node *n, const struct look_inode *i, un
 	return -1;
 }
 
+/* Only when its making was cut short a directory gets another id. */
+static bool same_dir(const struct model_node *n, unsigned at, const struct look_inode *i)
+{
+	return !n->id || n->id == i->hash || n->made == at;
+}
+
 static bool same_node(const struct model_node *n, uint32_t xattr, const struct look_inode *i,
-	bool killed, bool strict)
+	unsigned at, bool killed, bool strict)
 {
 	char target[MODEL_TARGET];
 	if (n->type != i->type)
@@ -177,7 +182,8 @@ static bool same_node(const struct model_node *n, uint32_t xattr, const struct l
 		return true;
 	if (i->xattr_status || i->xattr != xattr)
 		return false;
-	return n->type == DT_DIR || version_of(n, i, killed ? n->kept : n->synced) >= 0;
+	return n->type == DT_DIR ? same_dir(n, at, i)
+				 : version_of(n, i, killed ? n->kept : n->synced) >= 0;
 }
 
 /* Of something that is there when the last operation begins: numbers are reused. */
@@ -194,7 +200,6 @@ static bool same_state(
 	struct model *m, unsigned at, const struct look *seen, bool killed, bool strict)
 {
 	const struct model_state *s = &m->states[at];
-	const struct model_state *next = at < m->now + m->maybe ? s + 1 : NULL;
 	if (s->count != seen->count)
 		return false;
 	/* Parents come first in no particular order: one that was just made has no number yet. */
@@ -209,8 +214,7 @@ static bool same_state(
 		if (n->ino != found->ino)
 			return false;
 		const struct look_inode *i = look_at(seen, found->ino);
-		bool bare = next && next->cleared == x->node && i && !i->xattr;
-		if (!i || !same_node(n, bare ? 0 : s->xattr[x->node], i, killed, strict))
+		if (!i || !same_node(n, s->xattr[x->node], i, at, killed, strict))
 			return false;
 	}
 	const struct look_inode *root = look_at(seen, m->nodes[0].ino);
@@ -257,8 +261,11 @@ void model_adopt(struct model *m, const struct look *seen, unsigned state)
 			continue;
 		}
 		const struct look_inode *i = look_at(seen, n->ino);
-		if (n->type == DT_DIR)
+		if (n->type == DT_DIR) {
 			m->states[0].xattr[at] = i->xattr;
+			n->id = i->hash;
+			n->made = MODEL_LONG_AGO;
+		}
 		if (n->type == DT_REG)
 			keep_version(n, i->xattr_status || i->xattr != m->states[0].xattr[at]
 						? -1

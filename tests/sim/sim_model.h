@@ -16,6 +16,7 @@
 #define MODEL_CONTENT (6u * 4096u)
 #define MODEL_SAMPLES 256
 #define MODEL_REMOVED 64
+#define MODEL_LONG_AGO UINT32_MAX
 
 struct model_version {
 	uint32_t len;
@@ -31,6 +32,8 @@ struct model_node {
 	unsigned kept, synced; /* versions that a kill, a power cut must leave, or a later one */
 	unsigned versions;
 	struct model_version v[MODEL_VERSIONS];
+	uint64_t id;       /* of a directory, hash of what it was opened with; 0: not yet */
+	unsigned made;     /* a directory: by this state, or MODEL_LONG_AGO */
 	struct dir *dir;   /* open */
 	struct file *file; /* open */
 };
@@ -44,8 +47,6 @@ struct model_state {
 	unsigned count;
 	struct model_entry entries[MODEL_ENTRIES];
 	uint32_t xattr[MODEL_NODES]; /* value by node, 0: none */
-	unsigned cleared; /* the directory that this state's operation removed, or 0: in the state
-			     before it may be without its record, and so without attributes */
 };
 
 /* A file that lost its last name with a state; hashes of the sectors that it had then. */
@@ -73,7 +74,7 @@ struct look_inode {
 	bool lost;  /* some of its content was not flushed at a power cut */
 	int status; /* of reading it: 0 or -errno */
 	uint32_t len;
-	uint64_t hash;
+	uint64_t hash; /* of content, target, or a directory's id */
 	int xattr_status;
 	uint32_t xattr;
 };

@@ -90,6 +90,8 @@ static struct dir *dir_of(struct run *r, unsigned node)
 	int error = dir_open(parent, name.lower, &n->dir);
 	if (error < 0 && !uncertain(r))
 		sim_steps_fail(r, "dir_open", error);
+	if (error == 0)
+		n->id = model_hash(n->dir->id, DIR_ID_LEN);
 	return error < 0 ? NULL : n->dir;
 }
 
@@ -225,6 +227,7 @@ static int step_mkdir(struct run *r)
 	sim_steps_trace(r, "mkdir %u/%u = %d", parent, name, node);
 	int error = tree_mkdir(p.dir, &p.name, 0755, NULL, &st);
 	r->m.nodes[node].ino = (uint32_t)st.st_ino;
+	r->m.nodes[node].made = r->m.now + 1;
 	return did(r, error, "tree_mkdir");
 }
 
@@ -324,7 +327,6 @@ static int step_rmdir(struct run *r)
 	model_drop(next, e->parent, e->name);
 	touched(r, e->parent, node, e->parent);
 	next->xattr[node] = 0;
-	next->cleared = node;
 	int result = did(r, tree_rmdir(p.dir, p.name.lower, dir_of(r, node)), "tree_rmdir");
 	forget_dir(r, node);
 	return result;
@@ -386,8 +388,6 @@ static int rename_entry(struct run *r, bool exchange)
 	touched(r, parent, old.parent, old.node);
 	if (v)
 		v->last = r->m.now + 1;
-	if (v && v->type == DT_DIR && !exchange)
-		next->cleared = (unsigned)victim;
 	const struct tree_rename rename = {.from = from.dir,
 		.to = to.dir,
 		.old_lower = from.name.lower,

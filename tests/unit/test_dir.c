@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "fs/store/name.h"
+#include "fs/store/xattr.h"
 #include "tests/unit/store_place.h"
 
 #include <errno.h>
@@ -224,7 +225,7 @@ static void clearing_is_all_or_nothing(void **state)
 	make(d, "in", &in);
 	dir_put(in);
 	record_of(d, text);
-	assert_int_equal(dir_clear(d, record), -ENOTEMPTY);
+	assert_int_equal(dir_clear(d, true, record), -ENOTEMPTY);
 	assert_string_equal(record, "untouched");
 	AUTO_CLOSE fd = at(d, "in");
 	assert_int_equal(unlinkat(fd, ".dir", 0), 0);
@@ -236,7 +237,7 @@ static void clearing_is_all_or_nothing(void **state)
 	}
 	for (unsigned n = 1;; n++) {
 		fail_lower_arm(&p->fail, FAIL_LOWER_ANY, n, -EIO, true);
-		int r = dir_clear(d, record);
+		int r = dir_clear(d, true, record);
 		bool hit = fail_lower_hit(&p->fail);
 		fail_lower_arm(&p->fail, FAIL_LOWER_ANY, 0, 0, false);
 		if (r == 0) /* a close may fail unseen */
@@ -247,8 +248,137 @@ static void clearing_is_all_or_nothing(void **state)
 			break;
 	}
 	assert_string_equal(record, text);
-	assert_int_equal(dir_clear(d, record), 0);
+	assert_int_equal(dir_clear(d, true, record), 0);
 	assert_int_equal(unlinkat(p->root->fd, "d", AT_REMOVEDIR), 0);
+	dir_put(d);
+}
+
+#define KEPT "user.tfs-dir"
+
+static void set_kept(int fd, const void *bytes, size_t len)
+{
+	struct lower *l = lower_posix();
+	assert_int_equal(l->ops->fsetxattr(l, fd, KEPT, bytes, len, 0), 0);
+}
+
+static ssize_t get_kept(int fd, void *bytes, size_t size)
+{
+	struct lower *l = lower_posix();
+	return l->ops->fgetxattr(l, fd, KEPT, bytes, size);
+}
+
+/* As a crash leaves it. */
+static void clear_only(struct dir *d)
+{
+	char record[DIR_RECORD_MAX];
+	assert_int_equal(dir_clear(d, true, record), 0);
+	assert_int_equal(faccessat(d->fd, ".dir", F_OK, AT_SYMLINK_NOFOLLOW), -1);
+}
+
+static void a_removal_cut_short_is_as_if_it_had_not_begun(void **state)
+{
+	struct store_place *p = *state;
+	struct dir *d, *again;
+	char text[256], after[256];
+	uint8_t got[16];
+	struct stat before, now;
+	const struct timespec long_ago[2] = {{.tv_sec = 1}, {.tv_sec = 1000000007, .tv_nsec = 42}};
+	struct lower *l = lower_posix();
+	make(p->root, "d", &d);
+	record_of(d, text);
+	for (mode_t mode = 0;; mode = 0700) {
+		assert_int_equal(xattr_set(NULL, d, "user.a", "value", 5, 0), 0);
+		assert_int_equal(symlinkat("x", d->fd, "~orphan.n"), 0);
+		assert_int_equal(l->ops->futimens(l, d->fd, long_ago), 0);
+		assert_int_equal(l->ops->fchmod(l, d->fd, mode), 0);
+		assert_int_equal(fstat(d->fd, &before), 0);
+		clear_only(d);
+		assert_int_equal(dir_open(p->root, "d", &again), 0);
+		assert_memory_equal(again->id, d->id, DIR_ID_LEN);
+		assert_int_equal(xattr_get(NULL, again, "user.a", got, sizeof(got)), 5);
+		record_of(again, after);
+		assert_string_equal(after, text);
+		assert_int_equal(fstat(d->fd, &now), 0);
+		assert_memory_equal(&now.st_mtim, &before.st_mtim, sizeof(now.st_mtim));
+		assert_int_equal(now.st_mode, before.st_mode);
+		assert_int_equal(get_kept(d->fd, got, sizeof(got)), -ENODATA);
+		dir_put(again);
+		if (mode)
+			break;
+	}
+	/* undone by ourselves it is the same */
+	clear_only(d);
+	assert_int_equal(dir_restore(d, text), 0);
+	assert_int_equal(fstat(d->fd, &now), 0);
+	assert_memory_equal(&now.st_mtim, &before.st_mtim, sizeof(now.st_mtim));
+	assert_int_equal(p->alarms, 0);
+	dir_put(d);
+}
+
+static void a_kept_record_is_believed_as_little_as_a_record(void **state)
+{
+	struct store_place *p = *state;
+	struct dir *d, *e, *again;
+	uint8_t kept[64], other[64], bad[64];
+	make(p->root, "d", &d);
+	make(p->root, "e", &e);
+	clear_only(d);
+	ssize_t len = get_kept(d->fd, kept, sizeof(kept));
+	assert_int_equal(len, 12 + 35);
+	clear_only(e);
+	assert_int_equal(get_kept(e->fd, other, sizeof(other)), len);
+	set_kept(d->fd, other, (size_t)len);
+	assert_bad(p, p->root, "d");
+	assert_string_equal(p->detail, "it is not bound to the place where it stands");
+	for (size_t i = 12; i < (size_t)len; i++) {
+		memcpy(bad, kept, sizeof(bad));
+		bad[i] ^= 1;
+		set_kept(d->fd, bad, (size_t)len);
+		assert_bad(p, p->root, "d");
+	}
+	static const size_t lengths[] = {0, 1, 11, 12, 13, 46, 48, 62, 64};
+	for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+		set_kept(d->fd, kept, lengths[i]);
+		assert_bad(p, p->root, "d");
+	}
+	set_kept(d->fd, kept, (size_t)len);
+	/* what came to be in it is damage, as without an attribute */
+	assert_int_equal(mkdirat(d->fd, "content", 0700), 0);
+	assert_bad(p, p->root, "d");
+	assert_int_equal(unlinkat(d->fd, "content", AT_REMOVEDIR), 0);
+	assert_int_equal(dir_open(p->root, "d", &again), 0);
+	dir_put(again);
+	/* beside a record it is of no meaning, and no attribute that anybody sees */
+	set_kept(d->fd, other, (size_t)len);
+	assert_int_equal(dir_open(p->root, "d", &again), 0);
+	assert_memory_equal(again->id, d->id, DIR_ID_LEN);
+	assert_int_equal(xattr_list(NULL, again, NULL, 0), 0);
+	dir_put(again);
+	clear_only(d);
+	assert_int_equal(dir_open(p->root, "d", &again), 0);
+	dir_put(again);
+	dir_put(d);
+	dir_put(e);
+}
+
+static void without_room_or_attributes_it_is_cleared_as_it_can(void **state)
+{
+	struct store_place *p = *state;
+	struct dir *d, *again;
+	char text[256], record[DIR_RECORD_MAX];
+	make(p->root, "d", &d);
+	record_of(d, text);
+	fail_lower_arm(&p->fail, FAIL_LOWER_FSETXATTR, 1, -ENOSPC, false);
+	assert_int_equal(dir_clear(d, true, record), -ENOSPC);
+	assert_int_equal(dir_clear(d, false, record), 0);
+	assert_int_equal(dir_restore(d, record), 0);
+	fail_lower_arm(&p->fail, FAIL_LOWER_FSETXATTR, 1, -EOPNOTSUPP, false);
+	assert_int_equal(dir_clear(d, true, record), 0);
+	fail_lower_arm(&p->fail, FAIL_LOWER_FGETXATTR, 1, -EOPNOTSUPP, false);
+	assert_int_equal(dir_open(p->root, "d", &again), 0);
+	assert_memory_not_equal(again->id, d->id, DIR_ID_LEN);
+	assert_int_equal(p->alarms, 0);
+	dir_put(again);
 	dir_put(d);
 }
 
@@ -305,6 +435,9 @@ int main(void)
 		CASE(the_root_is_checked_too),
 		CASE(two_bindings_open_at_either_place_and_shrink_to_one),
 		CASE(clearing_is_all_or_nothing),
+		CASE(a_removal_cut_short_is_as_if_it_had_not_begun),
+		CASE(a_kept_record_is_believed_as_little_as_a_record),
+		CASE(without_room_or_attributes_it_is_cleared_as_it_can),
 		CASE(a_failing_disk_leaves_the_old_record),
 	};
 	return cmocka_run_group_tests_name("dir", tests, NULL, NULL);

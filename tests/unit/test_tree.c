@@ -82,6 +82,52 @@ static void a_directory_with_content_stays(void **state)
 	assert_int_equal(p->alarms, 0);
 }
 
+static void a_full_disk_lets_directories_go(void **state)
+{
+	struct store_place *p = *state;
+	static const int errors[] = {-ENOSPC, -EDQUOT, -EOPNOTSUPP};
+	for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
+		struct dir *d, *over, *again;
+		make_dir(p->root, "d", &d);
+		make_dir(p->root, "over", &over);
+		struct name n = sealed(p->root, "d"), o = sealed(p->root, "over");
+		const struct tree_rename rename = {.from = p->root,
+			.to = p->root,
+			.old_lower = n.lower,
+			.new_name = &o,
+			.moved = d,
+			.victim_exists = true,
+			.victim_dir = over};
+		fail_lower_arm(&p->fail, FAIL_LOWER_FSETXATTR, 1, errors[i], false);
+		if (errors[i] != -EOPNOTSUPP) {
+			/* this one frees nothing */
+			assert_int_equal(tree_rename(&rename), errors[i]);
+			assert_int_equal(dir_open(p->root, o.lower, &again), 0);
+			assert_memory_equal(again->id, over->id, DIR_ID_LEN);
+			dir_put(again);
+			assert_int_equal(tree_rmdir(p->root, o.lower, over), 0);
+			assert_int_equal(tree_rmdir(p->root, n.lower, d), 0);
+		} else {
+			assert_int_equal(tree_rename(&rename), 0);
+			assert_int_equal(tree_rmdir(p->root, o.lower, d), 0);
+		}
+		disarm(p);
+		assert_int_equal(lower_count(p->root, true), 1);
+		dir_put(d);
+		dir_put(over);
+	}
+	/* an error of the disk is no want of room */
+	struct dir *d;
+	make_dir(p->root, "d", &d);
+	struct name n = sealed(p->root, "d");
+	fail_lower_arm(&p->fail, FAIL_LOWER_FSETXATTR, 1, -EIO, false);
+	assert_int_equal(tree_rmdir(p->root, n.lower, d), -EIO);
+	disarm(p);
+	assert_int_equal(tree_rmdir(p->root, n.lower, d), 0);
+	dir_put(d);
+	assert_int_equal(p->alarms, 0);
+}
+
 static void targets_of_every_length_come_back(void **state)
 {
 	struct store_place *p = *state;
@@ -439,6 +485,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		CASE(directories_have_the_mode_and_links_asked_for),
 		CASE(a_directory_with_content_stays),
+		CASE(a_full_disk_lets_directories_go),
 		CASE(targets_of_every_length_come_back),
 		CASE(altered_targets_are_noticed),
 		CASE(special_files_and_hard_links),

@@ -18,6 +18,21 @@ static void say(struct buf *answer, int code, const char *message)
 	buf_json(answer, message);
 }
 
+static void serve_store(struct tenant *t, struct buf *answer)
+{
+	int error = 0;
+	const char *what = store_trouble_what(&t->store, &error);
+	buf_printf(answer, ", \"store\": {\"read_only\": %s",
+		front_is_read_only(&t->front) ? "true" : "false");
+	if (what) {
+		buf_str(answer, ", \"failed\": ");
+		buf_json(answer, what);
+		buf_str(answer, ", \"why\": ");
+		buf_json(answer, strerror(-error));
+	}
+	buf_str(answer, "}");
+}
+
 static void serve_status(struct tenant *t, struct buf *answer)
 {
 	struct trash_status erase;
@@ -34,6 +49,7 @@ static void serve_status(struct tenant *t, struct buf *answer)
 	buf_printf(answer, ", \"since\": %lld, \"inodes\": %llu, \"handles\": %llu",
 		(long long)t->since, (unsigned long long)counts.inodes,
 		(unsigned long long)counts.handles);
+	serve_store(t, answer);
 	buf_printf(answer, ", \"policy\": {\"version\": %llu}",
 		(unsigned long long)gate_policy_version(t->front.gate));
 	buf_printf(answer, ", \"keys\": {\"epoch\": %u, \"rotation_unfinished\": %s}",

@@ -54,6 +54,39 @@ static void on_receipt(void *context, const struct trash_receipt *r)
 	gate_record(t->front.gate, &event, AUDIT_RESERVE);
 }
 
+/* What the flush of something failed makes of the mount: said once. Under locks of the store. */
+static void on_trouble(void *context, const char *what, int error)
+{
+	struct tenant *t = context;
+	char message[320];
+	snprintf(message, sizeof(message),
+		"%s failed (%s): this mount is read-only now, and what was not synced before may "
+		"be lost; see what the kernel says of the disk (dmesg), unmount, run tenantctl "
+		"fsck, then mount again",
+		what, strerror(-error));
+	const struct audit_event event = {.kind = AUDIT_ALARM,
+		.error = error,
+		.message = message,
+		.login_uid = (uid_t)-1,
+		.session = UINT32_MAX};
+	log_say(LOG_LEVEL_ERROR, "Disk trouble: %s.", message);
+	if (gate_record(t->front.gate, &event, AUDIT_RESERVE) < 0)
+		log_say(LOG_LEVEL_ERROR, "The audit log could not be told of the disk trouble.");
+}
+
+static void on_trash_trouble(void *context, int error)
+{
+	struct tenant *t = context;
+	(void)store_flushed(&t->store, "the flush of a directory", error);
+}
+
+/* Once the store is read-only nothing is erased, either. */
+static bool is_halted(void *context)
+{
+	const struct tenant *t = context;
+	return store_is_read_only(&t->store);
+}
+
 static int open_keys(struct tenant *t, struct err *e)
 {
 	struct slot_key key;
@@ -230,6 +263,8 @@ static int open_store(struct tenant *t, struct err *e)
 {
 	struct trash_options trash = t->options->trash;
 	trash.receipt = on_receipt;
+	trash.trouble = on_trash_trouble;
+	trash.halted = is_halted;
 	trash.context = t;
 	t->trash_fd = openat(
 		t->layout.tenant_fd, "trash", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
@@ -247,6 +282,7 @@ static int open_store(struct tenant *t, struct err *e)
 	t->store.as_root = geteuid() == 0;
 	t->store.alarm = on_alarm;
 	t->store.alarm_context = t;
+	t->store.trouble = on_trouble;
 	r = open_journal(t, e);
 	if (r < 0)
 		return r;

@@ -4,6 +4,8 @@
 #include "tools/cmd.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -45,7 +47,20 @@ static void put_time(long long seconds, char ret[static 32])
 		snprintf(ret, 32, "?");
 }
 
-static void print_mounted(const char *tenant, const json_t *o)
+/* Nothing when all is well. */
+static void print_store(const json_t *store)
+{
+	if (json_object_get(store, "failed"))
+		printf("store:  READ-ONLY: %s failed (%s); what was not synced before may be "
+		       "lost.\n"
+		       "        See what the kernel says of the disk (dmesg), unmount, run "
+		       "tenantctl fsck, then mount again.\n",
+			text_of(store, "failed"), text_of(store, "why"));
+	else if (json_is_true(json_object_get(store, "read_only")))
+		printf("store:  read-only, as it was mounted\n");
+}
+
+static void print_mounted(const json_t *o)
 {
 	char since[32], waiting[32], done[32], used[32], room[32];
 	const json_t *policy = json_object_get(o, "policy"), *keys = json_object_get(o, "keys");
@@ -54,8 +69,9 @@ static void print_mounted(const char *tenant, const json_t *o)
 	put_time(number_of(o, "since"), since);
 	put_size(number_of(erase, "bytes"), waiting);
 	put_size(number_of(erase, "done_bytes"), done);
-	printf("tenant %s is mounted at %s by process %lld since %s\n", tenant,
+	printf("tenant %s is mounted at %s by process %lld since %s\n", text_of(o, "tenant"),
 		text_of(o, "mountpoint"), number_of(o, "pid"), since);
+	print_store(json_object_get(o, "store"));
 	if (number_of(policy, "version"))
 		printf("policy: version %lld\n", number_of(policy, "version"));
 	else
@@ -96,6 +112,24 @@ static int print_unmounted(struct cmd *c, bool json)
 	return 0;
 }
 
+/* The daemon's answer when the store itself cannot be read: its disk is gone, which the daemon may
+ * know more of. -EIO as it was, with its sentence, when nobody answers. */
+static int ask_without_store(struct cmd *c, const char *argument, struct buf *ret_answer)
+{
+	char store[PATH_MAX], tenant[64];
+	AUTO_BUF path = {0};
+	if (layout_split(argument, true, store, tenant, NULL) < 0 || !layout_tenant_name_ok(tenant))
+		return -EIO;
+	buf_printf(&path, "%s/t/%s", store, tenant);
+	AUTO_CLOSE fd = buf_ok(&path) ? open((const char *)path.data,
+						O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+				      : -1;
+	if (fd < 0 || control_call(fd, "status", NULL, 0, ret_answer, NULL) < 0)
+		return -EIO;
+	c->err.code = 0;
+	return 0;
+}
+
 int cmd_status_run(struct cmd *c, int argc, char **argv)
 {
 	static const struct option own[] = {{"json", no_argument, NULL, 'j'}, {0}};
@@ -106,9 +140,10 @@ int cmd_status_run(struct cmd *c, int argc, char **argv)
 	if (r < 0)
 		return r;
 	r = cmd_common_open(c, operands[0]);
-	if (r < 0)
-		return r;
-	r = control_call(c->layout.tenant_fd, "status", NULL, 0, &answer, &c->err);
+	if (r == -EIO)
+		r = ask_without_store(c, operands[0], &answer);
+	else if (r == 0)
+		r = control_call(c->layout.tenant_fd, "status", NULL, 0, &answer, &c->err);
 	if (r == -ENOTCONN)
 		return print_unmounted(c, json);
 	if (r < 0)
@@ -124,7 +159,7 @@ int cmd_status_run(struct cmd *c, int argc, char **argv)
 	if (r < 0)
 		return err_set(&c->err, -EPROTO,
 			"the daemon's answer cannot be read; are daemon and tool of one version?");
-	print_mounted(c->layout.owner.tenant, root);
+	print_mounted(root);
 	json_decref(root);
 	return 0;
 }

@@ -177,10 +177,28 @@ static void finish(
 	pthread_mutex_unlock(&t->lock);
 }
 
+/* The result of an fsync of a directory, passed on. No lock held. */
+static int flushed(const struct trash *t, int r)
+{
+	if (r < 0 && t->options.trouble)
+		t->options.trouble(t->options.context, r);
+	return r;
+}
+
+static bool halted(const struct trash *t)
+{
+	return t->options.halted && t->options.halted(t->options.context);
+}
+
 static void run_batch(struct trash *t, struct batch *b)
 {
-	struct overwrite o = {t->eraser.lower, t->buffer, &t->stop};
-	int settled = settle_sync(&b->settle, t->eraser.lower, t->eraser.trash_fd);
+	struct lower *l = t->eraser.lower;
+	struct overwrite o = {l, t->buffer, &t->stop};
+	int settled = -EROFS;
+	if (halted(t))
+		settle_done(&b->settle, l);
+	else
+		settled = flushed(t, settle_sync(&b->settle, l, t->eraser.trash_fd));
 	while (b->jobs && !atomic_load(&t->stop)) {
 		struct job *j = b->jobs;
 		struct trash_receipt receipt = {.method = "overwritten",
@@ -367,7 +385,7 @@ static void enqueue_with_parent(struct trash *t, struct job *j, int parent_fd)
 		enqueue_locked(t, j);
 	pthread_mutex_unlock(&t->lock);
 	if (!batched) {
-		j->settle = l->ops->fsync(l, parent_fd, false) < 0;
+		j->settle = flushed(t, l->ops->fsync(l, parent_fd, false)) < 0;
 		enqueue(t, j);
 	}
 	settle_close(l, d);
@@ -386,8 +404,11 @@ static bool erase_now(struct trash *t, const char *name, int parent_fd)
 	pthread_mutex_lock(&t->lock);
 	t->files++;
 	pthread_mutex_unlock(&t->lock);
-	bool durable = parent_fd >= 0 && l->ops->fsync(l, parent_fd, false) == 0;
-	int r = l->ops->fsync(l, t->eraser.trash_fd, false);
+	int r = halted(t) ? -EROFS : 0;
+	bool durable =
+		r == 0 && parent_fd >= 0 && flushed(t, l->ops->fsync(l, parent_fd, false)) == 0;
+	if (r == 0)
+		r = flushed(t, l->ops->fsync(l, t->eraser.trash_fd, false));
 	receipt.error = r;
 	if (r == 0)
 		r = eraser_run(&t->eraser, &o, name, !durable, &receipt);

@@ -32,7 +32,16 @@ struct trash_options {
 	/* Without trash locks held: by the eraser's thread, with `sync` by the caller of
 	 * trash_erase. May be NULL. */
 	void (*receipt)(void *context, const struct trash_receipt *receipt);
-	void *context;
+	/*
+	 * Making removals durable failed with this -errno, that is: the fsync of a directory of the
+	 * tree or of the trash. (One of a file in the trash harms nothing but its receipt.) Without
+	 * trash locks held, by any caller; may be NULL.
+	 */
+	void (*trouble)(void *context, int error);
+	/* True: what fsync says proves nothing any more, so that nothing may be overwritten; jobs
+	 * end with -EROFS and stay in the trash. As `trouble`. */
+	bool (*halted)(void *context);
+	void *context; /* of all three */
 };
 
 /* lower and the descriptors are borrowed. -EOPNOTSUPP with a sentence when the filesystem's

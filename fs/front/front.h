@@ -21,7 +21,7 @@ struct front {
 			      cached */
 	uid_t uid;         /* of this process */
 	bool as_root;
-	bool read_only;
+	bool read_only;           /* mounted so; ask front_is_read_only */
 	pthread_key_t buffer_key; /* a thread's answer buffer */
 	/* Called once, when the kernel has answered the handshake. */
 	void (*ready)(void *context);
@@ -44,6 +44,12 @@ void front_operations(struct fuse_lowlevel_ops *ret);
  * NULL: too large, or ENOMEM. */
 #define FRONT_BUFFER (1u << 20)
 char *front_buffer(struct front *f, size_t size);
+
+/* Nothing may be changed: it was mounted so, or a flush failed (store_trouble). */
+static inline bool front_is_read_only(const struct front *f)
+{
+	return f->read_only || store_is_read_only(f->store);
+}
 
 struct front_counts {
 	uint64_t inodes, handles;

@@ -299,10 +299,16 @@ static void op_setattr(
 		       (acts || (valid & ~(FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW |
 						 FUSE_SET_ATTR_CTIME)));
 	bool misled = __atomic_load_n(&i->misled, __ATOMIC_ACQUIRE);
-	int r = refused              ? (misled ? -ESTALE : -EIO)
-		: q.front->read_only ? -EROFS
-				     : request_enter(&q, acts);
-	if (r == 0)
+	/* The kernel flushes its times before a close, a reader's too, and before it asks for much
+	 * else: of a store that takes no changes any more they are dropped, since neither is wrong
+	 * for that. Whatever content they go with has an EIO of its own. */
+	bool drops = !refused && !acts && !(valid & ~(FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_CTIME)) &&
+		     store_is_read_only(q.front->store);
+	int r = refused                       ? (misled ? -ESTALE : -EIO)
+		: drops                       ? 0
+		: front_is_read_only(q.front) ? -EROFS
+					      : request_enter(&q, acts);
+	if (r == 0 && !drops)
 		r = set_attributes(q.front, i, attr, valid);
 	if (r == 0)
 		r = request_stat(q.front, i, &st);

@@ -213,6 +213,12 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t s
 {
 	struct handle *h = handle_of(fi);
 	(void)ino;
+	/* The kernel keeps EIO alone for who flushes or closes what its cache could not get rid of.
+	 */
+	if (front_is_read_only(fuse_req_userdata(req))) {
+		fuse_reply_err(req, fi->writepage ? EIO : EROFS);
+		return;
+	}
 	/* What comes from the page cache may be anybody's and is never refused (docs/policy.md,
 	 * "Caches"). */
 	if (__atomic_load_n(&h->inode->retired, __ATOMIC_ACQUIRE) && !fi->writepage) {
@@ -244,8 +250,11 @@ static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 static void op_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_info *fi)
 {
+	const struct front *f = fuse_req_userdata(req);
 	(void)ino;
-	fuse_reply_err(req, -err_to_fuse(file_sync(handle_of(fi)->file, data_only)));
+	/* What was lost is not known: nothing can be promised of any file. */
+	int r = store_is_read_only(f->store) ? -EIO : file_sync(handle_of(fi)->file, data_only);
+	fuse_reply_err(req, -err_to_fuse(r));
 }
 
 static bool is_retired(const struct handle *h)
@@ -259,9 +268,9 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset,
 	struct request q;
 	struct handle *h = handle_of(fi);
 	request_start(&q, req, OP_FALLOCATE, ino, NULL);
-	int r = is_retired(h)        ? -EIO
-		: q.front->read_only ? -EROFS
-				     : request_enter(&q, h->writes ? 0 : ACT_WRITE);
+	int r = is_retired(h)                 ? -EIO
+		: front_is_read_only(q.front) ? -EROFS
+					      : request_enter(&q, h->writes ? 0 : ACT_WRITE);
 	if (r == 0)
 		file_keep_time(h->file, false);
 	if (r == 0)
@@ -354,9 +363,11 @@ static void op_copy(fuse_req_t req, fuse_ino_t ino, off_t from_at, struct fuse_f
 	fuse_ino_t to_ino, off_t to_at, struct fuse_file_info *to_fi, size_t len, int flags)
 {
 	struct handle *from = handle_of(from_fi), *to = handle_of(to_fi);
-	char *bytes = front_buffer(fuse_req_userdata(req), FRONT_BUFFER);
+	struct front *f = fuse_req_userdata(req);
+	char *bytes = front_buffer(f, FRONT_BUFFER);
 	(void)ino, (void)to_ino;
 	ssize_t n = flags                                ? -EINVAL
+		    : front_is_read_only(f)              ? -EROFS
 		    : is_retired(from) || is_retired(to) ? -EIO
 		    : bytes                              ? 0
 							 : -ENOMEM;

@@ -183,12 +183,11 @@ static void op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info 
 static void op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_info *fi)
 {
 	struct front *f = fuse_req_userdata(req);
-	struct lower *l = f->store->lower;
 	struct dir *d;
 	(void)ino;
 	int r = inode_dir(&f->inodes, handle_of(fi)->inode, &d);
 	if (r == 0) {
-		r = l->ops->fsync(l, d->fd, data_only);
+		r = dir_sync(d, data_only);
 		dir_put(d);
 	}
 	fuse_reply_err(req, -err_to_fuse(r));

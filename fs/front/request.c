@@ -39,7 +39,8 @@ int request_enter(struct request *q, unsigned acts)
 	q->gate.acts = acts;
 	/* The kernel can be told to write after all (mount -o remount,rw); that is not what this
 	 * mount was started for. */
-	if (q->front->read_only && ((acts | q->gate.acts2) & ~(unsigned)(ACT_LIST | ACT_READ)))
+	if (front_is_read_only(q->front) &&
+		((acts | q->gate.acts2) & ~(unsigned)(ACT_LIST | ACT_READ)))
 		return -EROFS;
 	return gate_enter(q->front->gate, &q->gate, &q->ticket);
 }

@@ -512,6 +512,15 @@ int dir_open(struct dir *parent, const char *lower, struct dir **ret)
 	return r;
 }
 
+int dir_sync(const struct dir *d, bool data_only)
+{
+	struct lower *l = d->store->lower;
+	if (store_is_read_only(d->store))
+		return -EIO;
+	return store_flushed(
+		d->store, "the flush of a directory", l->ops->fsync(l, d->fd, data_only));
+}
+
 struct dir *dir_get(struct dir *d)
 {
 	__atomic_add_fetch(&d->refs, 1, __ATOMIC_RELAXED);

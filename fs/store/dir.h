@@ -56,6 +56,9 @@ MUST_USE int dir_rebind(struct dir *d, const struct dir *parent, const char *low
  * before.
  */
 MUST_USE int dir_clear(struct dir *d, bool keep, char ret_record[static DIR_RECORD_MAX]);
+/* fsync or fdatasync of the directory: its names and attributes are durable. -EIO too once the
+ * store is read-only; a failure makes it so. */
+MUST_USE int dir_sync(const struct dir *d, bool data_only);
 /* d stays after all: the record that dir_clear took away, and its modification time. 0, or -errno
  * of the lower call. */
 MUST_USE int dir_restore(struct dir *d, const char *record);

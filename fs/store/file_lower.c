@@ -58,7 +58,7 @@ int file_lower_open(struct file *f, const struct dir *d, const char *lower)
 int file_lower_writable(struct file *f)
 {
 	struct lower *l = f->store->lower;
-	if (f->fsync_failed)
+	if (f->fsync_failed || store_is_read_only(f->store))
 		return -EIO;
 	if (f->write_fd >= 0)
 		return 0;
@@ -149,5 +149,6 @@ int file_lower_sync(struct file *f, bool data_only)
 	 */
 	if (rc == -EIO || rc == -ENOSPC || rc == -EDQUOT)
 		f->fsync_failed = true;
+	(void)store_flushed(f->store, "the flush of a file's content", rc);
 	return rc < 0 ? rc : 0;
 }

@@ -30,6 +30,40 @@ void store_done(struct store *s)
 	pthread_mutex_destroy(&s->rename_lock);
 }
 
+void store_trouble(const struct store *s, const char *what, int error)
+{
+	/* The store is const for everybody, but for this and its lock. */
+	struct store *mine = (struct store *)(uintptr_t)s;
+	int none = 0;
+	if (!atomic_compare_exchange_strong(&mine->troubled, &none, error))
+		return;
+	atomic_store(&mine->trouble_what, what);
+	if (s->trouble)
+		s->trouble(s->alarm_context, what, error);
+}
+
+int store_flushed(const struct store *s, const char *what, int rc)
+{
+	if (rc == -EIO || rc == -ENOSPC || rc == -EDQUOT || rc == -EROFS)
+		store_trouble(s, what, rc);
+	return rc;
+}
+
+bool store_is_read_only(const struct store *s)
+{
+	return atomic_load_explicit(&s->troubled, memory_order_acquire);
+}
+
+const char *store_trouble_what(const struct store *s, int *ret_error)
+{
+	int error = atomic_load(&s->troubled);
+	const char *what = atomic_load(&s->trouble_what);
+	if (!error)
+		return NULL;
+	*ret_error = error;
+	return what ? what : "a flush";
+}
+
 int store_alarm(const struct store *s, const struct store_alarm *alarm)
 {
 	if (s->alarm)

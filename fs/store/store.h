@@ -6,6 +6,7 @@
 #include "keymgmt/keyring.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 struct journal;
 struct trash;
@@ -19,8 +20,8 @@ struct store_alarm {
 	uint64_t block;         /* block number, UINT64_MAX when none */
 };
 
-/* Set up by whoever opens the tenant; then read-only, shared by all threads. Pointers are borrowed.
- */
+/* Set up by whoever opens the tenant; then read-only, shared by all threads, but for `troubled` and
+ * the lock. Pointers are borrowed. */
 struct store {
 	struct lower *lower;
 	const struct keyring *keys;
@@ -33,6 +34,12 @@ struct store {
 	/* Called without locks of the store held, from any thread; may be NULL. */
 	void (*alarm)(void *context, const struct store_alarm *alarm);
 	void *alarm_context;
+	/* Called once, by store_trouble, with alarm_context, under whatever locks its caller holds:
+	 * may take none but the log's. May be NULL. */
+	void (*trouble)(void *context, const char *what, int error);
+	/* Private to store.c. */
+	atomic_int troubled; /* 0, or the -errno that made the store read-only */
+	_Atomic(const char *) trouble_what;
 	/* Directory renames, one at a time; the first lock of the store to be taken. */
 	pthread_mutex_t rename_lock;
 };
@@ -46,5 +53,22 @@ MUST_USE int store_init(
 void store_done(struct store *s);
 /* Reports an alarm and returns -EBADMSG. */
 int store_alarm(const struct store *s, const struct store_alarm *alarm);
+
+/*
+ * A flush of what belongs to the store (content, directories, journal) failed with `error`, a
+ * -errno. The kernel has forgotten what it could not write: whatever it says of later flushes
+ * proves nothing. From now on the store is read-only, until it is opened anew; it stays so whatever
+ * is reported afterwards, and only the first report is told. what: a string literal, what was
+ * flushed. Any thread, any locks.
+ */
+void store_trouble(const struct store *s, const char *what, int error);
+/* The same where `rc` is the result of a flush: nothing unless it is -EIO, -ENOSPC, -EDQUOT, or
+ * -EROFS, which a lower filesystem says that has given up. Returns rc. */
+int store_flushed(const struct store *s, const char *what, int rc);
+/* True from the first store_trouble on. Nothing may be changed or promised then: -EROFS for who
+ * wants to begin, -EIO for who has something unsaved. */
+bool store_is_read_only(const struct store *s);
+/* What failed first, and *ret_error with which -errno; NULL while nothing did. */
+const char *store_trouble_what(const struct store *s, int *ret_error);
 
 #endif

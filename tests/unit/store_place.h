@@ -30,6 +30,12 @@ static inline void store_place_alarm(void *context, const struct store_alarm *al
 	snprintf(p->detail, sizeof(p->detail), "%s", alarm->detail);
 }
 
+/* A flush that failed is forgotten, as by a mount anew. */
+static inline void store_place_mended(struct store_place *p)
+{
+	atomic_store(&p->store.troubled, 0);
+}
+
 /* cmocka set-up and tear-down; *state is the struct store_place. */
 static inline int store_place_make(void **state)
 {

@@ -933,6 +933,7 @@ static void lower_sweep(const struct fail_alloc_case *c, struct work *w, unsigne
 		int r = c->run(w);
 		hit = fail_lower_hit(&w->p->fail);
 		disarm(w->p);
+		store_place_mended(w->p);
 		*total += hit;
 		if (r < 0 && !(hit && r == -EIO))
 			fail_msg("%s: error %d with lower call %u failing", c->name, r, n);

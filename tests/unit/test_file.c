@@ -872,6 +872,7 @@ static void every_lower_call_may_fail(void **state)
 			int rc = life(p, bytes, len, &created, &committed, &cut);
 			hit = fail_lower_hit(&p->fail);
 			fail_lower_arm(&p->fail, FAIL_LOWER_ANY, 0, 0, false);
+			store_place_mended(p);
 			assert_true(rc == 0 || rc == errors[e % 2]);
 			assert_true(hit || cut);
 			struct file *f = NULL;

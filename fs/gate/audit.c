@@ -133,7 +133,11 @@ static int find_predecessor(struct audit *a, const struct audit_next *key, struc
 	if (h->number == 1)
 		return 0;
 	audit_segment_name(h->number - 1, name);
-	int r = audit_file_read(a->lower, a->dir_fd, name, &bytes, &len);
+	/* After a mere kill we may be reading what no disk has: once signed, a power cut must not
+	 * shorten it. */
+	int r = audit_file_sync(a->lower, a->dir_fd, name);
+	if (r == 0)
+		r = audit_file_read(a->lower, a->dir_fd, name, &bytes, &len);
 	if (r == -ENOENT) {
 		h->flags = AUDIT_PRED_MISSING;
 		log_say(LOG_LEVEL_ERROR,

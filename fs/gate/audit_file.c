@@ -29,6 +29,16 @@ int audit_file_read(struct lower *l, int dir_fd, const char *name, uint8_t **ret
 	return 0;
 }
 
+int audit_file_sync(struct lower *l, int dir_fd, const char *name)
+{
+	int fd = l->ops->openat(l, dir_fd, name, O_RDONLY | O_NONBLOCK, 0, NULL);
+	if (fd < 0)
+		return fd;
+	int r = l->ops->fsync(l, fd, false);
+	l->ops->close(l, fd);
+	return r;
+}
+
 /* A file that a stop or audit_reserve_leave has left, if nobody else has to do with it. */
 static int recycle(struct lower *l, int dir_fd)
 {

@@ -12,6 +12,8 @@
  */
 MUST_USE int audit_file_read(
 	struct lower *l, int dir_fd, const char *name, uint8_t **ret, size_t *ret_len);
+/* Makes durable what a reader finds in a segment now. -ENOENT; -errno of the calls. */
+MUST_USE int audit_file_sync(struct lower *l, int dir_fd, const char *name);
 /*
  * Makes the file "new", from "reserve" or what a stop left where there is one, with room for a
  * header and `least` bytes behind it, and locks it: readers know by the lock that a segment without

@@ -141,6 +141,54 @@ static void tampered_while_closed(void **state)
 	log_free(&f);
 }
 
+static ino_t watched;
+static bool watched_is_durable, durable_when_signed;
+
+static int watch_fsync(struct lower *l, int fd, bool data_only)
+{
+	struct stat st;
+	int r = lower_posix()->ops->fsync(l, fd, data_only);
+	if (r == 0 && fstat(fd, &st) == 0 && st.st_ino == watched)
+		watched_is_durable = true;
+	return r;
+}
+
+static int watch_renameat(
+	struct lower *l, int from_fd, const char *from, int to_fd, const char *to, unsigned flags)
+{
+	if (!strcmp(to, "00000002.seg"))
+		durable_when_signed = watched_is_durable;
+	return lower_posix()->ops->renameat(l, from_fd, from, to_fd, to, flags);
+}
+
+/* A mere kill leaves records that no disk has: signed, they may not go with the power. */
+static void durable_when_it_is_signed(void **state)
+{
+	(void)state;
+	struct log_fixture f = log_new(1);
+	struct lower_ops ops = *lower_posix()->ops;
+	struct lower watching = *lower_posix();
+	struct fail_lower fail;
+	struct audit *a;
+	struct stat st;
+	fail_lower_init(&fail, lower_posix());
+	assert_int_equal(log_open(&f, &fail.base, 0, &a), 0);
+	assert_int_equal(log_put(a, AUDIT_ORDINARY), 0);
+	fail_lower_arm(&fail, FAIL_LOWER_ANY, 1, -EIO, false);
+	audit_close(a);
+	assert_int_equal(fstatat(f.dir, "00000001.seg", &st, 0), 0);
+	watched = st.st_ino;
+	watched_is_durable = durable_when_signed = false;
+	ops.fsync = watch_fsync;
+	ops.renameat = watch_renameat;
+	watching.ops = &ops;
+	assert_int_equal(log_open(&f, &watching, 0, &a), 0);
+	audit_close(a);
+	assert_true(durable_when_signed);
+	assert_int_equal(log_verify(&f), AUDIT_UNCLEAN);
+	log_free(&f);
+}
+
 static void write_errors(void **state)
 {
 	(void)state;
@@ -489,6 +537,7 @@ int main(void)
 		cmocka_unit_test(created_once),
 		cmocka_unit_test(tampered_while_open),
 		cmocka_unit_test(tampered_while_closed),
+		cmocka_unit_test(durable_when_it_is_signed),
 		cmocka_unit_test(write_errors),
 		cmocka_unit_test(stops_anywhere),
 		cmocka_unit_test(create_fails),

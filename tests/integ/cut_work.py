@@ -203,15 +203,12 @@ class NewDirs(Workload):
         number = self.next
         while True:
             number += 1
-            folder = self.top
-            folders = [folder]
-            for depth in range(self.rng.choice((1, 1, 2, 3))):
-                folder += f"/d{number}"
-                os.mkdir(folder)
-                folders.append(folder)
-            path = folder + "/" + self.rng.choice(("f", "long-" * 40))
-            relative = path[len(self.top) + 1 :]
+            relative = f"d{number}/" * self.rng.choice((1, 1, 2, 3)) + self.rng.choice(("f", "long-" * 40))
             self.note("try", number, relative)
+            path, folders = f"{self.top}/{relative}", [self.top]
+            for _ in range(relative.count("/")):
+                folders.append(folders[-1] + f"/d{number}")
+                os.mkdir(folders[-1])
             fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
             write_all(fd, self.content(number))
             if self.rng.random() < 0.3:

@@ -16,6 +16,7 @@ struct looking {
 	struct sim_store *s;
 	struct look *ret;
 	char *why;
+	bool strict;
 	unsigned explained; /* alarms about content that was not flushed */
 };
 
@@ -33,6 +34,16 @@ static int say(struct looking *k, const char *what, int r)
 {
 	snprintf(k->why, 256, "%.50s: %.50s (alarms %u: %.30s, %.80s)", what, strerror(-r),
 		k->s->alarms, k->s->what, k->s->detail);
+	return -1;
+}
+
+static int say_size(struct looking *k, const struct look_inode *i, const struct stat *opened,
+	const struct stat *listed, int r)
+{
+	snprintf(k->why, 256,
+		"inode %u has %llu bytes, %lld when it is open, %lld when it is listed (%s)",
+		i->ino, (unsigned long long)i->len, (long long)opened->st_size,
+		(long long)listed->st_size, strerror(-r));
 	return -1;
 }
 
@@ -71,35 +82,95 @@ static void look_xattr(struct file *f, struct dir *d, struct look_inode *i)
 	}
 }
 
+#define CHUNK (64u * SIM_BYTES_PAGE)
+#define READ_WHOLE (4u * CHUNK) /* longer ones may be mostly holes */
+
+/* Bytes [at, end). */
+static int read_part(
+	struct file *f, uint64_t at, uint64_t end, uint64_t *digest, struct sim_bytes *keep)
+{
+	static uint8_t bytes[CHUNK];
+	while (at < end) {
+		size_t len = end - at < CHUNK ? (size_t)(end - at) : CHUNK;
+		ssize_t n = file_read(f, bytes, len, at);
+		if (n < (ssize_t)len)
+			return n < 0 ? (int)n : -EIO;
+		if (len % SIM_BYTES_PAGE)
+			memset(bytes + len, 0, SIM_BYTES_PAGE - len % SIM_BYTES_PAGE);
+		for (size_t page = 0; page < len; page += SIM_BYTES_PAGE) {
+			uint64_t hash = sim_bytes_hash((at + page) / SIM_BYTES_PAGE, bytes + page);
+			*digest ^= hash;
+			if (hash && keep)
+				sim_bytes_write(keep, bytes + page,
+					len - page < SIM_BYTES_PAGE ? len - page : SIM_BYTES_PAGE,
+					at + page);
+		}
+		at += len;
+	}
+	return 0;
+}
+
+int sim_look_content(
+	struct file *f, uint64_t *ret_len, uint64_t *ret_digest, struct sim_bytes *keep)
+{
+	struct stat st;
+	uint64_t digest = 0;
+	int r = file_stat(f, &st);
+	if (r < 0)
+		return r;
+	uint64_t size = (uint64_t)st.st_size, at = 0;
+	if (size <= READ_WHOLE)
+		r = read_part(f, 0, size, &digest, keep);
+	while (r == 0 && size > READ_WHOLE && at < size) {
+		int64_t from = file_range_seek(f, at, true);
+		int64_t to = from < 0 ? from : file_range_seek(f, (uint64_t)from, false);
+		if (from == -ENXIO)
+			break;
+		r = to < 0 ? (int)to : read_part(f, (uint64_t)from, (uint64_t)to, &digest, keep);
+		at = (uint64_t)to;
+	}
+	/* Behind the end there is nothing. */
+	uint8_t behind;
+	ssize_t n = r == 0 ? file_read(f, &behind, 1, size) : 0;
+	if (r < 0 || n)
+		return r < 0 ? r : n < 0 ? (int)n : -EIO;
+	if (keep)
+		sim_bytes_resize(keep, size);
+	*ret_len = size;
+	*ret_digest = digest;
+	return 0;
+}
+
 static int look_file(struct looking *k, struct dir *d, const char *lower, struct look_inode *i)
 {
-	static uint8_t bytes[MODEL_CONTENT + 1];
 	AUTO(file_auto) struct file *f = NULL;
 	struct stat listed, opened;
 	unsigned alarms = k->s->alarms;
 	i->lost = sim_disk_lost(k->s->disk, i->ino) & SIM_LOST_CONTENT;
+	int r = tree_stat(d, lower, &listed);
+	i->time = listed.st_mtim;
 	i->status = file_open(d, lower, &f);
-	ssize_t n = i->status ? i->status : file_read(f, bytes, sizeof(bytes), 0);
-	if (n < 0) {
-		i->status = (int)n;
-	} else {
-		i->len = (uint32_t)n;
-		i->hash = model_hash(bytes, (size_t)n);
+	if (i->status == 0)
+		i->status = sim_look_content(f, &i->len, &i->hash, NULL);
+	if (i->status == 0)
 		look_xattr(f, NULL, i);
-	}
-	if (i->lost)
+	if (i->lost && !k->strict)
 		k->explained += k->s->alarms - alarms;
 	else if (k->s->alarms > alarms || i->status || i->xattr_status)
 		return say_file(k, i);
 	if (i->status)
 		return 0;
-	int r = file_stat(f, &opened);
 	if (r == 0)
+		r = file_stat(f, &opened);
+	/* The length is a hint: an end may leave it too long until somebody opens the file. */
+	if (r < 0 || opened.st_size != (off_t)i->len || listed.st_size < opened.st_size)
+		return say_size(k, i, &opened, &listed, r);
+	r = file_settle_length(f);
+	if (r >= 0)
 		r = tree_stat(d, lower, &listed);
-	if (r < 0 || opened.st_size != n)
-		return say(k, "a file's size", r);
-	/* The length is a hint: a kill may leave it too long, never too short. */
-	return listed.st_size < n ? say(k, "a file is listed too short", 0) : 0;
+	if (r < 0 || listed.st_size != opened.st_size)
+		return say_size(k, i, &opened, &listed, r);
+	return 0;
 }
 
 static int look_link(struct looking *k, struct dir *d, const char *lower, struct look_inode *i)
@@ -108,7 +179,7 @@ static int look_link(struct looking *k, struct dir *d, const char *lower, struct
 	ssize_t n = tree_readlink(d, lower, target, sizeof(target));
 	if (n < 0)
 		return say(k, "a link does not read", (int)n);
-	i->len = (uint32_t)n;
+	i->len = (uint64_t)n;
 	i->hash = model_hash(target, (size_t)n);
 	return 0;
 }
@@ -173,9 +244,9 @@ static int look_dir(struct looking *k, struct dir *d, uint32_t ino)
 	return r < 0 ? say(k, "a directory does not list", r) : 0;
 }
 
-int sim_look(struct sim_store *s, struct look *ret, char why[static 256])
+int sim_look(struct sim_store *s, bool strict, struct look *ret, char why[static 256])
 {
-	struct looking k = {.s = s, .ret = ret, .why = why};
+	struct looking k = {.s = s, .ret = ret, .why = why, .strict = strict};
 	unsigned alarms = s->alarms;
 	struct stat st;
 	ret->count = ret->inodes = 0;

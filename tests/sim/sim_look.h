@@ -12,9 +12,13 @@ const char *sim_look_name(unsigned index);
 int sim_look_set_xattr(struct file *f, struct dir *d, uint32_t value);
 /*
  * 0 and everything that is there. -1 with a sentence in why: a directory, a name or a link that
- * does not open, a name that nobody made, an alarm that no unflushed content explains, a size that
- * is told wrongly.
+ * does not open, a name that nobody made, an alarm (strict: also of content that was not flushed),
+ * a size that is told wrongly.
  */
-int sim_look(struct sim_store *s, struct look *ret, char why[static 256]);
+int sim_look(struct sim_store *s, bool strict, struct look *ret, char why[static 256]);
+/* Length and digest of an open file, as struct sim_bytes has them; every block is read. keep: an
+ * empty one that gets the bytes, or NULL. 0 or -errno. */
+int sim_look_content(
+	struct file *f, uint64_t *ret_len, uint64_t *ret_digest, struct sim_bytes *keep);
 
 #endif

@@ -17,16 +17,17 @@ void model_init(struct model *m, uint32_t root_ino)
 	m->nodes[0].ino = root_ino;
 }
 
-static void forget(struct model_node *n, unsigned from, unsigned to)
+void model_forget(struct model_node *n)
 {
-	for (unsigned v = from; v < to; v++)
-		free(n->v[v].bytes);
+	free(n->v);
+	sim_bytes_free(&n->bytes);
+	*n = (struct model_node){0};
 }
 
 void model_done(struct model *m)
 {
 	for (unsigned n = 0; n < MODEL_NODES; n++)
-		forget(&m->nodes[n], 0, m->nodes[n].versions);
+		model_forget(&m->nodes[n]);
 }
 
 struct model_state *model_next(struct model *m)
@@ -51,33 +52,96 @@ int model_node(struct model *m, uint8_t type, uint32_t seed)
 		if (!m->nodes[n].type) {
 			m->nodes[n] = (struct model_node){.type = type, .seed = seed};
 			if (type == DT_REG)
-				model_write(&m->nodes[n], NULL, 0);
+				model_version(&m->nodes[n]);
 			return (int)n;
 		}
 	return -1;
 }
 
-void model_write(struct model_node *n, const uint8_t *bytes, uint32_t len)
+void model_version(struct model_node *n)
 {
-	uint8_t *copy = malloc(len ? len : 1);
-	if (!copy)
-		abort();
-	if (len)
-		memcpy(copy, bytes, len);
-	if (n->versions == MODEL_VERSIONS) {
-		/* One that must not be found any more, else the oldest: the test gets weaker. */
-		free(n->v[0].bytes);
-		memmove(n->v, n->v + 1, (MODEL_VERSIONS - 1) * sizeof(n->v[0]));
-		n->versions--;
-		n->kept -= n->kept > 0;
-		n->synced -= n->synced > 0;
+	const struct model_version v = {n->bytes.len, n->bytes.digest};
+	if (n->versions == n->room) {
+		n->room = n->room ? 2 * n->room : 16;
+		n->v = reallocarray(n->v, n->room, sizeof(*n->v));
+		if (!n->v)
+			abort();
 	}
-	n->v[n->versions++] = (struct model_version){len, model_hash(copy, len), copy};
+	n->v[n->versions++] = v;
 }
 
-const struct model_version *model_content(const struct model_node *n)
+void model_write(struct model_node *n, const uint8_t *bytes, size_t len, uint64_t offset)
 {
-	return &n->v[n->versions - 1];
+	for (size_t done = 0; done < len;) {
+		size_t left = SIM_BYTES_PAGE - (offset + done) % SIM_BYTES_PAGE;
+		left = left < len - done ? left : len - done;
+		sim_bytes_write(&n->bytes, bytes + done, left, offset + done);
+		model_version(n);
+		done += left;
+	}
+}
+
+uint64_t model_newest(const struct model_node *n)
+{
+	return n->first + n->versions - 1;
+}
+
+void model_back_to(struct model_node *n, uint64_t version)
+{
+	n->versions = (unsigned)(version - n->first) + 1;
+	n->unread = true;
+}
+
+int model_version_of(
+	const struct model_node *n, uint64_t from, uint64_t len, uint64_t digest, uint64_t *ret)
+{
+	for (uint64_t v = from < n->first ? 0 : from - n->first; v < n->versions; v++)
+		if (n->v[v].len == len && n->v[v].digest == digest) {
+			*ret = n->first + v;
+			return 0;
+		}
+	return -1;
+}
+
+static uint64_t key_of(const uint8_t *bytes)
+{
+	uint64_t a, b;
+	/* Where a header's sectors differ from one another, too. */
+	memcpy(&a, bytes + 496, 8);
+	memcpy(&b, bytes + 16, 8);
+	return a ? a ^ b : 0;
+}
+
+int model_remove(struct model *m, const struct model_removed *gone)
+{
+	if (m->removed_count == MODEL_REMOVED)
+		return -1;
+	m->removed[m->removed_count] = *gone;
+	return (int)m->removed_count++;
+}
+
+void model_sample(struct model *m, int removed, const uint8_t *bytes)
+{
+	uint64_t key = key_of(bytes);
+	if (removed < 0 || !key || m->sample_count >= MODEL_SAMPLES / 2)
+		return;
+	size_t at = key % MODEL_SAMPLES;
+	while (m->samples[at].key && m->samples[at].key != key)
+		at = (at + 1) % MODEL_SAMPLES;
+	if (m->samples[at].key)
+		return; /* the same sector, removed before: then it must be gone already */
+	m->samples[at] = (struct model_sample){key, model_hash(bytes, 512), (unsigned)removed};
+	m->sample_count++;
+}
+
+const struct model_removed *model_is_sample(const struct model *m, const uint8_t *bytes)
+{
+	uint64_t key = key_of(bytes);
+	for (size_t at = key % MODEL_SAMPLES; key && m->samples[at].key;
+		at = (at + 1) % MODEL_SAMPLES)
+		if (m->samples[at].key == key && m->samples[at].hash == model_hash(bytes, 512))
+			return &m->removed[m->samples[at].removed];
+	return NULL;
 }
 
 int model_find(const struct model_state *s, unsigned parent, unsigned name)
@@ -153,13 +217,48 @@ static const struct look_entry *look_for(const struct look *seen, uint32_t paren
 	return NULL;
 }
 
-/* The version that it is, or -1. */
-static int version_of(const struct model_node *n, const struct look_inode *i, unsigned from)
+static bool same_inode(const struct look_inode *a, const struct look_inode *b)
 {
-	for (unsigned v = from; !i->status && v < n->versions; v++)
-		if (n->v[v].len == i->len && n->v[v].hash == i->hash)
-			return (int)v;
-	return -1;
+	return a->type == b->type && a->status == b->status && a->len == b->len &&
+	       a->hash == b->hash && a->xattr == b->xattr && a->time.tv_sec == b->time.tv_sec &&
+	       a->time.tv_nsec == b->time.tv_nsec;
+}
+
+bool look_same(const struct look *a, const struct look *b)
+{
+	if (a->count != b->count || a->inodes != b->inodes)
+		return false;
+	for (unsigned e = 0; e < a->count; e++) {
+		const struct look_entry *x = &a->entries[e];
+		const struct look_entry *y = look_for(b, x->parent, x->name);
+		if (!y || y->ino != x->ino)
+			return false;
+	}
+	for (unsigned i = 0; i < a->inodes; i++) {
+		const struct look_inode *x = look_at(b, a->inode[i].ino);
+		if (!x || !same_inode(&a->inode[i], x))
+			return false;
+	}
+	return true;
+}
+
+static bool same_time(const struct model_times *t, const struct timespec *seen, bool killed)
+{
+	if (killed)
+		return t->open ||
+		       (t->now.tv_sec == seen->tv_sec && t->now.tv_nsec == seen->tv_nsec);
+	for (unsigned n = 0; n < t->count; n++)
+		if (t->synced[n].tv_sec == seen->tv_sec && t->synced[n].tv_nsec == seen->tv_nsec)
+			return true;
+	return t->any;
+}
+
+static bool same_content(struct model_node *n, const struct look_inode *i, bool killed, bool strict)
+{
+	if (i->status ||
+		model_version_of(n, killed ? n->kept : n->synced, i->len, i->hash, &n->found))
+		return false;
+	return !strict || same_time(&n->times, &i->time, killed);
 }
 
 /* Only when its making was cut short a directory gets another id. */
@@ -168,8 +267,8 @@ static bool same_dir(const struct model_node *n, unsigned at, const struct look_
 	return !n->id || n->id == i->hash || n->made == at;
 }
 
-static bool same_node(const struct model_node *n, uint32_t xattr, const struct look_inode *i,
-	unsigned at, bool killed, bool strict)
+static bool same_node(struct model_node *n, uint32_t xattr, const struct look_inode *i, unsigned at,
+	bool killed, bool strict)
 {
 	char target[MODEL_TARGET];
 	if (n->type != i->type)
@@ -178,12 +277,12 @@ static bool same_node(const struct model_node *n, uint32_t xattr, const struct l
 		uint32_t len = model_target(n->seed, target);
 		return !i->status && i->len == len && i->hash == model_hash(target, len);
 	}
+	n->found = 0;
 	if (n->type == DT_REG && i->lost && !strict)
 		return true;
 	if (i->xattr_status || i->xattr != xattr)
 		return false;
-	return n->type == DT_DIR ? same_dir(n, at, i)
-				 : version_of(n, i, killed ? n->kept : n->synced) >= 0;
+	return n->type == DT_DIR ? same_dir(n, at, i) : same_content(n, i, killed, strict);
 }
 
 /* Of something that is there when the last operation begins: numbers are reused. */
@@ -230,18 +329,19 @@ int model_match(struct model *m, const struct look *seen, bool killed, bool stri
 	return -1;
 }
 
-static void keep_version(struct model_node *n, int v)
+/* Goes on with what was found: one version, or none. */
+static void keep_version(struct model_node *n, const struct look_inode *i)
 {
-	if (v < 0) {
-		forget(n, 0, n->versions);
+	uint64_t v;
+	if (i->status || model_version_of(n, n->synced, i->len, i->hash, &v) < 0) {
 		n->versions = 0;
-	} else {
-		forget(n, 0, (unsigned)v);
-		forget(n, (unsigned)v + 1, n->versions);
-		n->v[0] = n->v[v];
-		n->versions = 1;
+		return;
 	}
-	n->kept = n->synced = 0;
+	n->unread = n->unread || v != model_newest(n);
+	n->v[0] = n->v[v - n->first];
+	n->first = n->kept = n->synced = v;
+	n->versions = 1;
+	n->times = (struct model_times){.now = i->time, .count = 1, .synced = {i->time}};
 }
 
 void model_adopt(struct model *m, const struct look *seen, unsigned state)
@@ -249,14 +349,16 @@ void model_adopt(struct model *m, const struct look *seen, unsigned state)
 	m->states[0] = m->states[state];
 	m->now = m->floor = m->removed_count = 0;
 	m->maybe = false;
+	if (m->sample_count)
+		memset(m->samples, 0, sizeof(m->samples));
+	m->sample_count = 0;
 	for (unsigned at = 1; at < MODEL_NODES; at++) {
 		struct model_node *n = &m->nodes[at];
-		n->last = 0;
+		n->last = n->removed = 0;
 		if (!n->type)
 			continue;
 		if (!model_links(&m->states[0], at)) {
-			forget(n, 0, n->versions);
-			*n = (struct model_node){0};
+			model_forget(n);
 			m->states[0].xattr[at] = 0;
 			continue;
 		}
@@ -266,10 +368,10 @@ void model_adopt(struct model *m, const struct look *seen, unsigned state)
 			n->id = i->hash;
 			n->made = MODEL_LONG_AGO;
 		}
-		if (n->type == DT_REG)
-			keep_version(n, i->xattr_status || i->xattr != m->states[0].xattr[at]
-						? -1
-						: version_of(n, i, 0));
+		if (n->type == DT_REG && (i->xattr_status || i->xattr != m->states[0].xattr[at]))
+			n->versions = 0;
+		else if (n->type == DT_REG)
+			keep_version(n, i);
 	}
 	m->nodes[0].last = 0;
 }

@@ -3,14 +3,16 @@
  * attributes, removal and erasing. After each end it is mounted again, perhaps ended again on the
  * way, and compared with the model.
  *
- *     sim-names [--states N] [--seed S] [--content] [--strict] [--mistakes]
+ *     sim-names [--states N] [--seed S] [--content] [--strict] [--calm] [--mistakes]
  *
  * --states N   so many crash states (20000); SIM_STATES says it too
  * --seed S     one run, that of this seed: what a failure names
  * --content    also writes, cuts and punches into files that have content; needs a journal
  * --strict     content that was not flushed must be a version of the file too
+ * --calm       the ends come when all files are closed, and are mere kills
  * --mistakes   seeded mistakes instead, each of which must be found in N states
  */
+#include "tests/sim/sim_entropy.h"
 #include "tests/sim/sim_run.h"
 
 #include <malloc.h>
@@ -56,11 +58,15 @@ static int campaign(struct campaign *c, uint64_t states, uint64_t seed)
 	double took = seconds() - begun;
 	printf("# %llu crash states in %.1f s (%.0f a second): %llu power cuts, %llu kills, %llu "
 	       "ends in recovery, %llu calls failed, %llu removed files looked for on the medium, "
-	       "%llu unflushed files lost\n",
+	       "%llu unflushed files lost, %llu second recoveries, %llu checked by fsck, %llu "
+	       "calls "
+	       "and %llu commits refused by a full disk\n",
 		(unsigned long long)c->states, took, (double)c->states / took,
 		(unsigned long long)c->powercuts, (unsigned long long)c->kills,
 		(unsigned long long)c->inner, (unsigned long long)c->faults,
-		(unsigned long long)c->gone_checked, (unsigned long long)c->lost_files);
+		(unsigned long long)c->gone_checked, (unsigned long long)c->lost_files,
+		(unsigned long long)c->again, (unsigned long long)c->checked,
+		(unsigned long long)c->full, (unsigned long long)c->commits_refused);
 	if (!failures)
 		printf("ok - sim names: %llu crash states, no name lost, nothing half erased\n",
 			(unsigned long long)c->states);
@@ -72,12 +78,15 @@ int main(int argc, char **argv)
 	struct campaign c = {.mistake = -1};
 	uint64_t states = 20000, seed = 0;
 	bool one = false;
+	struct timespec t;
 	const char *wanted = getenv("SIM_STATES");
 	if (wanted)
 		states = strtoull(wanted, NULL, 0);
 	if (crypto_init() < 0)
 		return 1;
-	crypto_random(&seed, sizeof(seed));
+	clock_gettime(CLOCK_REALTIME, &t);
+	seed = sim_random_next(&(struct sim_random){
+		(uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec + (uint64_t)getpid()});
 	for (int i = 1; i < argc; i++) {
 		if (!strcmp(argv[i], "--states") && i + 1 < argc) {
 			states = strtoull(argv[++i], NULL, 0);
@@ -88,11 +97,13 @@ int main(int argc, char **argv)
 			c.content = true;
 		} else if (!strcmp(argv[i], "--strict")) {
 			c.strict = true;
+		} else if (!strcmp(argv[i], "--calm")) {
+			c.calm = true;
 		} else if (!strcmp(argv[i], "--mistakes")) {
 			c.quiet = true;
 		} else {
 			fprintf(stderr, "usage: sim-names [--states N] [--seed S] [--content] "
-					"[--strict]\n");
+					"[--strict] [--calm] [--mistakes]\n");
 			return 2;
 		}
 	}
@@ -102,6 +113,9 @@ int main(int argc, char **argv)
 		stderr = null;
 	mallopt(M_MMAP_THRESHOLD, 64 << 20);
 	mallopt(M_TRIM_THRESHOLD, 256 << 20);
+	/* The same keys for all: lower names, and so their order, are those of any other process.
+	 */
+	sim_entropy_seed(0);
 	AUTO(keyring_auto) struct keyring *keys = sim_store_keys();
 	struct sim_disk *base = sim_store_base(keys);
 	c.keys = keys;

@@ -1,6 +1,9 @@
 /* Lives and ends of a run, and what must be true after each end. */
 #include "tests/sim/sim_run.h"
 
+#include "tests/sim/sim_entropy.h"
+
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -8,34 +11,36 @@
 #define OUTCOMES 4 /* crash states of one end */
 #define LIVES 3
 
-/* No sector of what is removed in this state may be on the medium. */
+/* What was removed by what was found: nothing of it may be on the medium. */
+static bool must_be_gone(const struct run *r, unsigned g, unsigned state)
+{
+	const struct model_removed *gone = &r->m.removed[g];
+	if (!gone->version)
+		return gone->state && gone->state <= state;
+	return model_links(&r->m.states[state], gone->node) &&
+	       r->m.nodes[gone->node].found >= gone->version;
+}
+
 static int check_gone(struct run *r, const struct sim_disk *d, unsigned state, const bool *excused)
 {
-	static const uint8_t zeros[512];
 	uint32_t from = sim_steps_pick(r, 16) ? r->c->base_blocks : 1;
 	unsigned checked = 0;
 	for (unsigned g = 0; g < r->m.removed_count; g++)
-		checked += r->m.removed[g].state <= state && !excused[g];
+		checked += must_be_gone(r, g, state) && !excused[g];
 	r->c->gone_checked += checked;
 	for (uint32_t b = from; checked && b < sim_disk_blocks(d); b++) {
 		const uint8_t *bytes = sim_disk_block(d, b);
 		for (size_t at = 0; bytes && at < SIM_PAGE; at += 512) {
-			if (memcmp(bytes + at, zeros, 512) == 0)
+			const struct model_removed *gone = model_is_sample(&r->m, bytes + at);
+			unsigned g = gone ? (unsigned)(gone - r->m.removed) : 0;
+			if (!gone || excused[g] || !must_be_gone(r, g, state))
 				continue;
-			uint64_t hash = model_hash(bytes + at, 512);
-			for (unsigned g = 0; g < r->m.removed_count; g++) {
-				const struct model_removed *gone = &r->m.removed[g];
-				for (unsigned n = 0; n < gone->count; n++)
-					if (gone->samples[n] == hash && gone->state <= state &&
-						!excused[g]) {
-						snprintf(r->why, sizeof(r->why),
-							"inode %u, removed by state %u of %u, "
-							"found %u: sector %u of it is in block %u",
-							gone->ino, gone->state, r->m.now, state, n,
-							b);
-						return -1;
-					}
-			}
+			snprintf(r->why, sizeof(r->why),
+				"inode %u: what was removed by state %u or version %llu is in "
+				"block %u, sector %zu; found were %u and %llu",
+				gone->ino, gone->state, (unsigned long long)gone->version, b,
+				at / 512, state, (unsigned long long)r->m.nodes[gone->node].found);
+			return -1;
 		}
 	}
 	return 0;
@@ -51,7 +56,7 @@ static void end_disk(struct run *r, struct sim_disk *d, bool cut, bool *excused)
 		excused[g] = excused[g] || sim_disk_lost(d, r->m.removed[g].ino) & SIM_LOST_BLOCKS;
 }
 
-static int mount(struct run *r, struct sim_disk *d)
+int sim_run_mount(struct run *r, struct sim_disk *d)
 {
 	struct sim_store_options o = {.sync = sim_steps_pick(r, 4) == 0};
 	if (r->c->mistake >= 0) {
@@ -65,10 +70,10 @@ static int mount(struct run *r, struct sim_disk *d)
 static int recover(struct run *r, struct sim_disk *d, bool *cut, bool *excused)
 {
 	for (int attempt = 0;; attempt++) {
-		bool again = attempt < 2 && sim_steps_pick(r, 3) == 0;
+		bool again = attempt < 2 && sim_steps_pick(r, 3) == 0 && !r->c->calm;
 		if (again)
 			sim_disk_stop_at(d, 1 + sim_steps_pick(r, 60));
-		int error = mount(r, d);
+		int error = sim_run_mount(r, d);
 		if (!sim_disk_stopped(d)) {
 			sim_disk_stop_at(d, 0);
 			return error < 0 ? sim_steps_fail(r, "mount", error) : 0;
@@ -82,26 +87,50 @@ static int recover(struct run *r, struct sim_disk *d, bool *cut, bool *excused)
 	}
 }
 
+/* With one seed: why what was found is no state. */
+static void tell(const struct run *r, const struct look *seen, bool cut)
+{
+	for (unsigned e = 0; e < seen->count; e++)
+		sim_steps_trace(r, "found %u/%u = inode %u", seen->entries[e].parent,
+			seen->entries[e].name, seen->entries[e].ino);
+	for (unsigned at = cut ? r->m.floor : r->m.now; at <= r->m.now + r->m.maybe; at++)
+		for (unsigned e = 0; e < r->m.states[at].count; e++) {
+			const struct model_entry *x = &r->m.states[at].entries[e];
+			sim_steps_trace(r, "in state %u: %u/%u = %u, inode %u", at,
+				r->m.nodes[x->parent].ino, x->name, x->node,
+				r->m.nodes[x->node].ino);
+		}
+	for (unsigned i = 0; i < seen->inodes; i++)
+		for (unsigned at = 1; at < MODEL_NODES; at++) {
+			const struct look_inode *x = &seen->inode[i];
+			const struct model_node *n = &r->m.nodes[at];
+			uint64_t version = 0;
+			if (n->type != DT_REG || n->ino != x->ino)
+				continue;
+			int known = model_version_of(n, 0, x->len, x->hash, &version);
+			sim_steps_trace(r,
+				"inode %u = %u: %llu bytes, time %lld.%09ld, %s %llu of %llu; kept "
+				"%llu, synced %llu; time %lld.%09ld%s%s",
+				x->ino, at, (unsigned long long)x->len, (long long)x->time.tv_sec,
+				x->time.tv_nsec, known < 0 ? "no version" : "version",
+				(unsigned long long)version, (unsigned long long)model_newest(n),
+				(unsigned long long)n->kept, (unsigned long long)n->synced,
+				(long long)n->times.now.tv_sec, n->times.now.tv_nsec,
+				n->times.open ? ", open" : "", n->times.any ? ", any" : "");
+		}
+}
+
 /* 0: the model goes on from what was found. */
 static int check(struct run *r, struct sim_disk *d, bool cut, const bool *excused, bool adopt)
 {
-	struct look seen;
-	if (sim_look(&r->s, &seen, r->why) < 0)
+	struct look *seen = &r->seen;
+	if (sim_look(&r->s, r->c->strict, seen, r->why) < 0)
 		return -1;
-	int state = model_match(&r->m, &seen, !cut, r->c->strict);
+	int state = model_match(&r->m, seen, !cut, r->c->strict);
 	if (state < 0) {
-		for (unsigned e = 0; e < seen.count; e++)
-			sim_steps_trace(r, "found %u/%u = inode %u", seen.entries[e].parent,
-				seen.entries[e].name, seen.entries[e].ino);
-		for (unsigned at = cut ? r->m.floor : r->m.now; at <= r->m.now + r->m.maybe; at++)
-			for (unsigned e = 0; e < r->m.states[at].count; e++) {
-				const struct model_entry *x = &r->m.states[at].entries[e];
-				sim_steps_trace(r, "in state %u: %u/%u = %u, inode %u", at,
-					r->m.nodes[x->parent].ino, x->name, x->node,
-					r->m.nodes[x->node].ino);
-			}
+		tell(r, seen, cut);
 		snprintf(r->why, sizeof(r->why),
-			"%u names found, which is no state from %u on (of %u%s)", seen.count,
+			"%u names found, which is no state from %u on (of %u%s)", seen->count,
 			cut ? r->m.floor : r->m.now, r->m.now, r->m.maybe ? " and one begun" : "");
 		return -1;
 	}
@@ -110,14 +139,43 @@ static int check(struct run *r, struct sim_disk *d, bool cut, const bool *excuse
 	if (check_gone(r, d, (unsigned)state, excused) < 0)
 		return -1;
 	if (adopt)
-		model_adopt(&r->m, &seen, (unsigned)state);
+		model_adopt(&r->m, seen, (unsigned)state);
 	return 0;
+}
+
+/* What a recovery has made of a power cut is on the disk: another one finds the same. */
+static int again(struct run *r, struct sim_disk *d, bool *excused)
+{
+	struct look seen;
+	r->c->again++;
+	sim_steps_trace(r, "another power cut after it");
+	sim_store_unmount(&r->s, false);
+	end_disk(r, d, true, excused);
+	bool cut = true;
+	if (recover(r, d, &cut, excused) < 0 || sim_look(&r->s, r->c->strict, &seen, r->why) < 0)
+		return -1;
+	if (look_same(&r->seen, &seen))
+		return 0;
+	tell(r, &seen, true);
+	return sim_steps_fail(r, "a second recovery has another result", 0);
+}
+
+/* Nothing for fsck to mend. */
+static int fsck(struct run *r)
+{
+	char what[200];
+	r->c->checked++;
+	int error = sim_store_check(&r->s, what);
+	if (error == 0)
+		return 0;
+	snprintf(r->why, sizeof(r->why), "fsck: %s", error < 0 ? strerror(-error) : what);
+	return -1;
 }
 
 static int one_outcome(struct run *r, struct sim_disk *d, bool adopt)
 {
 	bool excused[MODEL_REMOVED] = {false};
-	bool cut = sim_steps_pick(r, 4);
+	bool cut = sim_steps_pick(r, 4) && !r->c->calm;
 	r->c->states++;
 	r->c->powercuts += cut;
 	r->c->kills += !cut;
@@ -126,9 +184,14 @@ static int one_outcome(struct run *r, struct sim_disk *d, bool adopt)
 		r->m.maybe ? ", the last step not finished" : "");
 	if (recover(r, d, &cut, excused) < 0)
 		return -1;
+	r->cut = cut;
 	if (check(r, d, cut, excused, adopt) < 0)
 		return -1;
-	return 0;
+	if (adopt || !r->c->strict)
+		return 0;
+	if (cut && sim_steps_pick(r, 6) == 0 && again(r, d, excused) < 0)
+		return -1;
+	return sim_steps_pick(r, 24) == 0 ? fsck(r) : 0;
 }
 
 static struct sim_options options(struct run *r)
@@ -146,7 +209,9 @@ static struct sim_options options(struct run *r)
 static int outcomes(struct run *r)
 {
 	for (int n = 1; n < OUTCOMES; n++) {
-		const struct sim_options o = options(r);
+		struct sim_options o = options(r);
+		if (r->full && sim_steps_pick(r, 2))
+			o.space = sim_disk_used(r->disk);
 		struct sim_disk *copy = sim_disk_clone(r->disk, &o);
 		int result = one_outcome(r, copy, false);
 		sim_store_unmount(&r->s, false);
@@ -163,19 +228,23 @@ static int one_life(struct run *r)
 {
 	uint64_t steps_left = 3 + sim_steps_pick(r, 45);
 	uint64_t last = 1 + sim_steps_pick(r, 10 + 4 * steps_left);
-	if (sim_steps_pick(r, 4)) {
+	if (r->c->calm) {
+		/* Nothing happens to the disk. */
+	} else if (sim_steps_pick(r, 4)) {
 		sim_disk_stop_at(r->disk, last);
 	} else {
 		sim_disk_fail_at(r->disk, last, sim_steps_pick(r, 2) ? -EIO : -ENOSPC);
 		sim_steps_trace(r, "call %llu will fail", (unsigned long long)last);
 	}
-	while (steps_left-- && !sim_disk_stopped(r->disk) && !sim_disk_failed(r->disk) &&
-		!r->m.maybe)
+	r->refused = false;
+	r->full = r->c->strict && sim_steps_pick(r, 12) == 0;
+	sim_disk_set_space(r->disk, r->full ? sim_disk_used(r->disk) + sim_steps_pick(r, 200) : 0);
+	while (steps_left-- && !sim_steps_uncertain(r) && !r->m.maybe)
 		if (sim_steps_run(r) < 0)
 			return -1;
 	r->c->faults += sim_disk_failed(r->disk);
 	/* No step came to an end with the disk: the end comes now. */
-	if (!sim_disk_stopped(r->disk) && !sim_disk_failed(r->disk))
+	if (!sim_disk_stopped(r->disk) && !sim_disk_failed(r->disk) && !r->c->calm)
 		sim_disk_stop_at(r->disk, 1);
 	sim_steps_end(r);
 	sim_store_unmount(&r->s, false);
@@ -193,8 +262,10 @@ int sim_run_one(struct campaign *c, uint64_t seed)
 		abort();
 	*r = (struct run){.c = c, .seed = seed, .random.state = seed};
 	const struct sim_options o = options(r);
+	sim_entropy_seed(~seed);
+	crypto_forget();
 	r->disk = sim_disk_clone(c->base, &o);
-	int result = mount(r, r->disk);
+	int result = sim_run_mount(r, r->disk);
 	struct stat st;
 	if (result == 0)
 		result = r->s.lower->ops->fstat(r->s.lower, r->s.root->fd, &st);
@@ -206,9 +277,10 @@ int sim_run_one(struct campaign *c, uint64_t seed)
 		result = one_life(r);
 	if (result < 0 && !c->quiet)
 		printf("not ok - sim names: seed 0x%016llx: %s\n# again: sim-names --seed "
-		       "0x%016llx%s%s\n",
+		       "0x%016llx%s%s%s\n",
 			(unsigned long long)seed, r->why, (unsigned long long)seed,
-			c->content ? " --content" : "", c->strict ? " --strict" : "");
+			c->content ? " --content" : "", c->strict ? " --strict" : "",
+			c->calm ? " --calm" : "");
 	sim_steps_end(r);
 	sim_store_unmount(&r->s, false);
 	model_done(&r->m);

@@ -4,7 +4,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/falloc.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -43,13 +42,13 @@ static struct model_state *now(struct run *r)
 }
 
 /* The disk has stopped, or refused a call: what was done since is not certain. */
-static bool uncertain(const struct run *r)
+bool sim_steps_uncertain(const struct run *r)
 {
-	return sim_disk_stopped(r->disk) || sim_disk_failed(r->disk);
+	return sim_disk_stopped(r->disk) || sim_disk_failed(r->disk) || r->refused;
 }
 
 /* A random entry with one of these types (bits by DT_*), or NULL. */
-static const struct model_entry *some_entry(struct run *r, unsigned types)
+const struct model_entry *sim_steps_some(struct run *r, unsigned types)
 {
 	const struct model_state *s = now(r);
 	unsigned fit[MODEL_ENTRIES], n = 0;
@@ -61,7 +60,7 @@ static const struct model_entry *some_entry(struct run *r, unsigned types)
 
 static unsigned some_dir(struct run *r)
 {
-	const struct model_entry *e = sim_steps_pick(r, 3) ? some_entry(r, 1u << DT_DIR) : NULL;
+	const struct model_entry *e = sim_steps_pick(r, 3) ? sim_steps_some(r, 1u << DT_DIR) : NULL;
 	return e ? e->node : 0;
 }
 
@@ -88,7 +87,7 @@ static struct dir *dir_of(struct run *r, unsigned node)
 	if (!parent || !seal(r, parent, s->entries[e].name, &name))
 		return NULL;
 	int error = dir_open(parent, name.lower, &n->dir);
-	if (error < 0 && !uncertain(r))
+	if (error < 0 && !sim_steps_uncertain(r))
 		sim_steps_fail(r, "dir_open", error);
 	if (error == 0)
 		n->id = model_hash(n->dir->id, DIR_ID_LEN);
@@ -112,7 +111,11 @@ static bool place_of(struct run *r, unsigned parent, unsigned name, struct place
 static int did(struct run *r, int error, const char *what)
 {
 	bool done = error >= 0 && !sim_disk_stopped(r->disk);
-	if (!done && !uncertain(r))
+	if (error == -ENOSPC && r->full && !sim_steps_uncertain(r)) {
+		r->c->full++;
+		r->refused = true;
+	}
+	if (!done && !sim_steps_uncertain(r))
 		return sim_steps_fail(r, what, error);
 	model_did(&r->m, done);
 	return 0;
@@ -124,52 +127,18 @@ static void touched(struct run *r, unsigned a, unsigned b, unsigned c)
 	r->m.nodes[a].last = r->m.nodes[b].last = r->m.nodes[c].last = r->m.now + 1;
 }
 
-static int went(struct run *r, int error, const char *what)
+int sim_steps_went(struct run *r, int error, const char *what)
 {
-	return error < 0 && !uncertain(r) ? sim_steps_fail(r, what, error) : 0;
-}
-
-static void random_bytes(struct run *r, uint8_t *bytes, uint32_t len)
-{
-	for (uint32_t i = 0; i < len; i += 8) {
-		uint64_t x = sim_random_next(&r->random);
-		memcpy(bytes + i, &x, len - i < 8 ? len - i : 8);
+	/* What was accepted before should have had its space; the promises hold all the same. */
+	if (error == -ENOSPC && r->full && !sim_steps_uncertain(r)) {
+		sim_steps_trace(r, "%s is refused by a full disk", what);
+		r->c->commits_refused++;
+		r->refused = true;
 	}
+	return error < 0 && !sim_steps_uncertain(r) ? sim_steps_fail(r, what, error) : 0;
 }
 
-static void kept(struct run *r, struct model_node *n, bool synced)
-{
-	if (uncertain(r))
-		return;
-	n->kept = n->versions - 1;
-	if (synced)
-		n->synced = n->kept;
-}
-
-static int write_at(struct run *r, struct model_node *n, uint32_t offset, uint32_t len)
-{
-	static uint8_t bytes[MODEL_CONTENT];
-	const struct model_version *v = model_content(n);
-	uint32_t end = offset + len > v->len ? offset + len : v->len;
-	memset(bytes, 0, sizeof(bytes));
-	memcpy(bytes, v->bytes, v->len);
-	random_bytes(r, bytes + offset, len);
-	model_write(n, bytes, end);
-	sim_steps_trace(r, "write %u at %u to %d", len, offset, (int)(n - r->m.nodes));
-	ssize_t w = file_write(n->file, bytes + offset, len, offset);
-	return went(r, w < 0 ? (int)w : 0, "file_write");
-}
-
-static int close_file(struct run *r, struct model_node *n)
-{
-	file_put(n->file);
-	n->file = NULL;
-	if (n->versions)
-		kept(r, n, false);
-	return 0;
-}
-
-static int open_file(struct run *r, const struct model_entry *e)
+int sim_steps_open(struct run *r, const struct model_entry *e)
 {
 	struct model_node *n = &r->m.nodes[e->node];
 	struct place p;
@@ -178,7 +147,8 @@ static int open_file(struct run *r, const struct model_entry *e)
 	if (!place_of(r, e->parent, e->name, &p))
 		return -1;
 	int error = file_open(p.dir, p.name.lower, &n->file);
-	return error < 0 ? (went(r, error, "file_open"), -1) : 0;
+	n->handles = error == 0;
+	return error < 0 ? (sim_steps_went(r, error, "file_open"), -1) : 0;
 }
 
 static int step_create(struct run *r)
@@ -197,17 +167,22 @@ static int step_create(struct run *r)
 	model_add(next, parent, name, (unsigned)node);
 	touched(r, parent, (unsigned)node, parent);
 	sim_steps_trace(r, "create %u/%u = %d", parent, name, node);
+	n->times.open = n->times.any = true;
 	int error = file_create(p.dir, &p.name, 0644, NULL, &n->file, &st);
-	if (error == 0)
+	if (error == 0) {
 		n->ino = (uint32_t)st.st_ino;
+		n->times.now = st.st_mtim;
+		n->times.open = sim_steps_uncertain(r);
+	}
 	sim_steps_trace(r, "inode %u", n->ino);
 	if (did(r, error, "file_create") < 0 || error < 0)
 		return error < 0 ? 0 : -1;
-	static const uint32_t sizes[] = {1, 100, 4095, 4096, 4097, 9000, MODEL_CONTENT};
+	n->handles = 1;
+	static const uint32_t sizes[] = {1, 100, 4095, 4096, 4097, 9000, 24576};
 	uint64_t kind = sim_steps_pick(r, 10);
-	if (kind < 7 && write_at(r, n, 0, sizes[kind]) < 0)
+	if (kind < 7 && sim_content_write(r, n, 0, sizes[kind]) < 0)
 		return -1;
-	return sim_steps_pick(r, 3) ? close_file(r, n) : 0;
+	return sim_steps_pick(r, 3) ? sim_content_close(r, n) : 0;
 }
 
 static int step_mkdir(struct run *r)
@@ -255,7 +230,7 @@ static int step_symlink(struct run *r)
 
 static int step_link(struct run *r)
 {
-	const struct model_entry *e = some_entry(r, 1u << DT_REG | 1u << DT_LNK);
+	const struct model_entry *e = sim_steps_some(r, 1u << DT_REG | 1u << DT_LNK);
 	unsigned parent = some_dir(r), name = (unsigned)sim_steps_pick(r, MODEL_NAMES);
 	struct model_state *next = model_next(&r->m);
 	struct place from, to;
@@ -276,25 +251,19 @@ static int step_link(struct run *r)
 /* What must be gone from the medium once this file's last name is. */
 static void remember_content(struct run *r, unsigned node, const struct place *p)
 {
-	static uint8_t bytes[64 * SIM_PAGE];
-	static const uint8_t zeros[512];
 	struct lower *l = r->s.lower;
-	const struct model_node *n = &r->m.nodes[node];
-	if (n->type != DT_REG || model_links(now(r), node) != 1 ||
-		r->m.removed_count == MODEL_REMOVED)
+	struct model_node *n = &r->m.nodes[node];
+	if (n->type != DT_REG || model_links(now(r), node) != 1)
 		return;
-	struct model_removed *gone = &r->m.removed[r->m.removed_count++];
-	*gone = (struct model_removed){.state = r->m.now + 1, .ino = n->ino};
+	n->removed = r->m.now + 1;
 	AUTO_LOWER_HELD fd = {l, l->ops->openat(l, p->dir->fd, p->name.lower, O_RDONLY, 0, NULL)};
-	ssize_t len = fd.fd < 0 ? 0 : lower_pread(l, fd.fd, bytes, sizeof(bytes), 0);
-	for (ssize_t at = 0; at + 512 <= len && gone->count < MODEL_SAMPLES; at += 512)
-		if (memcmp(bytes + at, zeros, 512) != 0)
-			gone->samples[gone->count++] = model_hash(bytes + at, 512);
+	if (fd.fd >= 0)
+		sim_content_remember(r, n, fd.fd);
 }
 
 static int step_unlink(struct run *r)
 {
-	const struct model_entry *e = some_entry(r, 1u << DT_REG | 1u << DT_LNK);
+	const struct model_entry *e = sim_steps_some(r, 1u << DT_REG | 1u << DT_LNK);
 	struct model_state *next = model_next(&r->m);
 	struct place p;
 	if (!e || !next || !place_of(r, e->parent, e->name, &p))
@@ -316,7 +285,7 @@ static void forget_dir(struct run *r, unsigned node)
 
 static int step_rmdir(struct run *r)
 {
-	const struct model_entry *e = some_entry(r, 1u << DT_DIR);
+	const struct model_entry *e = sim_steps_some(r, 1u << DT_DIR);
 	struct model_state *next = model_next(&r->m);
 	struct place p;
 	if (!e || !next || !model_empty(next, e->node) || !place_of(r, e->parent, e->name, &p) ||
@@ -356,9 +325,9 @@ static bool may_rename(struct run *r, const struct model_state *s, const struct 
 
 static int rename_entry(struct run *r, bool exchange)
 {
-	const struct model_entry *e = some_entry(r, 1u << DT_REG | 1u << DT_LNK | 1u << DT_DIR);
+	const struct model_entry *e = sim_steps_some(r, 1u << DT_REG | 1u << DT_LNK | 1u << DT_DIR);
 	const struct model_entry *other =
-		sim_steps_pick(r, 2) || exchange ? some_entry(r, ~0u) : NULL;
+		sim_steps_pick(r, 2) || exchange ? sim_steps_some(r, ~0u) : NULL;
 	unsigned parent = other ? other->parent : some_dir(r);
 	unsigned name = other ? other->name : (unsigned)sim_steps_pick(r, MODEL_NAMES);
 	struct model_state *next = model_next(&r->m);
@@ -416,53 +385,32 @@ static int step_exchange(struct run *r)
 
 static int step_xattr(struct run *r)
 {
-	const struct model_entry *e = some_entry(r, 1u << DT_REG | 1u << DT_DIR);
+	const struct model_entry *e = sim_steps_some(r, 1u << DT_REG | 1u << DT_DIR);
 	struct model_state *next = model_next(&r->m);
 	if (!next)
 		return 0;
 	unsigned node = e && sim_steps_pick(r, 8) ? e->node : 0;
 	struct model_node *n = &r->m.nodes[node];
 	bool keep_open = n->file;
-	if (n->type == DT_REG ? open_file(r, e) < 0 : !dir_of(r, node))
+	if (n->type == DT_REG ? sim_steps_open(r, e) < 0 : !dir_of(r, node))
 		return 0;
 	uint32_t value = sim_steps_pick(r, 4) ? 1 + (uint32_t)sim_steps_pick(r, 1u << 30) : 0;
 	if (!value && !next->xattr[node])
 		value = 1;
+	n->times.open = n->times.any = true; /* an empty file gets a header */
 	sim_steps_trace(r, "xattr of %u = %u%s", node, value, keep_open ? " (open)" : "");
 	next->xattr[node] = value;
 	touched(r, node, node, node);
 	int result = did(r,
 		sim_look_set_xattr(n->file, n->type == DT_DIR ? dir_of(r, node) : NULL, value),
 		"xattr");
-	return n->type == DT_REG && !keep_open ? (close_file(r, n), result) : result;
+	return n->type == DT_REG && !keep_open ? (sim_content_close(r, n), result) : result;
 }
 
-static void durable(struct run *r, unsigned state)
+void sim_steps_durable(struct run *r, unsigned state)
 {
-	if (!uncertain(r) && state > r->m.floor)
+	if (!sim_steps_uncertain(r) && state > r->m.floor)
 		r->m.floor = state;
-}
-
-static int step_fsync(struct run *r)
-{
-	const struct model_entry *e = some_entry(r, 1u << DT_REG);
-	if (!e)
-		return 0;
-	struct model_node *n = &r->m.nodes[e->node];
-	bool keep_open = n->file, data_only = sim_steps_pick(r, 4) == 0;
-	if (open_file(r, e) < 0)
-		return 0;
-	sim_steps_trace(
-		r, "fsync %u%s%s", e->node, data_only ? " data" : "", keep_open ? " (open)" : "");
-	int error = file_sync(n->file, data_only);
-	if (error == 0)
-		kept(r, n, true);
-	/* fdatasync is about content: a name that it got later may still be lost. */
-	if (error == 0 && !data_only)
-		durable(r, n->last);
-	if (!keep_open)
-		close_file(r, n);
-	return went(r, error, "file_sync");
 }
 
 static int step_fsyncdir(struct run *r)
@@ -474,127 +422,86 @@ static int step_fsyncdir(struct run *r)
 	sim_steps_trace(r, "fsync directory %u", node);
 	int error = r->s.lower->ops->fsync(r->s.lower, d->fd, false);
 	if (error == 0)
-		durable(r, r->m.nodes[node].last);
-	return went(r, error, "fsync of a directory");
-}
-
-static int step_open(struct run *r)
-{
-	const struct model_entry *e = some_entry(r, 1u << DT_REG);
-	return e && open_file(r, e) < 0 && r->why[0] ? -1 : 0;
-}
-
-static int step_close(struct run *r)
-{
-	unsigned start = (unsigned)sim_steps_pick(r, MODEL_NODES);
-	for (unsigned n = 0; n < MODEL_NODES; n++) {
-		struct model_node *node = &r->m.nodes[(start + n) % MODEL_NODES];
-		if (node->file) {
-			sim_steps_trace(r, "close %u", (start + n) % MODEL_NODES);
-			return close_file(r, node);
-		}
-	}
-	return 0;
-}
-
-static int step_commit(struct run *r)
-{
-	const struct model_entry *e = some_entry(r, 1u << DT_REG);
-	struct model_node *n = e ? &r->m.nodes[e->node] : NULL;
-	if (!n || !n->file)
-		return 0;
-	sim_steps_trace(r, "commit %u", e->node);
-	int error = file_commit(n->file);
-	if (error == 0)
-		kept(r, n, false);
-	return went(r, error, "file_commit");
+		sim_steps_durable(r, r->m.nodes[node].last);
+	return sim_steps_went(r, error, "fsync of a directory");
 }
 
 static int step_erase(struct run *r)
 {
 	sim_steps_trace(r, "erase");
-	return went(r, trash_drain(r->s.trash, -1), "trash_drain");
+	return sim_steps_went(r, trash_drain(r->s.trash, -1), "trash_drain");
 }
 
-/* Into what is there: only where a journal keeps overwrites whole. */
-static int step_content(struct run *r)
+/* What the daemon's own thread does while nothing happens. */
+static int step_tick(struct run *r)
 {
-	static uint8_t bytes[MODEL_CONTENT];
-	const struct model_entry *e = r->c->content ? some_entry(r, 1u << DT_REG) : NULL;
-	if (!e || open_file(r, e) < 0)
+	bool late = sim_steps_pick(r, 2);
+	sim_steps_trace(r, "tick%s", late ? ", late" : "");
+	int error = sim_store_tick(&r->s, late ? 10000 : 1200);
+	if (error == 1)
+		sim_content_all_durable(r);
+	return sim_steps_went(r, error, "tick");
+}
+
+static int step_remount(struct run *r)
+{
+	sim_steps_trace(r, "remount");
+	sim_steps_end(r);
+	int error = sim_store_unmount(&r->s, true);
+	if (sim_steps_uncertain(r))
 		return 0;
-	struct model_node *n = &r->m.nodes[e->node];
-	const struct model_version *v = model_content(n);
-	uint32_t at = (uint32_t)sim_steps_pick(r, v->len + 1u), len, error;
-	switch (sim_steps_pick(r, 4)) {
-	case 0: /* append */
-		at = v->len;
-		/* fall through */
-	case 1:
-		len = (uint32_t)sim_steps_pick(r, 6000) + 1;
-		if (at + len > MODEL_CONTENT)
-			return 0;
-		return write_at(r, n, at, len);
-	case 2:
-		memset(bytes, 0, sizeof(bytes));
-		memcpy(bytes, v->bytes, v->len);
-		at = sim_steps_pick(r, 3) ? at : (uint32_t)sim_steps_pick(r, MODEL_CONTENT);
-		model_write(n, bytes, at);
-		error = (uint32_t)file_truncate(n->file, at);
-		break;
-	default:
-		len = (uint32_t)sim_steps_pick(r, v->len - at + 1u);
-		if (!len)
-			return 0;
-		memcpy(bytes, v->bytes, v->len);
-		memset(bytes + at, 0, len);
-		model_write(n, bytes, v->len);
-		error = (uint32_t)file_range_change(
-			n->file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, len);
-	}
-	kept(r, n, false);
-	return went(r, (int)error, "content");
+	if (error < 0)
+		return sim_steps_fail(r, "unmount", error);
+	if (sim_disk_open_files(r->disk))
+		return sim_steps_fail(r, "descriptors are left open by an unmount", 0);
+	sim_content_all_durable(r);
+	return sim_steps_went(r, sim_run_mount(r, r->disk), "mount after an unmount");
 }
 
 static const struct {
 	step *run;
-	unsigned weight;
+	unsigned names, content; /* weights in the campaigns */
 } steps[] = {
-	{step_create, 16},
-	{step_mkdir, 8},
-	{step_symlink, 6},
-	{step_link, 6},
-	{step_unlink, 9},
-	{step_rmdir, 4},
-	{step_rename, 14},
-	{step_exchange, 5},
-	{step_xattr, 5},
-	{step_fsync, 8},
-	{step_fsyncdir, 5},
-	{step_open, 3},
-	{step_close, 6},
-	{step_commit, 2},
-	{step_erase, 3},
-	{step_content, 12},
+	{step_create, 16, 10},
+	{step_mkdir, 8, 2},
+	{step_symlink, 6, 1},
+	{step_link, 6, 3},
+	{step_unlink, 9, 4},
+	{step_rmdir, 4, 1},
+	{step_rename, 14, 8},
+	{step_exchange, 5, 2},
+	{step_xattr, 5, 2},
+	{step_fsyncdir, 5, 2},
+	{step_erase, 3, 3},
+	{step_tick, 1, 5},
+	{step_remount, 1, 1},
+	{sim_content_fsync, 8, 8},
+	{sim_content_open, 3, 6},
+	{sim_content_release, 6, 6},
+	{sim_content_commit, 2, 4},
+	{sim_content_step, 0, 45},
+	{sim_content_times, 2, 4},
 };
 
 int sim_steps_run(struct run *r)
 {
-	unsigned total = 0;
-	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++)
-		total += steps[i].weight;
+	const bool content = r->c->content;
+	unsigned total = 0, i = 0;
+	for (size_t n = 0; n < sizeof(steps) / sizeof(steps[0]); n++)
+		total += content ? steps[n].content : steps[n].names;
 	uint64_t at = sim_steps_pick(r, total);
-	size_t i = 0;
-	while (at >= steps[i].weight)
-		at -= steps[i++].weight;
+	while (at >= (content ? steps[i].content : steps[i].names)) {
+		at -= content ? steps[i].content : steps[i].names;
+		i++;
+	}
 	return steps[i].run(r);
 }
 
 void sim_steps_end(struct run *r)
 {
 	for (unsigned n = 0; n < MODEL_NODES; n++) {
-		if (r->m.nodes[n].file)
-			close_file(r, &r->m.nodes[n]);
+		while (r->m.nodes[n].file)
+			sim_content_close(r, &r->m.nodes[n]);
 		if (r->m.nodes[n].dir)
 			forget_dir(r, n);
 	}
@@ -619,11 +526,13 @@ int sim_steps_clear(struct run *r)
 	}
 	for (unsigned n = 1; n < MODEL_NODES; n++)
 		if (r->m.nodes[n].type == DT_REG && !r->m.nodes[n].versions) {
-			r->m.nodes[n].type = 0;
+			model_forget(&r->m.nodes[n]);
 			now(r)->xattr[n] = 0;
 		}
 	r->m.floor = 0;
 	int error = trash_drain(r->s.trash, -1);
-	sim_disk_sync(r->disk);
+	/* What a power cut left is on the disk; what recovery made of it must be, too. */
+	if (!r->cut || !r->c->strict || sim_steps_pick(r, 4) == 0)
+		sim_disk_sync(r->disk);
 	return error < 0 ? sim_steps_fail(r, "trash_drain", error) : 0;
 }

@@ -1,5 +1,7 @@
 #include "tests/sim/sim_store.h"
 
+#include "fs/lower/lower_readonly.h"
+#include "fs/store/check.h"
 #include "fs/store/layout_create.h"
 #include "fs/store/recover.h"
 
@@ -111,10 +113,17 @@ int sim_store_mount(struct sim_store *s, struct sim_disk *disk, const struct key
 	return r;
 }
 
-void sim_store_unmount(struct sim_store *s, bool orderly)
+int sim_store_tick(struct sim_store *s, int64_t ms)
 {
+	s->now_ms += ms;
+	return journal_checkpoint(s->journal);
+}
+
+int sim_store_unmount(struct sim_store *s, bool orderly)
+{
+	int r = 0;
 	if (orderly && s->trash)
-		(void)!trash_drain(s->trash, -1);
+		r = trash_drain(s->trash, -1);
 	dir_put(s->root);
 	trash_close(s->trash, 0);
 	journal_close(s->journal);
@@ -129,6 +138,48 @@ void sim_store_unmount(struct sim_store *s, bool orderly)
 	s->trash = NULL;
 	s->ready = false;
 	s->trash_fd = s->tenant_fd = -1;
+	return r;
+}
+
+struct checking {
+	char *what;
+	bool found;
+};
+
+static void on_finding(void *context, const struct check_finding *f)
+{
+	struct checking *k = context;
+	if (!k->found)
+		snprintf(k->what, 200, "%s: %s (%.90s)%s", f->kind, f->detail, f->lower,
+			f->damage ? ", damage" : "");
+	k->found = true;
+}
+
+int sim_store_check(struct sim_store *s, char what[static 200])
+{
+	struct sim_disk *disk = s->disk;
+	const struct keyring *keys = s->keys;
+	struct checking k = {what, false};
+	const struct check_options o = {.found = on_finding, .context = &k};
+	struct check_counts counts;
+	struct lower_readonly readonly;
+	int r = sim_store_unmount(s, true);
+	if (r < 0)
+		return r;
+	struct lower *l = sim_disk_lower(disk);
+	AUTO_LOWER_HELD top = {l, sim_disk_root(disk)};
+	AUTO_LOWER_HELD tenant = {
+		l, l->ops->openat(l, top.fd, "tenant", O_PATH | O_DIRECTORY, 0, NULL)};
+	if (tenant.fd < 0)
+		return tenant.fd;
+	lower_readonly_init(&readonly, l);
+	AUTO(store_done) struct store store;
+	r = store_init(&store, &readonly.base, keys, tenant.fd);
+	if (r < 0)
+		return r;
+	store.as_root = true;
+	r = check_store(&store, tenant.fd, &o, &counts);
+	return r < 0 ? r : k.found;
 }
 
 int sim_store_in_trash(const struct sim_store *s)

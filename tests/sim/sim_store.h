@@ -17,6 +17,7 @@ struct sim_store {
 	struct trash *trash;
 	struct journal *journal;
 	struct dir *root;
+	int64_t now_ms; /* of the daemon's own thread */
 	unsigned alarms, bad_receipts;
 	char what[64], detail[128]; /* of the last alarm */
 };
@@ -32,8 +33,13 @@ struct sim_store_options {
 };
 int sim_store_mount(struct sim_store *s, struct sim_disk *disk, const struct keyring *keys,
 	const struct sim_store_options *o);
-/* orderly: the trash is emptied first. */
-void sim_store_unmount(struct sim_store *s, bool orderly);
+/* orderly: as fs/tenant.c does it; the trash is emptied first, and 0 or -errno of that. */
+int sim_store_unmount(struct sim_store *s, bool orderly);
+/* What the daemon's own thread does so many milliseconds later. 0; 1 then everything that was
+ * written is durable; -errno. */
+int sim_store_tick(struct sim_store *s, int64_t ms);
+/* Unmounts, and fsck: 0 nothing found; 1 with the first finding; -errno. */
+int sim_store_check(struct sim_store *s, char what[static 200]);
 /* Entries of the lower trash. */
 int sim_store_in_trash(const struct sim_store *s);
 

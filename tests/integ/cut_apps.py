@@ -73,7 +73,7 @@ class Sqlite(Workload):
             db = self.connect()
             content = db.execute("PRAGMA integrity_check").fetchall()
             done = [n for (n,) in db.execute("SELECT n FROM done ORDER BY n")]
-            rows = {key: (n, bytes(content)) for key, n, content in db.execute("SELECT * FROM rows")}
+            rows = {key: (n, content) for key, n, content in db.execute("SELECT * FROM rows")}
             db.close()
         except sqlite3.Error as e:
             yield f"{mode}: {e!r}"

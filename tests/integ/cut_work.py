@@ -65,6 +65,7 @@ class Workload:
         if self.pid:
             return
         try:
+            os.setpgid(0, 0)
             libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
             self.out = os.open(self.notes, os.O_WRONLY | os.O_APPEND)
             self.work()
@@ -75,6 +76,28 @@ class Workload:
             self.note("ended", where.tb_lineno, repr(e).replace("\n", " "))
         finally:
             os._exit(0)
+
+    def kill(self):
+        """With what it has started."""
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        self.pid = 0
+
+    def ended(self, patience):
+        """Whether it ended by itself; otherwise it is killed."""
+        stop = time.monotonic() + patience
+        while self.pid and time.monotonic() < stop:
+            if os.waitpid(self.pid, os.WNOHANG)[0]:
+                self.pid = 0
+                return True
+            time.sleep(0.005)
+        if self.pid:
+            self.kill()
+            return False
+        return True
 
     def note(self, *words):
         os.write(self.out, " ".join(str(w) for w in (f"{time.monotonic():.6f}", *words)).encode() + b"\n")

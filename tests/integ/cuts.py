@@ -184,18 +184,6 @@ def disturb(folder, seed):
         os._exit(0)
 
 
-def end(pid, patience):
-    """Waits for a child that is to end by itself. False: it had to be killed."""
-    stop = time.monotonic() + patience
-    while time.monotonic() < stop:
-        if os.waitpid(pid, os.WNOHANG)[0]:
-            return True
-        time.sleep(0.005)
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    return False
-
-
 class Story:
     def __init__(self, template, seed, killed, chosen, plain):
         self.template, self.seed, self.killed = template, seed, killed
@@ -287,12 +275,11 @@ class Story:
         self.end_daemon()
         if self.disturber != NOT_ONE:
             os.kill(self.disturber, signal.SIGKILL)
-            end(self.disturber, 10)
+            os.waitpid(self.disturber, 0)
             self.disturber = NOT_ONE
         for w in self.workloads:
-            if w.pid and not end(w.pid, 20):
+            if not w.ended(20):
                 self.bad.append((ENDS, f"{w.name} does not end"))
-            w.pid = 0
         if keep:
             self.disk.copy(self.disk.file, keep + "/image")
 
@@ -306,7 +293,7 @@ class Story:
                 self.bad.append((ENDS, f"{w.name} {early}"))
             try:
                 self.bad += [(w.name, text) for text in w.check(self.cut_at)]
-            except (OSError, RuntimeError, subprocess.SubprocessError) as e:
+            except Exception as e: # whatever a spoilt file makes of a check
                 self.bad.append((w.name, repr(e)))
         said = self.daemon.said()
         self.told += [line for line in said.split("\n") if line]
@@ -340,12 +327,11 @@ class Story:
     def clean_up(self, keep):
         if self.disturber != NOT_ONE:
             os.kill(self.disturber, signal.SIGKILL)
-            end(self.disturber, 10)
+            os.waitpid(self.disturber, 0)
         if self.daemon.process:
             self.daemon.kill()
         for w in self.workloads:
-            if w.pid:
-                end(w.pid, 10)
+            w.ended(5)
         self.disk.done()
         if keep and self.bad:
             for name in ("keys", "pass", "log"):

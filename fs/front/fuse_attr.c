@@ -48,9 +48,12 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 static void forgotten(struct front *f, fuse_ino_t ino, uint64_t lookups)
 {
 	struct inode *i = request_inode(f, ino);
-	if (!inode_forgotten(&f->inodes, i, lookups))
-		return;
-	notify_attributes(f->notify, i);
+	inode_get(&f->inodes, i);
+	if (inode_forgotten(&f->inodes, i, lookups)) {
+		notify_attributes(f->notify, i);
+		inode_put(&f->inodes, i);
+	}
+	inode_gone_forgotten(&f->inodes, i);
 	inode_put(&f->inodes, i);
 }
 
@@ -104,7 +107,7 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	int r = request_enter(&q, ACT_LIST);
 	if (r == 0)
 		r = request_stat(q.front, i, &st);
-	reply_attr(&q, i, r == -ESTALE ? -ENOENT : r, &st);
+	reply_attr(&q, i, r, &st);
 }
 
 /* The object whose attributes change: a descriptor that stays its own whatever becomes of its name.
@@ -282,6 +285,32 @@ static bool only_times_of_the_past(
 	return true;
 }
 
+/* What has no name and is not open was removed while somebody was on his way to it: nobody will see
+ * more of it than he does. */
+static int change_the_past(struct front *f, struct inode *i, const struct stat *attr, int valid)
+{
+	struct timespec now;
+	struct stat st;
+	int r = inode_gone_stat(&f->inodes, i, &st);
+	if (r < 0)
+		return r;
+	clock_gettime(CLOCK_REALTIME, &now);
+	if (valid & FUSE_SET_ATTR_MODE)
+		st.st_mode = (st.st_mode & S_IFMT) | (attr->st_mode & 07777);
+	if (valid & FUSE_SET_ATTR_UID)
+		st.st_uid = attr->st_uid;
+	if (valid & FUSE_SET_ATTR_GID)
+		st.st_gid = attr->st_gid;
+	if (valid & FUSE_SET_ATTR_SIZE)
+		st.st_size = attr->st_size;
+	if (valid & FUSE_SET_ATTR_ATIME)
+		st.st_atim = valid & FUSE_SET_ATTR_ATIME_NOW ? now : attr->st_atim;
+	if (valid & FUSE_SET_ATTR_MTIME)
+		st.st_mtim = valid & FUSE_SET_ATTR_MTIME_NOW ? now : attr->st_mtim;
+	st.st_ctim = now;
+	return inode_gone_change(&f->inodes, i, &st);
+}
+
 static void op_setattr(
 	fuse_req_t req, fuse_ino_t ino, struct stat *attr, int valid, struct fuse_file_info *fi)
 {
@@ -310,6 +339,8 @@ static void op_setattr(
 					      : request_enter(&q, acts);
 	if (r == 0 && !drops)
 		r = set_attributes(q.front, i, attr, valid);
+	if (r == -ESTALE && !refused)
+		r = change_the_past(q.front, i, attr, valid);
 	if (r == 0)
 		r = request_stat(q.front, i, &st);
 	/* ENOENT: a new file has its name, and the gate finds none. */
@@ -317,9 +348,8 @@ static void op_setattr(
 		reply_attr(&q, i, 0, &st);
 		return;
 	}
-	/* Retired meanwhile, its size was wrong: ESTALE makes the kernel look it up again. */
-	bool gone = r == -ESTALE && !__atomic_load_n(&i->retired, __ATOMIC_ACQUIRE);
-	reply_attr(&q, i, gone ? -ENOENT : r, &st);
+	/* ESTALE makes the kernel look it up again. */
+	reply_attr(&q, i, r, &st);
 }
 
 static void op_access(fuse_req_t req, fuse_ino_t ino, int mask)
@@ -349,6 +379,10 @@ static void op_readlink(fuse_req_t req, fuse_ino_t ino)
 			r = inode_dir(&q.front->inodes, parent, &d);
 		if (r == 0) {
 			n = tree_readlink(d, lower, target, sizeof(target) - 1);
+			r = n < 0 ? (int)n : 0;
+		}
+		if (r == -ESTALE) {
+			n = inode_gone_target(&q.front->inodes, i, target, sizeof(target) - 1);
 			r = n < 0 ? (int)n : 0;
 		}
 		pthread_mutex_unlock(stripe);

@@ -110,15 +110,18 @@ static void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, co
 struct held {
 	struct inode *inode; /* known to the kernel, with a reference; or NULL */
 	struct file *file;
-	int pin; /* of the lower inode when its last name goes, or -1 */
+	int pin;                 /* of the lower inode when its last name goes, or -1 */
+	struct inode_gone *gone; /* what it was, when its name goes; owned */
 };
 
-/* homes: it is opened if need be. goes: the name is about to be removed. */
+/* homes: it is opened if need be. goes: the name is about to be removed; then `remember`, and
+ * `went` when it was. */
 static void hold(struct front *f, struct dir *d, const char *lower, const struct stat *st,
 	bool homes, bool goes, struct held *ret)
 {
 	struct lower *l = f->store->lower;
 	*ret = (struct held){.inode = inode_find(&f->inodes, st->st_ino), .pin = -1};
+	homes = homes || (goes && ret->inode && st->st_nlink <= 1 && inode_gone_wanted(&f->inodes));
 	/* Its number must not be used again before the table has forgotten it. */
 	if (ret->inode && goes && st->st_nlink <= 1)
 		ret->pin = l->ops->openat(l, d->fd, lower, O_PATH, 0, NULL);
@@ -141,8 +144,31 @@ static void hold(struct front *f, struct dir *d, const char *lower, const struct
 		ret->file = NULL;
 }
 
+/* Before the name of something other than a directory goes. */
+static void remember(struct dir *d, const char *lower, const struct stat *st, struct held *h)
+{
+	struct stat view;
+	if (!h->inode || S_ISDIR(st->st_mode))
+		return;
+	int r = h->file ? file_stat(h->file, &view) : tree_view(d, lower, st, &view);
+	if (r == 0)
+		h->gone = inode_gone_new(d, lower, &view);
+}
+
+/* The name went. */
+static void went(struct front *f, const struct stat *st, struct held *h)
+{
+	if (!h->inode)
+		return;
+	inode_gone_set(&f->inodes, h->inode, h->gone);
+	h->gone = NULL;
+	if (h->file && st->st_nlink <= 1 && inode_gone_wanted(&f->inodes))
+		inode_gone_keep(&f->inodes, h->inode, h->file);
+}
+
 static void let_go(struct front *f, struct held *h)
 {
+	inode_gone_free(h->gone);
 	if (h->file && h->inode)
 		inode_file_done_locked(&f->inodes, h->inode, h->file);
 	else if (h->file)
@@ -170,10 +196,13 @@ static int unlink_spot(struct front *f, struct inode *parent, struct spot *s)
 		r = -ESTALE;
 	if (r == 0) {
 		hold(f, s->dir, s->name.lower, &st, st.st_nlink > 1, true, &h);
+		remember(s->dir, s->name.lower, &st, &h);
 		r = tree_unlink(s->dir, s->name.lower, h.file);
 		if (r == 0 && h.inode)
 			inode_name_removed(
 				&f->inodes, h.inode, parent, s->name.lower, st.st_nlink <= 1);
+		if (r == 0)
+			went(f, &st, &h);
 		let_go(f, &h);
 	}
 	pthread_mutex_unlock(stripe);
@@ -312,6 +341,8 @@ static int move_open(struct front *f, struct move *m, unsigned flags)
 		hold(f, m->to.dir, m->to.name.lower, &m->victim,
 			m->victim.st_nlink > 1 || (homes && (flags & RENAME_EXCHANGE)),
 			!(flags & RENAME_EXCHANGE), &m->victim_held);
+	if (m->victim_exists && !(flags & RENAME_EXCHANGE))
+		remember(m->to.dir, m->to.name.lower, &m->victim, &m->victim_held);
 	if (homes && S_ISREG(m->source.st_mode) && m->source.st_size > 0 && !m->source_held.file)
 		return -EBADMSG;
 	if (S_ISDIR(m->source.st_mode))
@@ -322,7 +353,7 @@ static int move_open(struct front *f, struct move *m, unsigned flags)
 	return r;
 }
 
-static void move_names(struct front *f, const struct move *m, unsigned flags)
+static void move_names(struct front *f, struct move *m, unsigned flags)
 {
 	if (m->source_held.inode)
 		inode_renamed(&f->inodes, m->source_held.inode, m->from_inode, m->from.name.lower,
@@ -335,6 +366,8 @@ static void move_names(struct front *f, const struct move *m, unsigned flags)
 	else
 		inode_name_removed(&f->inodes, m->victim_held.inode, m->to_inode, m->to.name.lower,
 			S_ISDIR(m->victim.st_mode) || m->victim.st_nlink <= 1);
+	if (!(flags & RENAME_EXCHANGE))
+		went(f, &m->victim, &m->victim_held);
 }
 
 static int move_locked(struct front *f, struct move *m, unsigned flags)

@@ -64,11 +64,14 @@ static void free_inode(struct inode *i)
 	if (i->dir)
 		dir_put(i->dir);
 	free_names(i);
+	inode_gone_free(i->gone);
 	free(i);
 }
 
 static void free_left(struct inode *i)
 {
+	if (i->kept)
+		file_put(i->file);
 	if (i->file)
 		file_put(i->file);
 	free_inode(i);
@@ -455,6 +458,9 @@ void inode_name_removed(
 		drop_name(t, i, n);
 	if (last)
 		detach(t, i);
+	/* Somebody may be in it: it stays open, since it cannot be opened again. */
+	if (last)
+		inode_dir_unlist(t, i);
 	pthread_mutex_unlock(&t->lock);
 }
 

@@ -31,6 +31,13 @@ struct inode_name {
 	char text[];
 };
 
+/* What an inode was when its last known name went. */
+struct inode_gone {
+	struct stat st; /* as applications saw it, with a link less */
+	size_t len;     /* of a link's target */
+	char target[];
+};
+
 /* Fields are guarded by table->lock unless said otherwise. */
 struct inode {
 	struct inode *hash_next;
@@ -54,6 +61,8 @@ struct inode {
 				have not seen */
 	unsigned opens;      /* handles of a regular file */
 	unsigned file_users; /* guarded by the stripe */
+	struct inode_gone *gone; /* owned; of no meaning while it has a name */
+	bool kept;               /* one of file_users and of refs is inode_gone_keep's */
 	struct inode *detached_prev,
 		*detached_next; /* in table->detached: alive, but found by no lookup */
 };
@@ -68,7 +77,8 @@ struct inode_table {
 	size_t retired_count;   /* of these */
 	struct inode lru;       /* head of the list of open directories, most recent first */
 	unsigned open_dirs;
-	uint64_t stamp; /* raised when a directory's rename may have changed states */
+	uint64_t stamp;  /* raised when a directory's rename may have changed states */
+	uint64_t missed; /* atomic: when inode_gone_missed was called last, ms */
 	const struct store *store;
 };
 
@@ -150,6 +160,36 @@ struct file *inode_file_created(struct inode_table *t, struct inode *i, struct f
 struct file *inode_file_of_retired(struct inode_table *t, ino_t ino);
 /* The file if somebody has it open, with one more user, else NULL. Stripe held. */
 struct file *inode_file_if_open(struct inode_table *t, struct inode *i);
+
+/*
+ * Who looks a name up and then uses what he found may come after it was removed or replaced.
+ * Elsewhere he holds the old inode by then, and nothing happens to him; here the kernel's next
+ * request comes by the number of an inode that has no name any more. ESTALE makes the kernel look
+ * the name up again, but only once. So links and what stat(2) tells are remembered until the kernel
+ * forgets the inode; and when the open of a file had to be refused with ESTALE, files that go soon
+ * afterwards are kept open for the second try: until then they are not erased.
+ */
+/* What d/lower is, before its name goes. st: as applications see it. NULL: no memory, or a link
+ * that does not open. */
+struct inode_gone *inode_gone_new(struct dir *d, const char *lower, const struct stat *st);
+void inode_gone_free(struct inode_gone *g);
+/* Its last known name went; g is taken, may be NULL. By the holder of the stripe. */
+void inode_gone_set(struct inode_table *t, struct inode *i, struct inode_gone *g);
+/* -ESTALE: it has a name, or is not remembered. */
+MUST_USE int inode_gone_stat(struct inode_table *t, struct inode *i, struct stat *ret);
+/* From now on it was that. -ESTALE too when it has names elsewhere, which nobody looked up. */
+MUST_USE int inode_gone_change(struct inode_table *t, struct inode *i, const struct stat *st);
+/* The target of a link, without a zero byte, at most size. */
+MUST_USE ssize_t inode_gone_target(struct inode_table *t, struct inode *i, char *ret, size_t size);
+/* The kernel was told ESTALE. */
+void inode_gone_missed(struct inode_table *t);
+/* Whether a file that goes now is to be kept. */
+bool inode_gone_wanted(struct inode_table *t);
+/* i, whose last name went, keeps its open file f until the kernel forgets it. Stripe held. */
+void inode_gone_keep(struct inode_table *t, struct inode *i, struct file *f);
+/* After the kernel has dropped references of i, by one who holds one of ours: lets go of what was
+ * kept when that was the last. Takes the stripe. */
+void inode_gone_forgotten(struct inode_table *t, struct inode *i);
 
 /* For the gate (struct gate_front): states of all known names of i, or of i's child. */
 size_t inode_name_states(struct inode_table *t, const struct inode *i, const char *child,

@@ -43,7 +43,7 @@ static struct dir *cached_dir(struct inode_table *t, struct inode *i)
 {
 	pthread_mutex_lock(&t->lock);
 	struct dir *d = i->dir ? dir_get(i->dir) : NULL;
-	if (d && i != t->root && i->names)
+	if (d && i != t->root && i->hashed)
 		lru_front(t, i);
 	pthread_mutex_unlock(&t->lock);
 	return d;

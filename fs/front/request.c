@@ -47,6 +47,8 @@ int request_enter(struct request *q, unsigned acts)
 
 int request_leave(struct request *q, int outcome)
 {
+	if (outcome == -ESTALE)
+		inode_gone_missed(&q->front->inodes);
 	return err_to_fuse(gate_leave(q->front->gate, &q->gate, &q->ticket, outcome));
 }
 
@@ -121,14 +123,23 @@ int request_stat(struct front *f, struct inode *i, struct stat *ret)
 		struct file *file = inode_file_if_open(&f->inodes, i);
 		/* Closed, its length tells its size, and only while nobody opens it. */
 		int r = file ? file_stat(file, ret) : stat_by_name(f, i, ret);
+		if (r == -ESTALE)
+			r = inode_gone_stat(&f->inodes, i, ret);
 		if (file)
 			inode_file_done_locked(&f->inodes, i, file);
 		pthread_mutex_unlock(stripe);
 		return r;
 	}
-	/* Once more after a rename that came between the name and the stat. */
 	int r = stat_by_name(f, i, ret);
-	return r == -ESTALE ? stat_by_name(f, i, ret) : r;
+	if (r != -ESTALE)
+		return r;
+	/* Renamed or removed meanwhile: once more while nobody does either. */
+	pthread_mutex_t *stripe = inode_lock(&f->inodes, i->ino);
+	r = stat_by_name(f, i, ret);
+	if (r == -ESTALE)
+		r = inode_gone_stat(&f->inodes, i, ret);
+	pthread_mutex_unlock(stripe);
+	return r;
 }
 
 int request_entry(struct front *f, struct inode *parent, const char *plain, const char *lower,

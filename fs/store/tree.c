@@ -214,16 +214,22 @@ int tree_mknod(struct dir *d, const struct name *n, mode_t mode, dev_t dev,
 	return make_other(d, n, mode, dev, NULL, cred, ret);
 }
 
-ssize_t tree_readlink(struct dir *d, const char *lower, char *ret, size_t size)
+ssize_t tree_peek_link(struct dir *d, const char *lower, char *ret, size_t size)
 {
 	char target[TREE_TARGET_MAX];
 	ssize_t len = tree_target_read(d, lower, target);
 	if (len < 0)
-		return tree_alarm(d, "link target", "it does not open", (int)len);
+		return len;
 	if ((size_t)len < size)
 		size = (size_t)len;
 	memcpy(ret, target, size);
 	return (ssize_t)size;
+}
+
+ssize_t tree_readlink(struct dir *d, const char *lower, char *ret, size_t size)
+{
+	ssize_t len = tree_peek_link(d, lower, ret, size);
+	return len < 0 ? tree_alarm(d, "link target", "it does not open", (int)len) : len;
 }
 
 /* Locks held. What a second name needs besides the lower link: a home, or a binding and a tail, or

@@ -25,6 +25,8 @@ MUST_USE int tree_symlink(struct dir *d, const struct name *n, const char *targe
 	const struct lower_cred *cred, struct stat *ret);
 /* Bytes of the target (no zero byte), at most size. */
 MUST_USE ssize_t tree_readlink(struct dir *d, const char *lower, char *ret, size_t size);
+/* The same without alarm: for a link that goes. */
+MUST_USE ssize_t tree_peek_link(struct dir *d, const char *lower, char *ret, size_t size);
 MUST_USE int tree_mknod(struct dir *d, const struct name *n, mode_t mode, dev_t dev,
 	const struct lower_cred *cred, struct stat *ret);
 /* f: the open file when it is a regular file (its homes change), else NULL. -EMLINK. */

@@ -125,6 +125,154 @@ static void a_removed_name_still_tells_where_it_was(void **state)
 	assert_int_equal(p->t.count, 1);
 }
 
+static void lower_of(const struct inode *i, char ret[static 256])
+{
+	snprintf(ret, 256, "%s", i->names->text + i->names->plain_size);
+}
+
+static void what_went_is_remembered(void **state)
+{
+	struct table_place *p = *state;
+	struct inode *root = p->t.root;
+	char target[5000], long_target[4096], lower[256];
+	struct dir *d;
+	struct name n;
+	struct stat st, now;
+	memset(long_target, 't', 4095);
+	long_target[4095] = '\0';
+	assert_int_equal(inode_dir(&p->t, root, &d), 0);
+	for (int i = 0; i < 2; i++) {
+		const char *text = i ? long_target : "x";
+		assert_int_equal(name_seal(d, "link", &n), 0);
+		assert_int_equal(tree_symlink(d, &n, text, NULL, &st), 0);
+		struct inode *l =
+			inode_found(&p->t, root, "link", n.lower, st.st_ino, st.st_mode, 1);
+		struct inode_gone *g = inode_gone_new(d, n.lower, &st);
+		assert_non_null(g);
+		assert_int_equal(tree_unlink(d, n.lower, NULL), 0);
+		inode_gone_set(&p->t, l, g);
+		/* of no meaning while it has a name */
+		assert_int_equal(inode_gone_stat(&p->t, l, &now), -ESTALE);
+		assert_int_equal(inode_gone_target(&p->t, l, target, sizeof(target)), -ESTALE);
+		inode_name_removed(&p->t, l, root, n.lower, true);
+		assert_int_equal(inode_gone_stat(&p->t, l, &now), 0);
+		assert_int_equal(now.st_nlink, 0);
+		assert_int_equal(now.st_size, strlen(text));
+		assert_int_equal(now.st_ino, st.st_ino);
+		assert_int_equal(inode_gone_target(&p->t, l, target, sizeof(target)), strlen(text));
+		assert_memory_equal(target, text, strlen(text));
+		assert_int_equal(inode_gone_target(&p->t, l, target, 1), 1);
+		now.st_uid = 1234;
+		assert_int_equal(inode_gone_change(&p->t, l, &now), 0);
+		assert_int_equal(inode_gone_stat(&p->t, l, &st), 0);
+		assert_int_equal(st.st_uid, 1234);
+		drop(p, l);
+	}
+	/* one that has another name is not only what it was */
+	struct inode *f = make(p, root, "f", false);
+	lower_of(f, lower);
+	assert_int_equal(tree_stat(d, lower, &st), 0);
+	st.st_nlink = 2;
+	inode_gone_set(&p->t, f, inode_gone_new(d, lower, &st));
+	inode_name_removed(&p->t, f, root, lower, false);
+	assert_int_equal(inode_gone_stat(&p->t, f, &now), 0);
+	assert_int_equal(now.st_nlink, 1);
+	assert_int_equal(inode_gone_change(&p->t, f, &now), -ESTALE);
+	assert_int_equal(inode_gone_target(&p->t, f, target, sizeof(target)), -ESTALE);
+	inode_gone_set(&p->t, f, NULL);
+	assert_int_equal(inode_gone_stat(&p->t, f, &now), -ESTALE);
+	drop(p, f);
+	dir_put(d);
+	assert_int_equal(p->t.count, 1);
+}
+
+/* Removed while its second try is awaited: open, and whole, until the kernel forgets it. */
+static void what_goes_is_kept_until_it_is_forgotten(void **state)
+{
+	struct table_place *p = *state;
+	struct inode *root = p->t.root;
+	char lower[256], got[8];
+	struct dir *d;
+	assert_int_equal(inode_dir(&p->t, root, &d), 0);
+	assert_false(inode_gone_wanted(&p->t));
+	inode_gone_missed(&p->t);
+	assert_true(inode_gone_wanted(&p->t));
+	for (int i = 0; i < 4; i++) {
+		struct file *f = NULL, *again = NULL;
+		struct inode *one = make(p, root, "f", false);
+		inode_found(&p->t, root, "f", one->names->text + one->names->plain_size, one->ino,
+			S_IFREG, 1);
+		inode_put(&p->t, one);
+		lower_of(one, lower);
+		assert_int_equal(inode_file(&p->t, one, &f), 0);
+		assert_int_equal(file_write(f, "content", 7, 0), 7);
+		inode_gone_keep(&p->t, one, f);
+		inode_gone_keep(&p->t, one, f);                     /* once is enough */
+		assert_int_equal(tree_unlink(d, lower, f), -EROFS); /* there is no trash */
+		assert_int_equal(unlinkat(d->fd, lower, 0), 0);
+		inode_name_removed(&p->t, one, root, lower, true);
+		inode_file_done(&p->t, one, f);
+		assert_int_equal(inode_file(&p->t, one, &again), 0);
+		assert_int_equal(file_read(again, got, sizeof(got), 0), 7);
+		assert_memory_equal(got, "content", 7);
+		if (i == 0) {
+			inode_file_done(&p->t, one, again);
+			again = NULL;
+		}
+		assert_false(inode_forgotten(&p->t, one, 1));
+		inode_gone_forgotten(&p->t, one);
+		assert_true(one->kept);
+		if (i == 3) { /* it never is: the table's end */
+			inode_file_done(&p->t, one, again);
+			inode_put(&p->t, one);
+			break;
+		}
+		assert_false(inode_forgotten(&p->t, one, 1));
+		inode_gone_forgotten(&p->t, one);
+		assert_false(one->kept);
+		if (again)
+			inode_file_done(&p->t, one, again);
+		assert_int_equal(one->file_users, 0);
+		assert_null(one->file);
+		assert_int_equal(inode_file(&p->t, one, &again), -ESTALE);
+		inode_put(&p->t, one);
+	}
+	/* what the kernel does not know is not kept */
+	struct file *f = NULL;
+	struct inode *g = make(p, root, "g", false);
+	inode_forget(&p->t, g, 1);
+	assert_int_equal(inode_file(&p->t, g, &f), 0);
+	inode_gone_keep(&p->t, g, f);
+	assert_false(g->kept);
+	inode_file_done(&p->t, g, f);
+	inode_put(&p->t, g);
+	dir_put(d);
+}
+
+/* It cannot be opened again. */
+static void a_removed_directory_stays_open(void **state)
+{
+	struct table_place *p = *state;
+	char lower[256];
+	struct dir *top, *d, *again;
+	struct inode *i = make(p, p->t.root, "d", true);
+	lower_of(i, lower);
+	assert_int_equal(inode_dir(&p->t, p->t.root, &top), 0);
+	assert_int_equal(inode_dir(&p->t, i, &d), 0);
+	unsigned before = p->t.open_dirs;
+	assert_int_equal(tree_rmdir(top, lower, d), 0);
+	inode_name_removed(&p->t, i, p->t.root, lower, true);
+	assert_int_equal(p->t.open_dirs, before - 1);
+	assert_int_equal(inode_dir(&p->t, i, &again), 0);
+	assert_ptr_equal(again, d);
+	assert_int_equal(p->t.open_dirs, before - 1);
+	dir_put(again);
+	dir_put(d);
+	dir_put(top);
+	drop(p, i);
+	assert_int_equal(p->t.open_dirs, before - 1);
+}
+
 static void names_move(void **state)
 {
 	struct table_place *p = *state;
@@ -389,6 +537,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_number_has_one_inode, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			a_removed_name_still_tells_where_it_was, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_went_is_remembered, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			what_goes_is_kept_until_it_is_forgotten, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_removed_directory_stays_open, setup, teardown),
 		cmocka_unit_test_setup_teardown(names_move, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			directories_are_opened_again_along_their_parents, setup, teardown),

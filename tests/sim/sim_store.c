@@ -65,12 +65,26 @@ static void on_receipt(void *context, const struct trash_receipt *receipt)
 	s->bad_receipts += receipt->error != 0;
 }
 
+static void on_trouble(void *context, int error)
+{
+	struct sim_store *s = context;
+	(void)store_flushed(&s->store, "the flush of a directory", error);
+}
+
+static bool is_halted(void *context)
+{
+	const struct sim_store *s = context;
+	return store_is_read_only(&s->store);
+}
+
 static int open_trash(struct sim_store *s, bool sync)
 {
 	const struct trash_options options = {.sync = sync,
 		.require = TRASH_C,
 		.by_hand = true,
 		.receipt = on_receipt,
+		.trouble = on_trouble,
+		.halted = is_halted,
 		.context = s};
 	s->trash_fd = s->lower->ops->openat(
 		s->lower, s->tenant_fd, "trash", O_RDONLY | O_DIRECTORY, 0, NULL);

@@ -8,7 +8,8 @@ static struct fail_lower *of(struct lower *l)
 	return (struct fail_lower *)l;
 }
 
-/* 0, or the -errno that this call is to have. */
+/* 0, the -errno that this call is to have, or SHORTEN. */
+#define SHORTEN 1
 static int step(struct fail_lower *f, enum fail_lower_op op)
 {
 	atomic_fetch_add(&f->total[op], 1);
@@ -20,7 +21,22 @@ static int step(struct fail_lower *f, enum fail_lower_op op)
 		return 0;
 	if (f->instead)
 		f->instead();
-	return f->error;
+	return f->how == FAIL_LOWER_ERROR ? f->error : f->how == FAIL_LOWER_SHORT ? SHORTEN : 0;
+}
+
+/* At most len bytes of it; the number of members that they are in. */
+#define SHORT_MEMBERS 64
+static int shorten(
+	struct iovec ret[static SHORT_MEMBERS], const struct iovec *iov, int n, size_t len)
+{
+	int used = 0;
+	while (len && used < n && used < SHORT_MEMBERS) {
+		ret[used] = iov[used];
+		if (ret[used].iov_len > len)
+			ret[used].iov_len = len;
+		len -= ret[used++].iov_len;
+	}
+	return used;
 }
 
 static int fail_openat(struct lower *l, int dirfd, const char *name, int flags, mode_t mode,
@@ -42,7 +58,12 @@ static int fail_close(struct lower *l, int fd)
 static ssize_t fail_preadv(struct lower *l, int fd, const struct iovec *iov, int n, uint64_t offset)
 {
 	struct fail_lower *f = of(l);
+	struct iovec some[SHORT_MEMBERS];
 	int r = step(f, FAIL_LOWER_PREADV);
+	if (r == SHORTEN) {
+		n = shorten(some, iov, n, f->keep);
+		iov = some;
+	}
 	return r < 0 ? r : f->under->ops->preadv(f->under, fd, iov, n, offset);
 }
 
@@ -50,7 +71,12 @@ static ssize_t fail_pwritev(
 	struct lower *l, int fd, const struct iovec *iov, int n, uint64_t offset)
 {
 	struct fail_lower *f = of(l);
+	struct iovec some[SHORT_MEMBERS];
 	int r = step(f, FAIL_LOWER_PWRITEV);
+	if (r == SHORTEN) {
+		n = shorten(some, iov, n, f->keep);
+		iov = some;
+	}
 	return r < 0 ? r : f->under->ops->pwritev(f->under, fd, iov, n, offset);
 }
 
@@ -319,6 +345,7 @@ void fail_lower_arm(
 	f->only = only;
 	f->at = at;
 	f->error = error;
+	f->how = FAIL_LOWER_ERROR;
 	f->once = once;
 	atomic_store(&f->counted, 0);
 }

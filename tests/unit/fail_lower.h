@@ -1,8 +1,8 @@
 /*
  * A lower for tests that passes every call on to another one and fails the n-th, or does something
- * else there (end the process, to play a crash). "Fail the n-th call until success": for (n = 1;;
- * n++) { fail_lower_arm(&f, ANY, n, -EIO, true); run; if (!fail_lower_hit(&f)) break; check }.
- * Thread-safe. A failing close closes all the same.
+ * else there: transfers less than it was asked for, ends the process to play a crash. "Fail the
+ * n-th call until success": for (n = 1;; n++) { fail_lower_arm(&f, ANY, n, -EIO, true); run; if
+ * (!fail_lower_hit(&f)) break; check }. Thread-safe. A failing close closes all the same.
  */
 #ifndef TEST_FAIL_LOWER_H
 #define TEST_FAIL_LOWER_H
@@ -50,12 +50,21 @@ enum fail_lower_op {
 	FAIL_LOWER_LOCK,
 };
 
+enum fail_lower_how {
+	FAIL_LOWER_ERROR, /* `error`; the call is not made */
+	FAIL_LOWER_SHORT, /* preadv and pwritev transfer at most `keep` bytes; others are made whole
+			   */
+	FAIL_LOWER_PASS   /* `instead` alone: it may have told the lower under it to fail */
+};
+
 struct fail_lower {
 	struct lower base; /* give &f.base to the code under test */
 	struct lower *under;
 	enum fail_lower_op only; /* which calls count */
 	unsigned at;             /* 1: the first one; 0: never */
 	int error;               /* -errno */
+	enum fail_lower_how how; /* fail_lower_arm makes it FAIL_LOWER_ERROR */
+	size_t keep;             /* bytes; at least 1 */
 	bool once;               /* else every counted call from there on fails */
 	void (*instead)(void);   /* called before the n-th call fails; may end the process */
 	atomic_uint counted;     /* calls of that kind since arming */

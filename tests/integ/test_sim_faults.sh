@@ -1,0 +1,7 @@
+#!/bin/bash
+# tests/run: core timeout=240
+# The store on the simulated disk, with each of its lower calls failing or doing less than it was asked for, one at a time.
+# A line that fails names the command for that one. SIM_FAULTS_EVERY=n: every n-th lower call only.
+set -u
+case ${TENANTFS_VARIANT:-gcc} in asan) export SIM_FAULTS_EVERY=${SIM_FAULTS_EVERY:-7} ;; esac
+exec "${TENANTFS_BUILD:-build/gcc}/tests/sim/sim-faults"

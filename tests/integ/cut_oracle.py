@@ -1,9 +1,10 @@
 """Files that are overwritten at random and closed without a flush, and which bytes they may have afterwards (cut_work.py)."""
-import mmap, os, random
+import ctypes, mmap, os, random
 
-from cut_work import PAGE, Workload, fill, get, put, short, write_all
+from cut_work import PAGE, Workload, fill, get, libc, put, short, write_all
 
 CHUNK = 256
+PUNCH_HOLE_KEEP_SIZE = 3
 
 
 class Expected:
@@ -69,6 +70,7 @@ class Overwriter(Workload):
         self.expected, self.serial = {}, 0
         self.with_cuts = self.rng.random() < 0.5
         self.maps = self.rng.random() < 0.3
+        self.synchronous = 3 if self.rng.random() < 0.3 else None # O_DSYNC
 
     def data(self, serial, length):
         return fill(length, self.seed, serial)
@@ -87,23 +89,38 @@ class Overwriter(Workload):
         while True:
             i, serial = self.rng.randrange(self.FILES), serial + 1
             size, dice = sizes[i], self.rng.random()
-            if self.with_cuts and dice < 0.05:
+            # Of a file with O_DSYNC only the range that was written is flushed, so nothing but writes there.
+            cuts = self.with_cuts and i != self.synchronous
+            if cuts and dice < 0.03:
+                self.punch(fds[i], i, serial, size)
+            elif cuts and dice < 0.06:
                 length = self.rng.choice((0, self.rng.randrange(size + 1), size + self.rng.randrange(9000)))
                 self.note("cut", i, serial, length)
                 os.ftruncate(fds[i], length)
                 sizes[i] = length
-            elif dice < 0.1:
+            elif dice < 0.12:
                 os.close(fds[i])
                 self.note("closed", i)
                 fds[i] = self.open(i)
             else:
                 sizes[i] = max(size, self.change(fds[i], i, serial, size))
+                if i == self.synchronous:
+                    self.note("flushed", i)
             if self.rng.random() < often:
                 self.rng.choice((os.fsync, os.fdatasync))(fds[i])
                 self.note("flushed", i)
 
     def open(self, i):
-        return os.open(f"{self.top}/{i}", os.O_RDWR)
+        return os.open(f"{self.top}/{i}", os.O_RDWR | (os.O_DSYNC if i == self.synchronous else 0))
+
+    def punch(self, fd, i, serial, size):
+        """Zeros and no space where it was."""
+        at, length = self.rng.randrange(size + 1), self.rng.randrange(1, 100000)
+        length = min(length, size - at)
+        if length:
+            self.note("punch", i, serial, at, length)
+            if libc.fallocate(fd, PUNCH_HOLE_KEEP_SIZE, ctypes.c_long(at), ctypes.c_long(length)):
+                raise OSError(ctypes.get_errno(), "fallocate")
 
     def change(self, fd, i, serial, size):
         """Writes 1 to 20,000 bytes somewhere; the end of them."""
@@ -113,7 +130,7 @@ class Overwriter(Workload):
             at -= at % PAGE
         data = self.data(serial, length)
         self.note("write", i, serial, at, length)
-        if self.maps and at + length <= size and self.rng.random() < 0.3:
+        if self.maps and i != self.synchronous and at + length <= size and self.rng.random() < 0.3:
             with mmap.mmap(fd, at + length) as m:
                 m[at : at + length] = data
         else:
@@ -132,6 +149,8 @@ class Overwriter(Workload):
             self.serial = max([self.serial, *more[:1]])
             if what == "write":
                 expected.write(more[1], self.data(more[0], more[2]))
+            elif what == "punch":
+                expected.write(more[1], bytes(more[2]))
             elif what == "cut":
                 expected.cut(more[1])
             elif what == "flushed" or self.killed:

@@ -222,6 +222,19 @@ class NewDirs(Workload):
     def content(self, number):
         return fill(random.Random(f"{self.seed} {number}").choice((1, 10, 4096, 4097, 30000)), self.seed, number)
 
+    def target(self, number):
+        return fill(20 if number % 3 else 450, self.seed, number).hex()
+
+    def links(self, number, path):
+        """What is wrong with the names of links that were acknowledged with the directories, or None."""
+        folder = self.top + "/" + os.path.dirname(path)
+        link, too = folder + "/link", f"{folder if number % 2 else self.top}/{number}-too"
+        if not os.path.islink(link) or os.readlink(link) != self.target(number):
+            return f"the link beside {path} is not as it was made"
+        if not os.path.lexists(too) or not os.path.samefile(too, f"{self.top}/{path}"):
+            return f"{too[len(self.top) + 1:]} is not another name of {path}"
+        return None
+
     def work(self):
         number = self.next
         while True:
@@ -240,16 +253,22 @@ class NewDirs(Workload):
             os.fsync(fd)
             self.note("file", number, relative)
             os.close(fd)
+            if self.rng.random() < 0.3:
+                os.symlink(self.target(number), folders[-1] + "/link")
+                os.link(path, f"{folders[-1 if number % 2 else 0]}/{number}-too")
+                self.note("links", number, relative)
             for folder in reversed(folders):
                 flush(folder)
             self.note("all", number, relative)
 
     def check(self, cut_at):
-        found, attribute = {}, set()
+        found, attribute, links = {}, set(), set()
         for what, number, path in self.noted(cut_at):
             self.next = int(number)
             if what == "attribute":
                 attribute.add(path)
+            elif what == "links":
+                links.add(path)
             elif what != "late":
                 found[path] = (what, int(number))
             self.counted += what == "all"
@@ -272,6 +291,9 @@ class NewDirs(Workload):
                     value = repr(e).encode()
                 if value != str(number).encode():
                     yield f"{path} ({what}): its attribute is {value}"
+            wrong = self.links(number, path) if path in links and (what == "all" or self.killed) else None
+            if wrong:
+                yield wrong
             self.there[path] = hashlib.sha256(got).digest()
         for path, digest in self.there.items():
             if path in found:

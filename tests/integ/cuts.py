@@ -21,6 +21,7 @@ PROMISES = {
 LIVES = 3  # at most, in a story
 STUCK_SECONDS = 60
 SYNC_FILE_RANGE_ALL = 7
+MKFS = {"ext4": [("-b", "4096"), ("-b", "1024")], "xfs": [()]} # stories take turns
 NOT_ONE = -1 # no process
 
 
@@ -85,16 +86,19 @@ class Daemon:
 
     def mount(self):
         self.start()
-        end = time.monotonic() + STUCK_SECONDS
+        began = time.monotonic()
+        end = began + STUCK_SECONDS
         while not self.is_mounted():
             if self.process.poll() is not None or time.monotonic() > end:
                 raise Failed(ENDS, f"it does not mount: {self.said()[-600:]}")
             time.sleep(0.005)
+        self.mount_seconds = time.monotonic() - began
         return self
 
-    def said(self):
+    def said(self, ever=False):
+        """Its messages since the last start."""
         with open(self.log, errors="replace") as f:
-            f.seek(self.log_from)
+            f.seek(0 if ever else self.log_from)
             return f.read()
 
     def kill(self):
@@ -126,7 +130,7 @@ class Plain(Daemon):
     def mount(self):
         self.mnt = os.path.dirname(self.store) + "/plain"
         os.makedirs(self.mnt, exist_ok=True)
-        self.log_from = 0
+        self.log_from = self.mount_seconds = 0
         open(self.log, "ab").close()
         return self
 
@@ -142,9 +146,9 @@ class Plain(Daemon):
 class Template:
     """A store on a new filesystem, from which stories take copies."""
 
-    def __init__(self, kind, programs):
+    def __init__(self, kind, programs, mkfs=()):
         self.kind, self.programs = kind, programs
-        self.image = Image(kind)
+        self.image = Image(kind, "", mkfs)
         self.scratch, self.file = self.image.scratch, self.image.file
         secret = self.scratch + "/pass"
         with open(secret, "w") as f:
@@ -257,7 +261,7 @@ class Story:
     def begin_recovery(self):
         """Some moments of a mount, or all of it."""
         self.daemon.start()
-        time.sleep(self.rng.uniform(0, 0.15))
+        time.sleep(self.rng.uniform(0, 1.3 * self.daemon.mount_seconds))
 
     def power_cut(self, keep):
         self.disk.cut()
@@ -297,7 +301,7 @@ class Story:
                 self.bad.append((w.name, repr(e)))
         said = self.daemon.said()
         self.told += [line for line in said.split("\n") if line]
-        if any(word in said for word in ("ntegrity alarm", "Sanitizer", "runtime error:")):
+        if "ntegrity alarm" in said or any(word in self.daemon.said(ever=True) for word in ("Sanitizer", "runtime error:")):
             self.bad.append((QUIET, said[-600:]))
 
     def examine(self):
@@ -375,11 +379,11 @@ def campaign(name, kind, o, killed):
     began, rounds, names, bad = time.monotonic(), 0, 0, {}
     counted, told, homes, seed = {}, set(), 0, o.seed if o.seed is not None else random.SystemRandom().randrange(1 << 32)
     print(f"# {name}: {kind}: first seed {seed}", flush=True)
-    template, tellings = Template(kind, programs(o.build)), 0
+    templates, tellings = [Template(kind, programs(o.build), mkfs) for mkfs in MKFS[kind]], 0
     try:
         while (tellings < o.times) if o.seed is not None else (rounds < o.rounds and sum(map(len, bad.values())) < 20):
             keep = tempfile.mkdtemp(prefix=f"{kind}-{seed}-", dir=o.keep) if o.keep else None
-            story = Story(template, seed, killed, o.chosen, o.plain).run(keep)
+            story = Story(templates[seed % len(templates)], seed, killed, o.chosen, o.plain).run(keep)
             rounds, names, tellings = rounds + story.rounds, names + story.names, tellings + 1
             for w in story.workloads:
                 counted[w.name] = counted.get(w.name, 0) + w.counted
@@ -394,7 +398,8 @@ def campaign(name, kind, o, killed):
                 print(f"# {kind}: seed {seed}: {story.rounds} rounds, {time.monotonic() - began:.1f} s so far", flush=True)
             seed += o.seed is None
     finally:
-        template.done()
+        for template in templates:
+            template.done()
     for key, promise in [(w.name, w.promise) for w in o.chosen] + list(PROMISES.items()):
         replay = f"; run it again: tests/integ/test_{name}.py --fs {kind} --seed {bad[key][0].split()[1][:-1]} --times 20" if key in bad else ""
         report(key not in bad, f"{name}: {kind}: {promise}", f"{len(bad.get(key, []))} times, first {bad.get(key, [''])[0][:250]}{replay}")

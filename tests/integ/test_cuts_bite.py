@@ -12,7 +12,7 @@ from cut_work import Deletions, Log, Moves, NewDirs, Replace, get, put, read_all
 from rawimage import report
 
 NAME = "cuts_bite"
-ROUNDS = 12 # at most, until all have noticed that nothing is flushed
+ROUNDS = 30 # at most, until all have noticed that nothing is flushed
 
 NO_FLUSH = r"""
 #define _GNU_SOURCE
@@ -87,6 +87,7 @@ SPOILS = [
     (NewDirs, "a file is missing", lambda w: os.unlink(f"{w.top}/{acknowledged(w, 'all')[-1][2]}")),
     (NewDirs, "a file is empty", lambda w: os.truncate(f"{w.top}/{acknowledged(w, 'all')[-1][2]}", 0)),
     (NewDirs, "an attribute is missing", lambda w: os.removexattr(f"{w.top}/{acknowledged(w, 'attribute')[0][2]}", "user.number")),
+    (NewDirs, "a second name is missing", lambda w: [os.unlink(e.path) for e in os.scandir(w.top) if e.name.endswith("-too")]),
     (Moves, "a file is in two directories", lambda w: [shutil.copy(place(w, "file-1"), f"{w.top}/{f}") for f in "abc" if f != place(w, "file-1")[-8]]),
     (Moves, "a file is nowhere", lambda w: os.unlink(place(w, "file-1"))),
     (Moves, "a directory is nowhere", lambda w: shutil.rmtree(place(w, "dir-1"))),

@@ -1,9 +1,10 @@
 #include "keymgmt/secret.h"
 
+#include "keymgmt/base/lock.h"
+
 #include <sodium.h>
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -31,7 +32,7 @@ struct cell {
 };
 
 /* Memory is a resource of the whole process, hence these are globals. */
-static pthread_mutex_t slab_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct lock_mutex slab_lock = LOCK_MUTEX(LOCK_SECRETS);
 static struct cell *slab_free; /* slab_lock */
 static _Atomic uint64_t last_id;
 
@@ -63,13 +64,13 @@ static bool slab_grow(void)
 static uint8_t *cell_new(void)
 {
 	struct cell *c = NULL;
-	pthread_mutex_lock(&slab_lock);
+	lock_take(&slab_lock);
 	if (slab_free || slab_grow()) {
 		c = slab_free;
 		slab_free = c->next;
 		c->next = NULL;
 	}
-	pthread_mutex_unlock(&slab_lock);
+	lock_drop(&slab_lock);
 	return (uint8_t *)c;
 }
 
@@ -77,10 +78,10 @@ static void cell_free(uint8_t *bytes)
 {
 	struct cell *c = (struct cell *)(void *)bytes;
 	sodium_memzero(c, sizeof(*c));
-	pthread_mutex_lock(&slab_lock);
+	lock_take(&slab_lock);
 	c->next = slab_free;
 	slab_free = c;
-	pthread_mutex_unlock(&slab_lock);
+	lock_drop(&slab_lock);
 }
 
 struct secret *secret_new(size_t len)

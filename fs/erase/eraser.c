@@ -45,13 +45,13 @@ static int drop_unless_last(struct eraser *e, const char *name)
 {
 	struct lower *l = e->lower;
 	struct stat st;
-	pthread_mutex_lock(&e->links);
+	lock_take(&e->links);
 	int r = l->ops->fstatat(l, e->trash_fd, name, &st);
 	if (r == 0 && S_ISREG(st.st_mode) && st.st_nlink == 1)
 		r = ERASER_ERASED;
 	else if (r == 0)
 		r = l->ops->unlinkat(l, e->trash_fd, name, S_ISDIR(st.st_mode) ? AT_REMOVEDIR : 0);
-	pthread_mutex_unlock(&e->links);
+	lock_drop(&e->links);
 	return r == -ENOENT ? ERASER_DROPPED : r;
 }
 

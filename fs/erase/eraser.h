@@ -5,8 +5,7 @@
 
 #include "fs/erase/assurance.h"
 #include "fs/erase/overwrite.h"
-
-#include <pthread.h>
+#include "keymgmt/base/lock.h"
 
 struct eraser {
 	struct lower *lower;
@@ -14,7 +13,7 @@ struct eraser {
 	struct assurance assurance; /* of the filesystem */
 	/* Two names of one file, looked at together, would each take the other for the one that
 	 * stays. */
-	pthread_mutex_t links;
+	struct lock_mutex links;
 };
 
 enum eraser_outcome {

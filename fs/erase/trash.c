@@ -38,9 +38,9 @@ struct trash {
 	bool running;     /* changes only in trash_resume and trash_close */
 	atomic_bool stop; /* set under lock */
 
-	pthread_mutex_t lock; /* guards the rest; innermost but for nothing */
-	pthread_cond_t wake;  /* for the thread: work, hurry or stop */
-	pthread_cond_t empty; /* no job is left */
+	struct lock_mutex lock; /* guards the rest; innermost but for nothing */
+	pthread_cond_t wake;    /* for the thread: work, hurry or stop */
+	pthread_cond_t empty;   /* no job is left */
 	struct job *first, **last;
 	struct settle settle;
 	struct timespec due; /* when the waiting batch begins */
@@ -86,10 +86,8 @@ static int init_locks(struct trash *t)
 	if (!r)
 		r = pthread_cond_init(&t->empty, &attributes);
 	pthread_condattr_destroy(&attributes);
-	if (!r)
-		r = pthread_mutex_init(&t->lock, NULL);
-	if (!r)
-		r = pthread_mutex_init(&t->eraser.links, NULL);
+	lock_init(&t->lock, LOCK_TRASH);
+	lock_init(&t->eraser.links, LOCK_TRASH_LINKS);
 	return -r;
 }
 
@@ -139,9 +137,9 @@ static void enqueue_locked(struct trash *t, struct job *j)
 
 static void enqueue(struct trash *t, struct job *j)
 {
-	pthread_mutex_lock(&t->lock);
+	lock_take(&t->lock);
 	enqueue_locked(t, j);
-	pthread_mutex_unlock(&t->lock);
+	lock_drop(&t->lock);
 }
 
 static struct job *new_job(struct trash *t, const char *name)
@@ -161,20 +159,20 @@ static struct job *new_job(struct trash *t, const char *name)
 static void finish(
 	struct trash *t, int r, uint64_t waiting_bytes, const struct trash_receipt *receipt)
 {
-	pthread_mutex_lock(&t->lock);
+	lock_take(&t->lock);
 	t->files--;
 	t->bytes -= waiting_bytes;
 	t->failed_files += r < 0;
 	t->done_files += r == ERASER_ERASED;
 	t->done_bytes += r == ERASER_ERASED ? receipt->bytes : 0;
-	pthread_mutex_unlock(&t->lock);
+	lock_drop(&t->lock);
 	if (r != ERASER_DROPPED && t->options.receipt)
 		t->options.receipt(t->options.context, receipt);
 	/* Only now: who waits for an empty queue also waits for the receipts. */
-	pthread_mutex_lock(&t->lock);
+	lock_take(&t->lock);
 	if (t->files == 0)
 		pthread_cond_broadcast(&t->empty);
-	pthread_mutex_unlock(&t->lock);
+	lock_drop(&t->lock);
 }
 
 /* The result of an fsync of a directory, passed on. No lock held. */
@@ -226,14 +224,14 @@ static void take_batch_locked(struct trash *t, struct batch *b)
 /* False when the thread is to end. */
 static bool next_batch(struct trash *t, struct batch *b)
 {
-	pthread_mutex_lock(&t->lock);
+	lock_take(&t->lock);
 	for (;;) {
 		if (atomic_load(&t->stop) || (t->first && t->hurry))
 			break;
 		if (!t->first) {
 			t->hurry = false;
-			pthread_cond_wait(&t->wake, &t->lock);
-		} else if (pthread_cond_timedwait(&t->wake, &t->lock, &t->due) == ETIMEDOUT) {
+			lock_wait(&t->wake, &t->lock);
+		} else if (lock_wait_until(&t->wake, &t->lock, &t->due) < 0) {
 			break;
 		}
 	}
@@ -241,7 +239,7 @@ static bool next_batch(struct trash *t, struct batch *b)
 	*b = (struct batch){0};
 	if (go)
 		take_batch_locked(t, b);
-	pthread_mutex_unlock(&t->lock);
+	lock_drop(&t->lock);
 	return go;
 }
 
@@ -249,6 +247,7 @@ static void *thread_main(void *argument)
 {
 	struct trash *t = argument;
 	struct batch b;
+	lock_floor(LOCK_ERASER); /* trash_drain waits for it */
 	while (next_batch(t, &b))
 		run_batch(t, &b);
 	return NULL;
@@ -319,16 +318,16 @@ void trash_close(struct trash *t, int timeout_ms)
 	if (t->running) {
 		/* What is not done in time is found again at the next mount. */
 		(void)!trash_drain(t, timeout_ms);
-		pthread_mutex_lock(&t->lock);
+		lock_take(&t->lock);
 		atomic_store(&t->stop, true);
 		pthread_cond_signal(&t->wake);
-		pthread_mutex_unlock(&t->lock);
+		lock_drop(&t->lock);
 		pthread_join(t->thread, NULL);
 	}
 	free_jobs(t->first);
 	settle_done(&t->settle, t->eraser.lower);
-	pthread_mutex_destroy(&t->eraser.links);
-	pthread_mutex_destroy(&t->lock);
+	lock_done(&t->eraser.links);
+	lock_done(&t->lock);
 	pthread_cond_destroy(&t->empty);
 	pthread_cond_destroy(&t->wake);
 	free(t->buffer);
@@ -379,11 +378,11 @@ static void enqueue_with_parent(struct trash *t, struct job *j, int parent_fd)
 {
 	struct lower *l = t->eraser.lower;
 	struct settle_dir *d = settle_open(l, parent_fd);
-	pthread_mutex_lock(&t->lock);
+	lock_take(&t->lock);
 	bool batched = settle_add(&t->settle, &d);
 	if (batched)
 		enqueue_locked(t, j);
-	pthread_mutex_unlock(&t->lock);
+	lock_drop(&t->lock);
 	if (!batched) {
 		j->settle = flushed(t, l->ops->fsync(l, parent_fd, false)) < 0;
 		enqueue(t, j);
@@ -401,9 +400,9 @@ static bool erase_now(struct trash *t, const char *name, int parent_fd)
 	struct overwrite o = {l, buffer, NULL};
 	struct trash_receipt receipt = {
 		.method = "overwritten", .assurance = t->eraser.assurance.level};
-	pthread_mutex_lock(&t->lock);
+	lock_take(&t->lock);
 	t->files++;
-	pthread_mutex_unlock(&t->lock);
+	lock_drop(&t->lock);
 	int r = halted(t) ? -EROFS : 0;
 	bool durable =
 		r == 0 && parent_fd >= 0 && flushed(t, l->ops->fsync(l, parent_fd, false)) == 0;
@@ -418,6 +417,7 @@ static bool erase_now(struct trash *t, const char *name, int parent_fd)
 
 void trash_erase(struct trash *t, const char *name, int parent_fd)
 {
+	lock_below(LOCK_RENAME); /* it may overwrite, and gives receipts */
 	if (t->options.sync && erase_now(t, name, parent_fd))
 		return;
 	struct job *j = new_job(t, name);
@@ -432,22 +432,22 @@ void trash_erase(struct trash *t, const char *name, int parent_fd)
 
 void trash_status(struct trash *t, struct trash_status *ret)
 {
-	pthread_mutex_lock(&t->lock);
+	lock_take(&t->lock);
 	*ret = (struct trash_status){.files = t->files,
 		.bytes = t->bytes,
 		.done_files = t->done_files,
 		.done_bytes = t->done_bytes,
 		.failed_files = t->failed_files,
 		.assurance = t->eraser.assurance.level};
-	pthread_mutex_unlock(&t->lock);
+	lock_drop(&t->lock);
 	memcpy(ret->why, t->eraser.assurance.why, sizeof(ret->why));
 }
 
 uint64_t trash_backlog(struct trash *t)
 {
-	pthread_mutex_lock(&t->lock);
+	lock_take(&t->lock);
 	uint64_t bytes = t->bytes;
-	pthread_mutex_unlock(&t->lock);
+	lock_drop(&t->lock);
 	return bytes;
 }
 
@@ -455,9 +455,9 @@ static int drain_by_hand(struct trash *t)
 {
 	for (;;) {
 		struct batch b = {0};
-		pthread_mutex_lock(&t->lock);
+		lock_take(&t->lock);
 		take_batch_locked(t, &b);
-		pthread_mutex_unlock(&t->lock);
+		lock_drop(&t->lock);
 		if (!b.jobs)
 			return 0;
 		run_batch(t, &b);
@@ -466,18 +466,22 @@ static int drain_by_hand(struct trash *t)
 
 int trash_drain(struct trash *t, int timeout_ms)
 {
+	lock_below(LOCK_ERASER);
 	if (t->options.by_hand)
 		return drain_by_hand(t);
 	struct timespec until = in_ms(timeout_ms < 0 ? 0 : timeout_ms);
 	int r = 0;
-	pthread_mutex_lock(&t->lock);
+	lock_take(&t->lock);
 	t->hurry = t->files > 0;
 	pthread_cond_signal(&t->wake);
-	while (t->files > 0 && r == 0)
-		r = timeout_ms < 0 ? pthread_cond_wait(&t->empty, &t->lock)
-				   : pthread_cond_timedwait(&t->empty, &t->lock, &until);
+	while (t->files > 0 && r == 0) {
+		if (timeout_ms < 0)
+			lock_wait(&t->empty, &t->lock);
+		else
+			r = lock_wait_until(&t->empty, &t->lock, &until);
+	}
 	r = t->files > 0 ? -ETIMEDOUT : 0;
-	pthread_mutex_unlock(&t->lock);
+	lock_drop(&t->lock);
 	return r;
 }
 

@@ -78,15 +78,15 @@ static bool file_id_of(void *context, const struct gate_object *o, uint8_t ret[1
 		return false;
 	memcpy(ret, none, 16);
 	if (S_ISDIR(i->type)) {
-		pthread_mutex_lock(&f->inodes.lock);
+		lock_take(&f->inodes.lock);
 		if (i->dir)
 			memcpy(ret, i->dir->id, 16);
-		pthread_mutex_unlock(&f->inodes.lock);
+		lock_drop(&f->inodes.lock);
 	} else if (S_ISREG(i->type)) {
-		pthread_mutex_t *stripe = inode_lock(&f->inodes, i->ino);
+		struct lock_mutex *stripe = inode_lock(&f->inodes, i->ino);
 		if (i->file)
 			file_id(i->file, ret);
-		pthread_mutex_unlock(stripe);
+		lock_drop(stripe);
 	}
 	return memcmp(ret, none, 16) != 0;
 }
@@ -98,12 +98,12 @@ void front_gate_calls(struct front *f, struct gate_front *ret)
 
 void front_count(struct front *f, struct front_counts *ret)
 {
-	pthread_mutex_lock(&f->inodes.lock);
+	lock_take(&f->inodes.lock);
 	ret->inodes = f->inodes.count;
-	pthread_mutex_unlock(&f->inodes.lock);
-	pthread_mutex_lock(&f->handles.lock);
+	lock_drop(&f->inodes.lock);
+	lock_take(&f->handles.lock);
 	ret->handles = f->handles.count;
-	pthread_mutex_unlock(&f->handles.lock);
+	lock_drop(&f->handles.lock);
 }
 
 /* What the kernel offers and we take. */

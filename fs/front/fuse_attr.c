@@ -156,10 +156,10 @@ static int place_find(struct front *f, struct inode *i, bool content, struct pla
 		return r;
 	}
 	if (S_ISREG(i->type)) {
-		pthread_mutex_t *stripe = inode_lock(&f->inodes, i->ino);
+		struct lock_mutex *stripe = inode_lock(&f->inodes, i->ino);
 		p->file = content ? NULL : inode_file_if_open(&f->inodes, i);
 		r = content ? inode_file_locked(&f->inodes, i, &p->file) : 0;
-		pthread_mutex_unlock(stripe);
+		lock_drop(stripe);
 		if (r < 0 || p->file) {
 			p->fd = p->file ? file_fd(p->file) : -1;
 			return r;
@@ -188,12 +188,12 @@ static int set_mode(struct front *f, struct inode *i, const struct place *p, mod
 	struct lower *l = f->store->lower;
 	if (!S_ISREG(i->type))
 		return l->ops->fchmod(l, p->fd, mode);
-	pthread_mutex_t *stripe = inode_lock(&f->inodes, i->ino);
+	struct lock_mutex *stripe = inode_lock(&f->inodes, i->ino);
 	struct file *file = inode_file_if_open(&f->inodes, i);
 	int r = file ? file_set_mode(file, mode) : l->ops->fchmod(l, p->fd, mode);
 	if (file)
 		inode_file_done_locked(&f->inodes, i, file);
-	pthread_mutex_unlock(stripe);
+	lock_drop(stripe);
 	return r;
 }
 
@@ -373,7 +373,7 @@ static void op_readlink(fuse_req_t req, fuse_ino_t ino)
 	if (r == 0) {
 		struct inode *i = request_inode(q.front, ino);
 		/* While its name is looked up and read no other link takes it. */
-		pthread_mutex_t *stripe = inode_lock(&q.front->inodes, i->ino);
+		struct lock_mutex *stripe = inode_lock(&q.front->inodes, i->ino);
 		r = inode_where(&q.front->inodes, i, &parent, lower);
 		if (r == 0)
 			r = inode_dir(&q.front->inodes, parent, &d);
@@ -385,7 +385,7 @@ static void op_readlink(fuse_req_t req, fuse_ino_t ino)
 			n = inode_gone_target(&q.front->inodes, i, target, sizeof(target) - 1);
 			r = n < 0 ? (int)n : 0;
 		}
-		pthread_mutex_unlock(stripe);
+		lock_drop(stripe);
 	}
 	if (d)
 		dir_put(d);

@@ -144,11 +144,11 @@ static void list(fuse_req_t req, size_t size, off_t offset, struct fuse_file_inf
 		return;
 	}
 	subject_init(&g.subject, &caller);
-	pthread_mutex_lock(&g.handle->cursor_lock);
+	lock_take(&g.handle->cursor_lock);
 	do
 		r = add_next(&g, &at);
 	while (r > 0);
-	pthread_mutex_unlock(&g.handle->cursor_lock);
+	lock_drop(&g.handle->cursor_lock);
 	subject_done(&g.subject);
 	dir_put(g.dir);
 	/* What fits is delivered first; the error comes back with the next call. */

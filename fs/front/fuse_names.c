@@ -189,7 +189,7 @@ static int unlink_spot(struct front *f, struct inode *parent, struct spot *s)
 		return -EISDIR;
 	/* The link count must not change between here and the removal: two last names would both
 	 * think the other is left. */
-	pthread_mutex_t *stripe = inode_lock(&f->inodes, st.st_ino);
+	struct lock_mutex *stripe = inode_lock(&f->inodes, st.st_ino);
 	ino_t ino = st.st_ino;
 	r = spot_stat(s, &st);
 	if (r == 0 && st.st_ino != ino)
@@ -205,7 +205,7 @@ static int unlink_spot(struct front *f, struct inode *parent, struct spot *s)
 			went(f, &st, &h);
 		let_go(f, &h);
 	}
-	pthread_mutex_unlock(stripe);
+	lock_drop(stripe);
 	return r;
 }
 
@@ -242,14 +242,14 @@ static int rmdir_spot(struct front *f, struct inode *parent, struct spot *s)
 	if (!S_ISDIR(st.st_mode))
 		return -ENOTDIR;
 	/* No lookup comes to know it while it goes. */
-	pthread_mutex_t *stripe = inode_lock(&f->inodes, st.st_ino);
+	struct lock_mutex *stripe = inode_lock(&f->inodes, st.st_ino);
 	struct inode *i = inode_find(&f->inodes, st.st_ino);
 	r = open_child(f, i, s->dir, s->name.lower, &victim);
 	if (r == 0)
 		r = tree_rmdir(s->dir, s->name.lower, victim);
 	if (r == 0 && i)
 		inode_name_removed(&f->inodes, i, parent, s->name.lower, true);
-	pthread_mutex_unlock(stripe);
+	lock_drop(stripe);
 	if (victim)
 		dir_put(victim);
 	inode_put(&f->inodes, i);
@@ -283,7 +283,7 @@ static int link_to(struct request *q, struct inode *i, struct inode *parent, con
 	if (!gate_same_rules(f->gate, &q->gate.object, &q->gate.object2))
 		return -EXDEV;
 	int r = spot_find(f, parent, name, s);
-	pthread_mutex_t *stripe = inode_lock(&f->inodes, i->ino);
+	struct lock_mutex *stripe = inode_lock(&f->inodes, i->ino);
 	if (r == 0)
 		r = inode_where(&f->inodes, i, &from_parent, lower);
 	if (r == 0)
@@ -296,7 +296,7 @@ static int link_to(struct request *q, struct inode *i, struct inode *parent, con
 		r = file_stat(file, ret);
 	if (file)
 		inode_file_done_locked(&f->inodes, i, file);
-	pthread_mutex_unlock(stripe);
+	lock_drop(stripe);
 	if (from)
 		dir_put(from);
 	inode_put(&f->inodes, from_parent);
@@ -421,7 +421,7 @@ static bool has_other_names(const struct stat *st)
 static int move(struct request *q, struct move *m, unsigned flags)
 {
 	struct front *f = q->front;
-	pthread_mutex_t *held[2];
+	struct lock_mutex *held[2];
 	int r = spot_find(f, m->from_inode, m->old_plain, &m->from);
 	if (r == 0)
 		r = spot_find(f, m->to_inode, m->new_plain, &m->to);

@@ -10,7 +10,7 @@ struct handle {
 	struct inode *inode;        /* with a reference */
 	struct file *file;          /* regular files: a user of inode_file */
 	struct tree_cursor *cursor; /* directories, guarded by cursor_lock */
-	pthread_mutex_t cursor_lock;
+	struct lock_mutex cursor_lock;
 	struct op_caller caller; /* who opened it */
 	enum op op;              /* OP_OPEN, OP_CREATE or OP_OPENDIR */
 	unsigned acts;           /* what was granted: asked again when the policy changes */
@@ -20,7 +20,7 @@ struct handle {
 };
 
 struct handle_list {
-	pthread_mutex_t lock;
+	struct lock_mutex lock;
 	struct handle head; /* ring */
 	uint64_t count;
 };

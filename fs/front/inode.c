@@ -17,9 +17,9 @@ static size_t bucket_of(const struct inode_table *t, ino_t ino)
 int inode_table_init(struct inode_table *t, const struct store *s)
 {
 	memset(t, 0, sizeof(*t));
-	pthread_mutex_init(&t->lock, NULL);
+	lock_init(&t->lock, LOCK_INODES);
 	for (size_t n = 0; n < INODE_STRIPES; n++)
-		pthread_mutex_init(&t->stripes[n], NULL);
+		lock_init(&t->stripes[n], LOCK_STRIPE);
 	t->lru.lru_next = t->lru.lru_prev = &t->lru;
 	t->store = s;
 	t->bucket_count = BUCKETS_AT_START;
@@ -94,8 +94,8 @@ void inode_table_done(struct inode_table *t)
 	t->buckets = NULL;
 	t->root = NULL;
 	for (size_t n = 0; n < INODE_STRIPES; n++)
-		pthread_mutex_destroy(&t->stripes[n]);
-	pthread_mutex_destroy(&t->lock);
+		lock_done(&t->stripes[n]);
+	lock_done(&t->lock);
 }
 
 static size_t stripe_of(ino_t ino)
@@ -103,14 +103,14 @@ static size_t stripe_of(ino_t ino)
 	return (size_t)((uint64_t)ino * UINT64_C(0x9e3779b97f4a7c15) >> 58);
 }
 
-pthread_mutex_t *inode_lock(struct inode_table *t, ino_t ino)
+struct lock_mutex *inode_lock(struct inode_table *t, ino_t ino)
 {
-	pthread_mutex_t *stripe = &t->stripes[stripe_of(ino)];
-	pthread_mutex_lock(stripe);
+	struct lock_mutex *stripe = &t->stripes[stripe_of(ino)];
+	lock_take(stripe);
 	return stripe;
 }
 
-void inode_lock_two(struct inode_table *t, ino_t a, ino_t b, pthread_mutex_t *ret[2])
+void inode_lock_two(struct inode_table *t, ino_t a, ino_t b, struct lock_mutex *ret[2])
 {
 	size_t x = stripe_of(a), y = stripe_of(b);
 	if (x > y) {
@@ -120,16 +120,16 @@ void inode_lock_two(struct inode_table *t, ino_t a, ino_t b, pthread_mutex_t *re
 	}
 	ret[0] = &t->stripes[x];
 	ret[1] = x == y ? NULL : &t->stripes[y];
-	pthread_mutex_lock(ret[0]);
+	lock_take(ret[0]);
 	if (ret[1])
-		pthread_mutex_lock(ret[1]);
+		lock_take(ret[1]);
 }
 
-void inode_unlock_two(pthread_mutex_t *held[2])
+void inode_unlock_two(struct lock_mutex *held[2])
 {
 	if (held[1])
-		pthread_mutex_unlock(held[1]);
-	pthread_mutex_unlock(held[0]);
+		lock_drop(held[1]);
+	lock_drop(held[0]);
 }
 
 static void grow(struct inode_table *t)
@@ -296,7 +296,7 @@ static bool add_name(struct inode_table *t, struct inode *i, struct inode *paren
 struct inode *inode_found(struct inode_table *t, struct inode *parent, const char *plain,
 	const char *lower, ino_t ino, mode_t mode, uint64_t lookups)
 {
-	pthread_mutex_lock(&t->lock);
+	lock_take(&t->lock);
 	struct inode *i = lookup(t, ino);
 	if (i && i->type != (mode & S_IFMT)) {
 		/* The number was used again behind our back: the old inode is not found any more.
@@ -327,43 +327,43 @@ struct inode *inode_found(struct inode_table *t, struct inode *parent, const cha
 		i->fresh += lookups;
 		i->refs++;
 	}
-	pthread_mutex_unlock(&t->lock);
+	lock_drop(&t->lock);
 	return i;
 }
 
 struct inode *inode_find(struct inode_table *t, ino_t ino)
 {
-	pthread_mutex_lock(&t->lock);
+	lock_take(&t->lock);
 	struct inode *i = lookup(t, ino);
 	if (i)
 		i->refs++;
-	pthread_mutex_unlock(&t->lock);
+	lock_drop(&t->lock);
 	return i;
 }
 
 void inode_get(struct inode_table *t, struct inode *i)
 {
-	pthread_mutex_lock(&t->lock);
+	lock_take(&t->lock);
 	i->refs++;
-	pthread_mutex_unlock(&t->lock);
+	lock_drop(&t->lock);
 }
 
 void inode_put(struct inode_table *t, struct inode *i)
 {
 	if (!i)
 		return;
-	pthread_mutex_lock(&t->lock);
+	lock_take(&t->lock);
 	i->refs--;
 	release_if_unused(t, i);
-	pthread_mutex_unlock(&t->lock);
+	lock_drop(&t->lock);
 }
 
 void inode_forget(struct inode_table *t, struct inode *i, uint64_t lookups)
 {
-	pthread_mutex_lock(&t->lock);
+	lock_take(&t->lock);
 	i->lookups -= lookups < i->lookups ? lookups : i->lookups;
 	release_if_unused(t, i);
-	pthread_mutex_unlock(&t->lock);
+	lock_drop(&t->lock);
 }
 
 static void retire(struct inode_table *t, struct inode *i)
@@ -384,7 +384,7 @@ static void mislead(struct inode_table *t, struct inode *i)
 
 bool inode_forgotten(struct inode_table *t, struct inode *i, uint64_t lookups)
 {
-	pthread_mutex_lock(&t->lock);
+	lock_take(&t->lock);
 	i->lookups -= lookups < i->lookups ? lookups : i->lookups;
 	/* Whoever has it open has the kernel's inode: then this was not its end. */
 	bool stale = i->lookups > i->fresh && i->hashed && S_ISREG(i->type) && !i->opens;
@@ -393,64 +393,64 @@ bool inode_forgotten(struct inode_table *t, struct inode *i, uint64_t lookups)
 		i->refs++;
 	}
 	release_if_unused(t, i);
-	pthread_mutex_unlock(&t->lock);
+	lock_drop(&t->lock);
 	return stale;
 }
 
 bool inode_known(struct inode_table *t, ino_t ino)
 {
-	pthread_mutex_lock(&t->lock);
+	lock_take(&t->lock);
 	const struct inode *i = lookup(t, ino);
 	bool known = i && i->lookups > 0;
-	pthread_mutex_unlock(&t->lock);
+	lock_drop(&t->lock);
 	return known;
 }
 
 void inode_changed(struct inode_table *t, struct inode *i)
 {
-	pthread_mutex_lock(&t->lock);
+	lock_take(&t->lock);
 	i->fresh = 0;
-	pthread_mutex_unlock(&t->lock);
+	lock_drop(&t->lock);
 }
 
 bool inode_opens(struct inode_table *t, struct inode *i)
 {
-	pthread_mutex_lock(&t->lock);
+	lock_take(&t->lock);
 	bool good = !i->retired;
 	/* A FORGET that is taken for the end of the kernel's inode sees it, or it sees that. */
 	i->opens += good;
-	pthread_mutex_unlock(&t->lock);
+	lock_drop(&t->lock);
 	return good;
 }
 
 void inode_closes(struct inode_table *t, struct inode *i)
 {
-	pthread_mutex_lock(&t->lock);
+	lock_take(&t->lock);
 	i->opens--;
-	pthread_mutex_unlock(&t->lock);
+	lock_drop(&t->lock);
 }
 
 bool inode_found_by_number(struct inode_table *t, const struct inode *i)
 {
-	pthread_mutex_lock(&t->lock);
+	lock_take(&t->lock);
 	bool found = i->hashed;
-	pthread_mutex_unlock(&t->lock);
+	lock_drop(&t->lock);
 	return found;
 }
 
 void inode_number_reused(struct inode_table *t, ino_t ino)
 {
-	pthread_mutex_lock(&t->lock);
+	lock_take(&t->lock);
 	struct inode *i = lookup(t, ino);
 	if (i && i != t->root)
 		detach(t, i);
-	pthread_mutex_unlock(&t->lock);
+	lock_drop(&t->lock);
 }
 
 void inode_name_removed(
 	struct inode_table *t, struct inode *i, struct inode *parent, const char *lower, bool last)
 {
-	pthread_mutex_lock(&t->lock);
+	lock_take(&t->lock);
 	struct inode_name *n = find_name(i, parent, lower);
 	if (n && n == i->names && !n->next)
 		n->gone = true;
@@ -461,14 +461,14 @@ void inode_name_removed(
 	/* Somebody may be in it: it stays open, since it cannot be opened again. */
 	if (last)
 		inode_dir_unlist(t, i);
-	pthread_mutex_unlock(&t->lock);
+	lock_drop(&t->lock);
 }
 
 void inode_renamed(struct inode_table *t, struct inode *i, struct inode *old_parent,
 	const char *old_lower, struct inode *new_parent, const char *new_plain,
 	const char *new_lower)
 {
-	pthread_mutex_lock(&t->lock);
+	lock_take(&t->lock);
 	/* Without memory the inode keeps no name; the next lookup gives it one. */
 	bool added = add_name(t, i, new_parent, new_plain, new_lower);
 	struct inode_name *n = find_name(i, old_parent, old_lower);
@@ -476,28 +476,28 @@ void inode_renamed(struct inode_table *t, struct inode *i, struct inode *old_par
 		drop_name(t, i, n);
 	if (S_ISDIR(i->type))
 		t->stamp++;
-	pthread_mutex_unlock(&t->lock);
+	lock_drop(&t->lock);
 }
 
 void inode_retire(struct inode_table *t, struct inode *i)
 {
-	pthread_mutex_lock(&t->lock);
+	lock_take(&t->lock);
 	retire(t, i);
-	pthread_mutex_unlock(&t->lock);
+	lock_drop(&t->lock);
 }
 
 void inode_mislead(struct inode_table *t, struct inode *i)
 {
-	pthread_mutex_lock(&t->lock);
+	lock_take(&t->lock);
 	mislead(t, i);
-	pthread_mutex_unlock(&t->lock);
+	lock_drop(&t->lock);
 }
 
 int inode_where(
 	struct inode_table *t, struct inode *i, struct inode **ret_parent, char ret_lower[256])
 {
 	int r = -ESTALE;
-	pthread_mutex_lock(&t->lock);
+	lock_take(&t->lock);
 	struct inode_name *n = i->names;
 	if (n && !n->gone) {
 		snprintf(ret_lower, 256, "%s", n->text + n->plain_size);
@@ -505,7 +505,7 @@ int inode_where(
 		*ret_parent = n->parent;
 		r = 0;
 	}
-	pthread_mutex_unlock(&t->lock);
+	lock_drop(&t->lock);
 	return r;
 }
 
@@ -515,7 +515,7 @@ static size_t take_some(
 	struct inode_table *t, size_t *at, size_t *skip, struct inode **ret, size_t room)
 {
 	size_t count = 0;
-	pthread_mutex_lock(&t->lock);
+	lock_take(&t->lock);
 	for (; *at < t->bucket_count && count < room; *skip = 0, ++*at) {
 		size_t before = count;
 		struct inode *i = t->buckets[*at];
@@ -532,7 +532,7 @@ static size_t take_some(
 		if (i)
 			break;
 	}
-	pthread_mutex_unlock(&t->lock);
+	lock_drop(&t->lock);
 	return count;
 }
 

@@ -11,9 +11,9 @@
 
 #include "fs/gate/policy.h"
 #include "fs/store/tree.h"
+#include "keymgmt/base/lock.h"
 
 #include <limits.h>
-#include <pthread.h>
 
 #define INODE_STRIPES 64
 #define INODE_OPEN_DIRS                                                                            \
@@ -68,8 +68,8 @@ struct inode {
 };
 
 struct inode_table {
-	pthread_mutex_t lock;
-	pthread_mutex_t stripes[INODE_STRIPES];
+	struct lock_mutex lock;
+	struct lock_mutex stripes[INODE_STRIPES];
 	struct inode **buckets;
 	size_t bucket_count, count;
 	struct inode *root;
@@ -86,10 +86,10 @@ struct inode_table {
 MUST_USE int inode_table_init(struct inode_table *t, const struct store *s);
 void inode_table_done(struct inode_table *t);
 
-pthread_mutex_t *inode_lock(
+struct lock_mutex *inode_lock(
 	struct inode_table *t, ino_t ino); /* takes and returns the number's stripe */
-void inode_lock_two(struct inode_table *t, ino_t a, ino_t b, pthread_mutex_t *ret[2]);
-void inode_unlock_two(pthread_mutex_t *held[2]);
+void inode_lock_two(struct inode_table *t, ino_t a, ino_t b, struct lock_mutex *ret[2]);
+void inode_unlock_two(struct lock_mutex *held[2]);
 
 /*
  * The inode of a lower inode number as found under (parent, plain, lower), made when it is new;

@@ -41,11 +41,11 @@ static void lru_trim(struct inode_table *t)
 /* The open directory if there is one, with a reference. */
 static struct dir *cached_dir(struct inode_table *t, struct inode *i)
 {
-	pthread_mutex_lock(&t->lock);
+	lock_take(&t->lock);
 	struct dir *d = i->dir ? dir_get(i->dir) : NULL;
 	if (d && i != t->root && i->hashed)
 		lru_front(t, i);
-	pthread_mutex_unlock(&t->lock);
+	lock_drop(&t->lock);
 	return d;
 }
 
@@ -62,7 +62,7 @@ static int reopen_dir(struct inode_table *t, struct inode *i, struct dir *parent
 		dir_put(d);
 		return r < 0 ? r : -ESTALE;
 	}
-	pthread_mutex_lock(&t->lock);
+	lock_take(&t->lock);
 	if (i->dir) {
 		dir_put(d); /* somebody was faster: one object for a directory, since its lock is in
 			       it */
@@ -72,7 +72,7 @@ static int reopen_dir(struct inode_table *t, struct inode *i, struct dir *parent
 		lru_trim(t);
 	}
 	*ret = dir_get(i->dir);
-	pthread_mutex_unlock(&t->lock);
+	lock_drop(&t->lock);
 	return 0;
 }
 

@@ -13,11 +13,11 @@
 struct file *inode_file_of_retired(struct inode_table *t, ino_t ino)
 {
 	struct file *f = NULL;
-	pthread_mutex_lock(&t->lock);
+	lock_take(&t->lock);
 	for (struct inode *r = t->retired_count ? t->detached : NULL; r && !f; r = r->detached_next)
 		if (r->retired && r->ino == ino && r->file)
 			f = file_get(r->file);
-	pthread_mutex_unlock(&t->lock);
+	lock_drop(&t->lock);
 	return f;
 }
 
@@ -39,7 +39,7 @@ static int check_homes(struct inode_table *t, struct inode *i, struct file *f)
 	struct inode *parents[PARENTS_MAX];
 	size_t count = 0;
 	int r = 0;
-	pthread_mutex_lock(&t->lock);
+	lock_take(&t->lock);
 	for (struct inode_name *n = i->names; n && count < PARENTS_MAX; n = n->next) {
 		/* The home went with the name; the file may have others, which nobody looked up. */
 		if (n->gone)
@@ -47,7 +47,7 @@ static int check_homes(struct inode_table *t, struct inode *i, struct file *f)
 		n->parent->refs++;
 		parents[count++] = n->parent;
 	}
-	pthread_mutex_unlock(&t->lock);
+	lock_drop(&t->lock);
 	for (size_t k = 0; k < count; k++) {
 		struct dir *d = NULL;
 		if (r == 0)
@@ -134,9 +134,9 @@ int inode_file_locked(struct inode_table *t, struct inode *i, struct file **ret)
 
 int inode_file(struct inode_table *t, struct inode *i, struct file **ret)
 {
-	pthread_mutex_t *stripe = inode_lock(t, i->ino);
+	struct lock_mutex *stripe = inode_lock(t, i->ino);
 	int r = inode_file_locked(t, i, ret);
-	pthread_mutex_unlock(stripe);
+	lock_drop(stripe);
 	return r;
 }
 
@@ -152,14 +152,14 @@ void inode_file_done_locked(struct inode_table *t, struct inode *i, struct file 
 
 void inode_file_done(struct inode_table *t, struct inode *i, struct file *f)
 {
-	pthread_mutex_t *stripe = inode_lock(t, i->ino);
+	struct lock_mutex *stripe = inode_lock(t, i->ino);
 	inode_file_done_locked(t, i, f);
-	pthread_mutex_unlock(stripe);
+	lock_drop(stripe);
 }
 
 struct file *inode_file_created(struct inode_table *t, struct inode *i, struct file *f)
 {
-	pthread_mutex_t *stripe = inode_lock(t, i->ino);
+	struct lock_mutex *stripe = inode_lock(t, i->ino);
 	struct file *one = inode_file_if_open(t, i);
 	if (!one) {
 		i->file = file_get(f);
@@ -168,6 +168,6 @@ struct file *inode_file_created(struct inode_table *t, struct inode *i, struct f
 	} else {
 		file_put(f);
 	}
-	pthread_mutex_unlock(stripe);
+	lock_drop(stripe);
 	return one;
 }

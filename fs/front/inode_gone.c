@@ -44,10 +44,10 @@ void inode_gone_free(struct inode_gone *g)
 
 void inode_gone_set(struct inode_table *t, struct inode *i, struct inode_gone *g)
 {
-	pthread_mutex_lock(&t->lock);
+	lock_take(&t->lock);
 	struct inode_gone *old = i->gone;
 	i->gone = g;
-	pthread_mutex_unlock(&t->lock);
+	lock_drop(&t->lock);
 	inode_gone_free(old);
 }
 
@@ -59,37 +59,37 @@ static struct inode_gone *what_it_was(const struct inode *i)
 
 int inode_gone_stat(struct inode_table *t, struct inode *i, struct stat *ret)
 {
-	pthread_mutex_lock(&t->lock);
+	lock_take(&t->lock);
 	const struct inode_gone *g = what_it_was(i);
 	if (g)
 		*ret = g->st;
-	pthread_mutex_unlock(&t->lock);
+	lock_drop(&t->lock);
 	return g ? 0 : -ESTALE;
 }
 
 int inode_gone_change(struct inode_table *t, struct inode *i, const struct stat *st)
 {
-	pthread_mutex_lock(&t->lock);
+	lock_take(&t->lock);
 	struct inode_gone *g = what_it_was(i);
 	/* With a name elsewhere it is no business of its past alone. */
 	if (g && g->st.st_nlink > 0)
 		g = NULL;
 	if (g)
 		g->st = *st;
-	pthread_mutex_unlock(&t->lock);
+	lock_drop(&t->lock);
 	return g ? 0 : -ESTALE;
 }
 
 ssize_t inode_gone_target(struct inode_table *t, struct inode *i, char *ret, size_t size)
 {
 	ssize_t len = -ESTALE;
-	pthread_mutex_lock(&t->lock);
+	lock_take(&t->lock);
 	const struct inode_gone *g = what_it_was(i);
 	if (g && S_ISLNK(i->type)) {
 		len = (ssize_t)(g->len < size ? g->len : size);
 		memcpy(ret, g->target, (size_t)len);
 	}
-	pthread_mutex_unlock(&t->lock);
+	lock_drop(&t->lock);
 	return len;
 }
 
@@ -106,11 +106,11 @@ bool inode_gone_wanted(struct inode_table *t)
 
 void inode_gone_keep(struct inode_table *t, struct inode *i, struct file *f)
 {
-	pthread_mutex_lock(&t->lock);
+	lock_take(&t->lock);
 	bool keep = !i->kept && i->lookups > 0;
 	i->kept |= keep;
 	i->refs += keep;
-	pthread_mutex_unlock(&t->lock);
+	lock_drop(&t->lock);
 	if (keep) {
 		file_get(f);
 		i->file_users++;
@@ -119,15 +119,15 @@ void inode_gone_keep(struct inode_table *t, struct inode *i, struct file *f)
 
 void inode_gone_forgotten(struct inode_table *t, struct inode *i)
 {
-	pthread_mutex_lock(&t->lock);
+	lock_take(&t->lock);
 	bool let_go = i->kept && i->lookups == 0;
 	if (let_go)
 		i->kept = false;
-	pthread_mutex_unlock(&t->lock);
+	lock_drop(&t->lock);
 	if (!let_go)
 		return;
-	pthread_mutex_t *stripe = inode_lock(t, i->ino);
+	struct lock_mutex *stripe = inode_lock(t, i->ino);
 	inode_file_done_locked(t, i, i->file);
-	pthread_mutex_unlock(stripe);
+	lock_drop(stripe);
 	inode_put(t, i);
 }

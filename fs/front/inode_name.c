@@ -36,7 +36,7 @@ size_t inode_name_states(struct inode_table *t, const struct inode *node, const 
 {
 	struct inode *i = (struct inode *)(uintptr_t)node; /* only its cache changes */
 	size_t n = 0;
-	pthread_mutex_lock(&t->lock);
+	lock_take(&t->lock);
 	if (i == t->root) {
 		ret[n++] = policy_root(p);
 	} else if (i->names && !i->names->next) {
@@ -49,7 +49,7 @@ size_t inode_name_states(struct inode_table *t, const struct inode *node, const 
 	if (child)
 		for (size_t k = 0; k < n; k++)
 			ret[k] = policy_step(p, ret[k], child);
-	pthread_mutex_unlock(&t->lock);
+	lock_drop(&t->lock);
 	return n;
 }
 
@@ -71,11 +71,11 @@ void inode_name_path(
 	*at = 0;
 	if (child)
 		prepend(ret, &at, child);
-	pthread_mutex_lock(&t->lock);
+	lock_take(&t->lock);
 	bool removed = i != t->root && !i->names;
 	for (; i != t->root && i->names; i = i->names->parent)
 		prepend(ret, &at, i->names->text);
-	pthread_mutex_unlock(&t->lock);
+	lock_drop(&t->lock);
 	if (removed)
 		prepend(ret, &at, "(removed)");
 	if (!*at)
@@ -87,7 +87,7 @@ struct inode *inode_name_at(struct inode_table *t, const struct inode *i, unsign
 	char ret_plain[NAME_PLAIN_MAX + 1])
 {
 	struct inode *parent = NULL;
-	pthread_mutex_lock(&t->lock);
+	lock_take(&t->lock);
 	struct inode_name *n = i->names;
 	while (n && k-- > 0)
 		n = n->next;
@@ -96,6 +96,6 @@ struct inode *inode_name_at(struct inode_table *t, const struct inode *i, unsign
 		parent = n->parent;
 		parent->refs++;
 	}
-	pthread_mutex_unlock(&t->lock);
+	lock_drop(&t->lock);
 	return parent;
 }

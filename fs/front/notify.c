@@ -24,7 +24,7 @@ struct notify {
 	struct front *front;
 	struct fuse_session *session;
 	pthread_t thread;
-	pthread_mutex_t lock; /* guards what follows */
+	struct lock_mutex lock; /* guards what follows */
 	pthread_cond_t wake, done;
 	bool stop, all_attributes;
 	uint64_t rejudge_asked, rejudge_done;
@@ -77,6 +77,7 @@ static void judge_handle(void *context, struct handle *h)
 
 static void forget_pages(struct notify *n, struct inode *i)
 {
+	lock_below(LOCK_CURSOR);
 	/* ENOENT: the kernel does not know it any more, which is what we want. */
 	int r = fuse_lowlevel_notify_inval_inode(n->session, request_number(n->front, i), 0, 0);
 	if (r < 0 && r != -ENOENT)
@@ -88,6 +89,7 @@ static void forget_pages(struct notify *n, struct inode *i)
 static void forget_names(struct notify *n, struct inode *i)
 {
 	struct inode_table *t = &n->front->inodes;
+	lock_below(LOCK_CURSOR);
 	for (unsigned k = 0;; k++) {
 		char plain[NAME_PLAIN_MAX + 1];
 		struct inode *parent = inode_name_at(t, i, k, plain);
@@ -139,6 +141,7 @@ static void rejudge(struct notify *n)
 static void forget_attributes(void *context, struct inode *i)
 {
 	struct notify *n = context;
+	lock_below(LOCK_CURSOR);
 	/* offset -1: attributes only. */
 	fuse_lowlevel_notify_inval_inode(n->session, request_number(n->front, i), -1, 0);
 }
@@ -176,10 +179,10 @@ struct work {
 static bool take_work(struct notify *n, struct work *w, time_t last)
 {
 	struct timespec at = wake_at(n, last);
-	pthread_mutex_lock(&n->lock);
+	lock_take(&n->lock);
 	while (!n->stop && !n->all_attributes && !n->queued && !n->waiters &&
 		n->rejudge_asked == n->rejudge_done)
-		if (pthread_cond_timedwait(&n->wake, &n->lock, &at) == ETIMEDOUT)
+		if (lock_wait_until(&n->wake, &n->lock, &at) < 0)
 			break;
 	*w = (struct work){n->all_attributes, n->rejudge_asked, n->queue, n->queued, n->waiters};
 	n->waiters = NULL;
@@ -187,7 +190,7 @@ static bool take_work(struct notify *n, struct work *w, time_t last)
 	n->queue = NULL;
 	n->queued = n->room = 0;
 	bool go_on = !n->stop;
-	pthread_mutex_unlock(&n->lock);
+	lock_drop(&n->lock);
 	return go_on;
 }
 
@@ -211,10 +214,10 @@ static void do_work(struct notify *n, struct work *w, bool boundary_passed)
 		rejudge(n);
 		w->all_attributes = true;
 	}
-	pthread_mutex_lock(&n->lock);
+	lock_take(&n->lock);
 	n->rejudge_done = w->rejudge;
 	pthread_cond_broadcast(&n->done);
-	pthread_mutex_unlock(&n->lock);
+	lock_drop(&n->lock);
 	if (w->all_attributes)
 		inode_each(&n->front->inodes, forget_attributes, n);
 	for (size_t k = 0; k < w->queued; k++) {
@@ -255,7 +258,7 @@ int notify_start(struct front *f, struct fuse_session *session, struct notify **
 		return -ENOMEM;
 	n->front = f;
 	n->session = session;
-	pthread_mutex_init(&n->lock, NULL);
+	lock_init(&n->lock, LOCK_NOTIFY);
 	pthread_cond_init(&n->wake, NULL);
 	pthread_cond_init(&n->done, NULL);
 	int r = pthread_create(&n->thread, NULL, loop, n);
@@ -271,20 +274,20 @@ void notify_stop(struct notify *n)
 {
 	if (!n)
 		return;
-	pthread_mutex_lock(&n->lock);
+	lock_take(&n->lock);
 	n->stop = true;
 	pthread_cond_signal(&n->wake);
-	pthread_mutex_unlock(&n->lock);
+	lock_drop(&n->lock);
 	pthread_join(n->thread, NULL);
 	pthread_cond_destroy(&n->wake);
 	pthread_cond_destroy(&n->done);
-	pthread_mutex_destroy(&n->lock);
+	lock_done(&n->lock);
 	free(n);
 }
 
 void notify_attributes(struct notify *n, struct inode *i)
 {
-	pthread_mutex_lock(&n->lock);
+	lock_take(&n->lock);
 	if (n->queued == n->room) {
 		size_t room = n->room ? 2 * n->room : 64;
 		struct inode **queue = realloc(n->queue, room * sizeof(struct inode *));
@@ -300,7 +303,7 @@ void notify_attributes(struct notify *n, struct inode *i)
 		n->all_attributes = true;
 	}
 	pthread_cond_signal(&n->wake);
-	pthread_mutex_unlock(&n->lock);
+	lock_drop(&n->lock);
 }
 
 void notify_attributes_now(struct notify *n, struct inode *i)
@@ -314,20 +317,20 @@ int notify_written(struct notify *n, struct inode *i, void (*then)(void *context
 	if (!w)
 		return -ENOMEM;
 	inode_get(&n->front->inodes, i);
-	pthread_mutex_lock(&n->lock);
+	lock_take(&n->lock);
 	*w = (struct waiter){n->waiters, i, then, context};
 	n->waiters = w;
 	pthread_cond_signal(&n->wake);
-	pthread_mutex_unlock(&n->lock);
+	lock_drop(&n->lock);
 	return 0;
 }
 
 void notify_all_attributes(struct notify *n)
 {
-	pthread_mutex_lock(&n->lock);
+	lock_take(&n->lock);
 	n->all_attributes = true;
 	pthread_cond_signal(&n->wake);
-	pthread_mutex_unlock(&n->lock);
+	lock_drop(&n->lock);
 }
 
 bool notify_rejudge(struct notify *n, bool wait)
@@ -336,14 +339,14 @@ bool notify_rejudge(struct notify *n, bool wait)
 	clock_gettime(CLOCK_REALTIME, &at);
 	at.tv_sec += WAIT_SECONDS;
 	__atomic_add_fetch(&n->front->verdicts, 1, __ATOMIC_SEQ_CST);
-	pthread_mutex_lock(&n->lock);
+	lock_take(&n->lock);
 	uint64_t mine = ++n->rejudge_asked;
 	pthread_cond_signal(&n->wake);
 	while (wait && n->rejudge_done < mine)
-		if (pthread_cond_timedwait(&n->done, &n->lock, &at) == ETIMEDOUT)
+		if (lock_wait_until(&n->done, &n->lock, &at) < 0)
 			break;
 	bool done = n->rejudge_done >= mine;
-	pthread_mutex_unlock(&n->lock);
+	lock_drop(&n->lock);
 	return done;
 }
 
@@ -351,8 +354,8 @@ void notify_if_changed(struct notify *n, uint64_t verdicts)
 {
 	if (__atomic_load_n(&n->front->verdicts, __ATOMIC_SEQ_CST) == verdicts)
 		return;
-	pthread_mutex_lock(&n->lock);
+	lock_take(&n->lock);
 	n->rejudge_asked++;
 	pthread_cond_signal(&n->wake);
-	pthread_mutex_unlock(&n->lock);
+	lock_drop(&n->lock);
 }

@@ -119,7 +119,7 @@ int request_stat(struct front *f, struct inode *i, struct stat *ret)
 	if (S_ISDIR(i->type))
 		return stat_dir(f, i, ret);
 	if (S_ISREG(i->type)) {
-		pthread_mutex_t *stripe = inode_lock(&f->inodes, i->ino);
+		struct lock_mutex *stripe = inode_lock(&f->inodes, i->ino);
 		struct file *file = inode_file_if_open(&f->inodes, i);
 		/* Closed, its length tells its size, and only while nobody opens it. */
 		int r = file ? file_stat(file, ret) : stat_by_name(f, i, ret);
@@ -127,18 +127,18 @@ int request_stat(struct front *f, struct inode *i, struct stat *ret)
 			r = inode_gone_stat(&f->inodes, i, ret);
 		if (file)
 			inode_file_done_locked(&f->inodes, i, file);
-		pthread_mutex_unlock(stripe);
+		lock_drop(stripe);
 		return r;
 	}
 	int r = stat_by_name(f, i, ret);
 	if (r != -ESTALE)
 		return r;
 	/* Renamed or removed meanwhile: once more while nobody does either. */
-	pthread_mutex_t *stripe = inode_lock(&f->inodes, i->ino);
+	struct lock_mutex *stripe = inode_lock(&f->inodes, i->ino);
 	r = stat_by_name(f, i, ret);
 	if (r == -ESTALE)
 		r = inode_gone_stat(&f->inodes, i, ret);
-	pthread_mutex_unlock(stripe);
+	lock_drop(stripe);
 	return r;
 }
 
@@ -189,14 +189,14 @@ int request_find(struct front *f, struct inode *parent, struct dir *d, const cha
 	/* Another object may take the name before the stripe is ours. */
 	for (int tries = 0; r == 0 && tries < FIND_TRIES; tries++) {
 		ino_t ino = st.st_ino;
-		pthread_mutex_t *stripe = inode_lock(&f->inodes, ino);
+		struct lock_mutex *stripe = inode_lock(&f->inodes, ino);
 		r = l->ops->fstatat(l, d->fd, lower, &st);
 		bool same = r == 0 && st.st_ino == ino;
 		if (same && only_new && inode_known(&f->inodes, ino))
 			r = 1;
 		else if (same)
 			r = find_locked(f, parent, d, plain, lower, &st, ret, ret_inode);
-		pthread_mutex_unlock(stripe);
+		lock_drop(stripe);
 		if (same)
 			return r;
 	}

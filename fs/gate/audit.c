@@ -11,11 +11,11 @@
 #include "fs/gate/audit_reserve.h"
 #include "fs/gate/audit_segment.h"
 #include "keymgmt/base/buf.h"
+#include "keymgmt/base/lock.h"
 #include "keymgmt/base/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -40,7 +40,7 @@ struct audit {
 	int dir_fd;
 	struct identity dir;
 
-	pthread_mutex_t lock; /* guards all below; taken last of all locks */
+	struct lock_mutex lock; /* guards all below; taken last of all locks */
 	pthread_cond_t flushed;
 	int fd; /* of the open segment */
 	struct identity file;
@@ -302,7 +302,7 @@ static void free_log(struct audit *a)
 		crypto_wipe(a->record.data, a->record.cap);
 	buf_done(&a->record);
 	pthread_cond_destroy(&a->flushed);
-	pthread_mutex_destroy(&a->lock);
+	lock_done(&a->lock);
 	free(a);
 }
 
@@ -334,7 +334,7 @@ int audit_open(struct lower *l, int tenant_fd, const struct keyring *k,
 		.options = *o,
 		.dir_fd = -1,
 		.fd = -1};
-	pthread_mutex_init(&a->lock, NULL);
+	lock_init(&a->lock, LOCK_AUDIT);
 	pthread_cond_init(&a->flushed, NULL);
 	uint64_t bytes = o->segment_bytes ? o->segment_bytes : SEGMENT_BYTES_DEFAULT;
 	a->rotate_above = a->options.segment_bytes =
@@ -425,7 +425,7 @@ static int write_record(
 static void wait_flushed(struct audit *a)
 {
 	while (a->flushing)
-		pthread_cond_wait(&a->flushed, &a->lock);
+		lock_wait(&a->flushed, &a->lock);
 }
 
 /* The end record, and nothing behind it. Memory can only be short before it is written. */
@@ -479,15 +479,15 @@ static int flush(struct audit *a, uint64_t sequence)
 {
 	while (a->durable < sequence && !a->broken) {
 		if (a->flushing) {
-			pthread_cond_wait(&a->flushed, &a->lock);
+			lock_wait(&a->flushed, &a->lock);
 			continue;
 		}
 		uint64_t upto = a->chain.sequence - 1;
 		int fd = a->fd;
 		a->flushing = true;
-		pthread_mutex_unlock(&a->lock);
+		lock_drop(&a->lock);
 		int r = a->lower->ops->fsync(a->lower, fd, true);
-		pthread_mutex_lock(&a->lock);
+		lock_take(&a->lock);
 		a->flushing = false;
 		if (r < 0)
 			fail(a, "the open segment cannot be flushed");
@@ -518,9 +518,9 @@ static int write_locked(struct audit *a, const struct audit_event *event, enum a
 
 int audit_write(struct audit *a, const struct audit_event *event, enum audit_need need)
 {
-	pthread_mutex_lock(&a->lock);
+	lock_take(&a->lock);
 	int r = write_locked(a, event, need);
-	pthread_mutex_unlock(&a->lock);
+	lock_drop(&a->lock);
 	return r;
 }
 
@@ -534,18 +534,18 @@ int audit_heartbeat(struct audit *a)
 uint64_t audit_sequence(const struct audit *a)
 {
 	struct audit *mutable = (struct audit *)(uintptr_t)a;
-	pthread_mutex_lock(&mutable->lock);
+	lock_take(&mutable->lock);
 	uint64_t sequence = a->chain.sequence - 1;
-	pthread_mutex_unlock(&mutable->lock);
+	lock_drop(&mutable->lock);
 	return sequence;
 }
 
 bool audit_broken(const struct audit *a)
 {
 	struct audit *mutable = (struct audit *)(uintptr_t)a;
-	pthread_mutex_lock(&mutable->lock);
+	lock_take(&mutable->lock);
 	bool broken = a->broken;
-	pthread_mutex_unlock(&mutable->lock);
+	lock_drop(&mutable->lock);
 	return broken;
 }
 
@@ -568,7 +568,7 @@ void audit_close(struct audit *a)
 {
 	if (!a)
 		return;
-	pthread_mutex_lock(&a->lock);
+	lock_take(&a->lock);
 	wait_flushed(a);
 	int r = a->broken ? -EIO : check_segment(a, now_ns());
 	if (r == 0 && !a->ended)
@@ -579,7 +579,7 @@ void audit_close(struct audit *a)
 		audit_reserve_leave(a->lower, a->dir_fd);
 	if (r < 0 && !a->broken)
 		log_say(LOG_LEVEL_WARNING, "audit: the log could not be closed (%s)", strerror(-r));
-	pthread_mutex_unlock(&a->lock);
+	lock_drop(&a->lock);
 	free_log(a);
 }
 

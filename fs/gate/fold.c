@@ -1,6 +1,7 @@
 #include "fs/gate/fold.h"
 
-#include <pthread.h>
+#include "keymgmt/base/lock.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +20,7 @@ struct folded {
 };
 
 struct fold {
-	pthread_mutex_t lock; /* guards slots */
+	struct lock_mutex lock; /* guards slots */
 	struct folded slots[FOLD_SLOTS];
 };
 
@@ -27,7 +28,7 @@ struct fold *fold_new(void)
 {
 	struct fold *f = calloc(1, sizeof(*f));
 	if (f)
-		pthread_mutex_init(&f->lock, NULL);
+		lock_init(&f->lock, LOCK_FOLD);
 	return f;
 }
 
@@ -37,7 +38,7 @@ void fold_free(struct fold *f)
 		return;
 	for (size_t i = 0; i < FOLD_SLOTS; i++)
 		free(f->slots[i].path);
-	pthread_mutex_destroy(&f->lock);
+	lock_done(&f->lock);
 	free(f);
 }
 
@@ -68,7 +69,7 @@ bool fold_denial(struct fold *f, const struct audit_event *e)
 	uint64_t key = key_of(e);
 	struct folded *s = &f->slots[key % FOLD_SLOTS];
 	bool folded = false;
-	pthread_mutex_lock(&f->lock);
+	lock_take(&f->lock);
 	if (s->key == key && same_text(s->path, e->path) &&
 		monotonic_seconds() - s->since < FOLD_SECONDS) {
 		folded = s->written >= FOLD_FREE;
@@ -85,7 +86,7 @@ bool fold_denial(struct fold *f, const struct audit_event *e)
 			.caller = e->caller,
 			.path = e->path ? strdup(e->path) : NULL};
 	}
-	pthread_mutex_unlock(&f->lock);
+	lock_drop(&f->lock);
 	return folded;
 }
 
@@ -93,12 +94,12 @@ void fold_flush(struct fold *f, struct audit *a, bool all)
 {
 	time_t now = monotonic_seconds();
 	for (size_t i = 0; i < FOLD_SLOTS; i++) {
-		pthread_mutex_lock(&f->lock);
+		lock_take(&f->lock);
 		struct folded s = f->slots[i];
 		bool over = s.key && (all || now - s.since >= FOLD_SECONDS);
 		if (over)
 			f->slots[i] = (struct folded){0};
-		pthread_mutex_unlock(&f->lock);
+		lock_drop(&f->lock);
 		if (!over)
 			continue;
 		struct audit_event event = {.kind = AUDIT_ACCESS,

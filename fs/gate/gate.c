@@ -1,17 +1,16 @@
 #include "fs/gate/gate.h"
 
 #include "fs/gate/fold.h"
+#include "keymgmt/base/lock.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 struct gate {
-	pthread_rwlock_t
-		lock; /* guards policy, version, generation; held while verdicts are made */
+	struct lock_rw lock; /* guards policy, version, generation; held while verdicts are made */
 	struct policy *policy;
 	uint64_t version;
 	uint64_t generation; /* of policies in this process: states of another are void */
@@ -32,11 +31,7 @@ struct gate *gate_new(struct policy *policy, uint64_t version, struct audit *aud
 		return NULL;
 	}
 	/* A stream of verdicts must not keep a new policy waiting. */
-	pthread_rwlockattr_t writers_first;
-	pthread_rwlockattr_init(&writers_first);
-	pthread_rwlockattr_setkind_np(&writers_first, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
-	pthread_rwlock_init(&g->lock, &writers_first);
-	pthread_rwlockattr_destroy(&writers_first);
+	lock_rw_init(&g->lock, LOCK_POLICY, true);
 	g->policy = policy;
 	g->version = version;
 	g->generation = 1;
@@ -54,7 +49,7 @@ void gate_free(struct gate *g)
 	fold_free(g->fold);
 	audit_close(g->audit);
 	policy_put(g->policy);
-	pthread_rwlock_destroy(&g->lock);
+	lock_rw_done(&g->lock);
 	free(g);
 }
 
@@ -123,7 +118,7 @@ static void judge(struct gate *g, const struct gate_request *r, struct judged *r
 	struct policy_verdict v = {.allowed = true};
 	struct subject s;
 	subject_init(&s, &r->caller);
-	pthread_rwlock_rdlock(&g->lock);
+	lock_rw_read(&g->lock);
 	if (r->acts)
 		decide(g, &s, &r->object, r->acts, &v);
 	if (v.allowed && r->object2.node && r->acts2)
@@ -131,7 +126,7 @@ static void judge(struct gate *g, const struct gate_request *r, struct judged *r
 	if (!v.allowed)
 		v.error = refusal(r->op, v.error);
 	note(ret, &v);
-	pthread_rwlock_unlock(&g->lock);
+	lock_rw_drop(&g->lock);
 	subject_done(&s);
 }
 
@@ -240,21 +235,21 @@ int gate_record(struct gate *g, const struct audit_event *event, enum audit_need
 bool gate_allows(struct gate *g, struct subject *s, const struct gate_object *o, unsigned acts)
 {
 	struct policy_verdict v;
-	pthread_rwlock_rdlock(&g->lock);
+	lock_rw_read(&g->lock);
 	decide(g, s, o, acts, &v);
-	pthread_rwlock_unlock(&g->lock);
+	lock_rw_drop(&g->lock);
 	return v.allowed;
 }
 
 bool gate_uniform(struct gate *g, const struct gate_object *o)
 {
 	policy_state states[GATE_NAMES_MAX];
-	pthread_rwlock_rdlock(&g->lock);
+	lock_rw_read(&g->lock);
 	size_t n = g->front.states(g->front.context, o, g->policy, g->generation, states);
 	bool uniform = n > 0;
 	for (size_t i = 0; i < n; i++)
 		uniform = uniform && policy_uniform(g->policy, states[i]);
-	pthread_rwlock_unlock(&g->lock);
+	lock_rw_drop(&g->lock);
 	return uniform;
 }
 
@@ -262,48 +257,48 @@ bool gate_same_rules(struct gate *g, const struct gate_object *a, const struct g
 {
 	policy_state sa[GATE_NAMES_MAX], sb[GATE_NAMES_MAX];
 	bool same = true;
-	pthread_rwlock_rdlock(&g->lock);
+	lock_rw_read(&g->lock);
 	size_t na = g->front.states(g->front.context, a, g->policy, g->generation, sa);
 	size_t nb = g->front.states(g->front.context, b, g->policy, g->generation, sb);
 	for (size_t i = 0; i < na; i++)
 		for (size_t k = 0; k < nb; k++)
 			same = same && policy_same_rules(g->policy, sa[i], sb[k]);
-	pthread_rwlock_unlock(&g->lock);
+	lock_rw_drop(&g->lock);
 	return same;
 }
 
 void gate_set_policy(struct gate *g, struct policy *policy, uint64_t version)
 {
-	pthread_rwlock_wrlock(&g->lock);
+	lock_rw_write(&g->lock);
 	struct policy *old = g->policy;
 	g->policy = policy;
 	g->version = version;
 	g->generation++;
-	pthread_rwlock_unlock(&g->lock);
+	lock_rw_drop(&g->lock);
 	policy_put(old);
 }
 
 uint64_t gate_policy_version(struct gate *g)
 {
-	pthread_rwlock_rdlock(&g->lock);
+	lock_rw_read(&g->lock);
 	uint64_t version = g->version;
-	pthread_rwlock_unlock(&g->lock);
+	lock_rw_drop(&g->lock);
 	return version;
 }
 
 struct policy *gate_policy(struct gate *g)
 {
-	pthread_rwlock_rdlock(&g->lock);
+	lock_rw_read(&g->lock);
 	struct policy *p = policy_get(g->policy);
-	pthread_rwlock_unlock(&g->lock);
+	lock_rw_drop(&g->lock);
 	return p;
 }
 
 int64_t gate_boundary(struct gate *g, int64_t now)
 {
-	pthread_rwlock_rdlock(&g->lock);
+	lock_rw_read(&g->lock);
 	int64_t at = policy_boundary(g->policy, now);
-	pthread_rwlock_unlock(&g->lock);
+	lock_rw_drop(&g->lock);
 	return at;
 }
 

@@ -115,11 +115,9 @@ static int new_node(struct policy_automaton *a, uint32_t parent, enum policy_nod
 
 int policy_automaton_init(struct policy_automaton *a)
 {
-	int rc = pthread_mutex_init(&a->lock, NULL);
-	if (rc)
-		return -rc;
 	uint32_t root;
-	rc = new_node(a, POLICY_NONE, POLICY_LITERAL, (const uint8_t *)"", 0, &root);
+	lock_init(&a->lock, LOCK_STATES);
+	int rc = new_node(a, POLICY_NONE, POLICY_LITERAL, (const uint8_t *)"", 0, &root);
 	if (rc)
 		policy_automaton_done(a);
 	return rc;
@@ -138,7 +136,7 @@ void policy_automaton_done(struct policy_automaton *a)
 	buf_done(&a->run_lengths);
 	policy_map_done(&a->literals);
 	policy_map_done(&a->runs);
-	pthread_mutex_destroy(&a->lock);
+	lock_done(&a->lock);
 }
 
 static int child(
@@ -244,10 +242,10 @@ static policy_state number(struct policy_automaton *a, struct nodes *s)
 	const struct policy_set *found = find_set(a, hash, s);
 	if (found)
 		return found->id;
-	pthread_mutex_lock(&a->lock);
+	lock_take(&a->lock);
 	found = find_set(a, hash, s);
 	policy_state id = found ? found->id : publish(a, hash, s);
-	pthread_mutex_unlock(&a->lock);
+	lock_drop(&a->lock);
 	return id;
 }
 

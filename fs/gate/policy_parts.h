@@ -7,8 +7,8 @@
 #define GATE_POLICY_PARTS_H
 
 #include "fs/gate/policy.h"
+#include "keymgmt/base/lock.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -107,7 +107,7 @@ struct policy_automaton {
 	struct policy_map runs;     /* (node, longest run of a pattern) -> first such pattern */
 	struct buf run_lengths;
 	/* The rest changes while deciding: writers hold lock, readers load with acquire order. */
-	pthread_mutex_t lock;
+	struct lock_mutex lock;
 	_Atomic(_Atomic(const struct policy_set *) *) chunks[POLICY_CHUNKS]; /* states by number */
 	_Atomic(const struct policy_set *) *chains;
 	size_t chain_mask;

@@ -347,7 +347,7 @@ static int dir_new(const struct store *s, int fd, const struct record *record, s
 	d->epoch = record->epoch;
 	d->refs = 1;
 	memcpy(d->id, record->id, DIR_ID_LEN);
-	pthread_mutex_init(&d->lock, NULL);
+	lock_init(&d->lock, LOCK_DIR);
 	*ret = d;
 	return 0;
 }
@@ -502,9 +502,9 @@ int dir_open(struct dir *parent, const char *lower, struct dir **ret)
 	if (found > OPEN_GOOD) {
 		dir_put(d);
 		d = NULL;
-		pthread_mutex_lock(&parent->lock);
+		lock_take(&parent->lock);
 		found = open_locked(parent, lower, &d, &ino);
-		pthread_mutex_unlock(&parent->lock);
+		lock_drop(&parent->lock);
 	}
 	int r = finish_open(parent->store, found, ino);
 	if (r == 0)
@@ -532,7 +532,7 @@ void dir_put(struct dir *d)
 	if (!d || __atomic_sub_fetch(&d->refs, 1, __ATOMIC_ACQ_REL) > 0)
 		return;
 	d->store->lower->ops->close(d->store->lower, d->fd);
-	pthread_mutex_destroy(&d->lock);
+	lock_done(&d->lock);
 	secret_free(d->name_key);
 	free(d);
 }

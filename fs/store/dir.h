@@ -13,7 +13,7 @@ struct dir {
 	uint8_t id[DIR_ID_LEN];
 	uint16_t epoch;          /* of the name master key */
 	struct secret *name_key; /* 64 bytes, AES-256-SIV */
-	pthread_mutex_t lock;    /* additions, removals and the emptiness check of this directory */
+	struct lock_mutex lock;  /* additions, removals and the emptiness check of this directory */
 	bool tidied;             /* by tree_tidy; guarded by lock */
 	unsigned refs;           /* atomic */
 };

@@ -87,7 +87,7 @@ int file_create(struct dir *d, const struct name *n, mode_t mode, const struct l
 	int rc = file_new(d->store, &f);
 	if (rc)
 		return rc;
-	pthread_mutex_lock(&d->lock);
+	lock_take(&d->lock);
 	rc = name_prepare(d, n);
 	if (rc >= 0)
 		rc = l->ops->openat(
@@ -100,7 +100,7 @@ int file_create(struct dir *d, const struct name *n, mode_t mode, const struct l
 	}
 	if (rc < 0 && rc != -EEXIST)
 		name_forget(d, n->lower);
-	pthread_mutex_unlock(&d->lock);
+	lock_drop(&d->lock);
 	if (rc < 0) {
 		file_free(f);
 		return rc;

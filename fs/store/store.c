@@ -18,7 +18,7 @@ int store_init(struct store *s, struct lower *l, const struct keyring *keys, int
 		.as_root = geteuid() == 0,
 	};
 	memcpy(s->tenant_uuid, keyring_owner(keys)->tenant_uuid, CRYPTO_ID_LEN);
-	pthread_mutex_init(&s->rename_lock, NULL);
+	lock_init(&s->rename_lock, LOCK_RENAME);
 	return 0;
 }
 
@@ -27,7 +27,7 @@ void store_done(struct store *s)
 	if (s->root_fd >= 0)
 		s->lower->ops->close(s->lower, s->root_fd);
 	s->root_fd = -1;
-	pthread_mutex_destroy(&s->rename_lock);
+	lock_done(&s->rename_lock);
 }
 
 void store_trouble(const struct store *s, const char *what, int error)
@@ -66,6 +66,7 @@ const char *store_trouble_what(const struct store *s, int *ret_error)
 
 int store_alarm(const struct store *s, const struct store_alarm *alarm)
 {
+	lock_below(LOCK_RENAME);
 	if (s->alarm)
 		s->alarm(s->alarm_context, alarm);
 	return -EBADMSG;

@@ -3,9 +3,9 @@
 #define STORE_STORE_H
 
 #include "fs/lower/lower.h"
+#include "keymgmt/base/lock.h"
 #include "keymgmt/keyring.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
 
 struct journal;
@@ -41,7 +41,7 @@ struct store {
 	atomic_int troubled; /* 0, or the -errno that made the store read-only */
 	_Atomic(const char *) trouble_what;
 	/* Directory renames, one at a time; the first lock of the store to be taken. */
-	pthread_mutex_t rename_lock;
+	struct lock_mutex rename_lock;
 };
 
 /*

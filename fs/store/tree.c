@@ -24,17 +24,17 @@ void tree_lock(struct tree_locks *l)
 			l->dirs[i - 1] = NULL;
 	for (size_t i = 0; i < n; i++)
 		if (l->dirs[i])
-			pthread_mutex_lock(&l->dirs[i]->lock);
+			lock_take(&l->dirs[i]->lock);
 }
 
 void tree_unlock(struct tree_locks *l)
 {
 	for (size_t i = 0; i < sizeof(l->dirs) / sizeof(l->dirs[0]); i++)
 		if (l->dirs[i])
-			pthread_mutex_unlock(&l->dirs[i]->lock);
+			lock_drop(&l->dirs[i]->lock);
 }
 
-pthread_mutex_t *tree_rename_lock(const struct store *s)
+struct lock_mutex *tree_rename_lock(const struct store *s)
 {
 	/* The store is read-only for everybody but for this lock in it. */
 	return &((struct store *)(uintptr_t)s)->rename_lock;
@@ -116,7 +116,7 @@ int tree_mkdir(struct dir *d, const struct name *n, mode_t mode, const struct lo
 	struct stat *ret)
 {
 	struct lower *l = d->store->lower;
-	pthread_mutex_lock(&d->lock);
+	lock_take(&d->lock);
 	int r = name_prepare(d, n);
 	/* The owner's bits from the start, to write the record in it; group and others as default
 	 * ACLs make them. */
@@ -129,7 +129,7 @@ int tree_mkdir(struct dir *d, const struct name *n, mode_t mode, const struct lo
 	}
 	if (r < 0)
 		name_forget(d, n->lower);
-	pthread_mutex_unlock(&d->lock);
+	lock_drop(&d->lock);
 	return r;
 }
 
@@ -182,7 +182,7 @@ static int make_other(struct dir *d, const struct name *n, mode_t mode, dev_t de
 {
 	struct lower *l = d->store->lower;
 	struct stat st;
-	pthread_mutex_lock(&d->lock);
+	lock_take(&d->lock);
 	int r = name_prepare(d, n);
 	if (r == 0)
 		r = target ? tree_target_make(d, n->lower, target, cred)
@@ -198,7 +198,7 @@ static int make_other(struct dir *d, const struct name *n, mode_t mode, dev_t de
 	}
 	if (r < 0)
 		name_forget(d, n->lower);
-	pthread_mutex_unlock(&d->lock);
+	lock_drop(&d->lock);
 	return r;
 }
 
@@ -357,16 +357,16 @@ static int unlink_once(struct dir *d, const char *lower, struct file *f, bool se
 	struct lower *l = d->store->lower;
 	struct stat st;
 	if (several)
-		pthread_mutex_lock(tree_rename_lock(d->store));
-	pthread_mutex_lock(&d->lock);
+		lock_take(tree_rename_lock(d->store));
+	lock_take(&d->lock);
 	int r = l->ops->fstatat(l, d->fd, lower, &st);
 	if (r == 0 && !several && S_ISREG(st.st_mode) && st.st_nlink > 1)
 		r = 1;
 	if (r == 0)
 		r = unlink_locked(d, lower, &st, f, ret_trashed);
-	pthread_mutex_unlock(&d->lock);
+	lock_drop(&d->lock);
 	if (several)
-		pthread_mutex_unlock(tree_rename_lock(d->store));
+		lock_drop(tree_rename_lock(d->store));
 	return r;
 }
 

@@ -25,7 +25,7 @@ struct tree_locks {
 void tree_lock(struct tree_locks *l);
 void tree_unlock(struct tree_locks *l);
 
-pthread_mutex_t *tree_rename_lock(const struct store *s);
+struct lock_mutex *tree_rename_lock(const struct store *s);
 
 /* A removal that failed with r for want of space for the trash's own entry is worth another try:
  * true once the eraser has emptied the trash. No locks of the store held. */

@@ -361,12 +361,12 @@ static int rename_once(struct move *m, bool global)
 	const struct tree_rename *r = m->r;
 	struct tree_locks locks = {{r->from, r->to, r->moved, r->victim_dir}};
 	if (global)
-		pthread_mutex_lock(tree_rename_lock(m->s));
+		lock_take(tree_rename_lock(m->s));
 	tree_lock(&locks);
 	int e = rename_locked(m, global);
 	tree_unlock(&locks);
 	if (global)
-		pthread_mutex_unlock(tree_rename_lock(m->s));
+		lock_drop(tree_rename_lock(m->s));
 	return e;
 }
 

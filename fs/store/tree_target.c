@@ -206,11 +206,11 @@ ssize_t tree_target_read(struct dir *d, const char *lower, char ret[static TREE_
 	if (r != -EBADMSG && !two)
 		return r;
 	two = false;
-	pthread_mutex_lock(&d->lock);
+	lock_take(&d->lock);
 	r = read_once(d, lower, ret, &head, &two);
 	if (two)
 		tree_bind_settle(d, lower, &head);
-	pthread_mutex_unlock(&d->lock);
+	lock_drop(&d->lock);
 	return r;
 }
 

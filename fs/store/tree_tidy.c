@@ -118,11 +118,11 @@ void tree_tidy(struct dir *d)
 	struct tidying t = {.dir = d};
 	if (!d->store->trash) /* an offline tool */
 		return;
-	pthread_mutex_lock(&d->lock);
+	lock_take(&d->lock);
 	/* Once, whatever comes of it: what fails now fails again. */
 	if (!d->tidied)
 		(void)tidy(&t);
 	d->tidied = true;
-	pthread_mutex_unlock(&d->lock);
+	lock_drop(&d->lock);
 	free(t.sidecars);
 }

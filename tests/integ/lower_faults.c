@@ -3,28 +3,30 @@
  * LOWER_FAULTS says so in its one line:
  *
  *     fsync ERRNO [PATH]   fsync, fdatasync and syncfs of what has PATH in its path
- *     quota ERRNO          whatever would need new space: new files, folders and links, and writes
- *                          and fallocates that find no block in place
+ *     quota ERRNO          whatever would need a block: new folders and links, and writes and
+ *                          fallocates that find none in place. (What is freed counts for nothing.)
  *
- * ERRNO is a number. Overwriting, removing, renaming and cutting go on, as for whom a quota has
- * nothing left.
+ * ERRNO is a number. Overwriting, removing, renaming, cutting and making empty files go on,
+ * as for whom a quota has nothing left.
  */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <stdarg.h>
+#include <linux/fiemap.h>
+#include <linux/fs.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 int fdatasync(int fd);
 int syncfs(int fd);
-int openat64(int dirfd, const char *name, int flags, ...);
 ssize_t pwritev64(int fd, const struct iovec *iov, int n, off64_t offset);
 int fallocate64(int fd, int mode, off64_t offset, off64_t len);
 
@@ -66,15 +68,29 @@ static bool no_room(void)
 	return errno;
 }
 
-/* Whether all of it has its place. */
-static bool in_place(int fd, off64_t offset, off64_t len)
+#define EXTENTS 32
+
+/* Whether all of it has its place on the disk, also one that was only reserved. */
+static bool in_place(int fd, uint64_t offset, uint64_t len)
 {
-	struct stat64 st;
-	off64_t end = offset + len;
-	if (fstat64(fd, &st) < 0 || end > ((st.st_size + 4095) & ~(off64_t)4095))
+	union {
+		struct fiemap map;
+		uint8_t room[sizeof(struct fiemap) + EXTENTS * sizeof(struct fiemap_extent)];
+	} request;
+	uint64_t at = offset, end = offset + len;
+	memset(&request, 0, sizeof(request));
+	request.map.fm_start = offset;
+	request.map.fm_length = len;
+	request.map.fm_extent_count = EXTENTS;
+	if (ioctl(fd, FS_IOC_FIEMAP, &request.map) < 0)
 		return false;
-	off64_t hole = lseek64(fd, offset, SEEK_HOLE);
-	return hole >= end || hole >= st.st_size;
+	for (unsigned i = 0; i < request.map.fm_mapped_extents; i++) {
+		const struct fiemap_extent *e = &request.map.fm_extents[i];
+		if (e->fe_logical > at)
+			return false;
+		at = e->fe_logical + e->fe_length;
+	}
+	return at >= end;
 }
 
 int fsync(int fd)
@@ -98,19 +114,6 @@ int syncfs(int fd)
 	return errno ? -1 : real(fd);
 }
 
-int openat64(int dirfd, const char *name, int flags, ...)
-{
-	REAL(int, "openat64", int, const char *, int, ...);
-	struct stat64 st;
-	va_list more;
-	va_start(more, flags);
-	mode_t mode = flags & O_CREAT ? va_arg(more, mode_t) : 0;
-	va_end(more);
-	if ((flags & O_CREAT) && fstatat64(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 && no_room())
-		return -1;
-	return real(dirfd, name, flags, mode);
-}
-
 int mkdirat(int dirfd, const char *name, mode_t mode)
 {
 	REAL(int, "mkdirat", int, const char *, mode_t);
@@ -129,12 +132,16 @@ ssize_t pwritev64(int fd, const struct iovec *iov, int n, off64_t offset)
 	size_t len = 0;
 	for (int i = 0; i < n; i++)
 		len += iov[i].iov_len;
-	return !in_place(fd, offset, (off64_t)len) && no_room() ? -1 : real(fd, iov, n, offset);
+	return !in_place(fd, (uint64_t)offset, (uint64_t)len) && no_room()
+		       ? -1
+		       : real(fd, iov, n, offset);
 }
 
 int fallocate64(int fd, int mode, off64_t offset, off64_t len)
 {
 	REAL(int, "fallocate64", int, int, off64_t, off64_t);
 	bool takes = !(mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_COLLAPSE_RANGE));
-	return takes && !in_place(fd, offset, len) && no_room() ? -1 : real(fd, mode, offset, len);
+	return takes && !in_place(fd, (uint64_t)offset, (uint64_t)len) && no_room()
+		       ? -1
+		       : real(fd, mode, offset, len);
 }

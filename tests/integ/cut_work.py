@@ -5,6 +5,7 @@ import ctypes, errno, hashlib, os, random, signal, sys, time
 libc = ctypes.CDLL("libc.so.6", use_errno=True)
 PR_SET_PDEATHSIG = 1
 PAGE = 4096
+MADE_NS = 1_000_000_000_123_456_789 # when what is never written to again was made
 
 
 def fill(length, *words):
@@ -303,7 +304,7 @@ class NewDirs(Workload):
 
 
 class Moves(Workload):
-    name, promise = "moves", "what is moved between directories is whole, in exactly one of them, and where the acknowledged move took it"
+    name, promise = "moves", "what is moved between directories is whole, in exactly one of them, as old as it was, and where the acknowledged move took it"
     FOLDERS = "abc"
 
     def __init__(self, *args):
@@ -326,6 +327,7 @@ class Moves(Workload):
             if thing.startswith("dir"):
                 os.mkdir(path)
             put(self.inside(path), self.content(thing), sync=True)
+            os.utime(self.inside(path), ns=(MADE_NS, MADE_NS))
         put(self.top + "/c/over", self.over(0), sync=True)
 
     @staticmethod
@@ -378,6 +380,9 @@ class Moves(Workload):
             got = get(self.inside(f"{self.top}/{found[0]}/{thing}"))
             if got != self.content(thing):
                 yield f"{thing} in {found[0]} has {len(got)} bytes of {len(self.content(thing))}: {short(got, 0)}"
+            modified = os.stat(self.inside(f"{self.top}/{found[0]}/{thing}")).st_mtime_ns
+            if modified != MADE_NS:
+                yield f"{thing} in {found[0]} was modified at {modified} ns, not at {MADE_NS}"
         got = get(self.top + "/c/over")
         version = int(got.split(b"\n")[0].split(b" ")[1]) if got.startswith(b"over ") else -1
         if version < 0 or got != self.over(version):

@@ -1,7 +1,7 @@
 """Rounds of power cuts and kills under a mounted tenant. A story: a fresh copy of a store on a filesystem of its own, on which workloads
 (cut_work.py, cut_oracle.py, cut_apps.py) run, life after life, each ended by a cut or a kill and followed by a check of everything. A round
 is one life. A story's seed decides what is written and when it ends; `--seed` tells it again, though not in the same order among processes."""
-import argparse, ctypes, fcntl, json, os, random, shutil, signal, struct, subprocess, sys, tempfile, time
+import argparse, ctypes, fcntl, json, os, random, shutil, signal, struct, subprocess, sys, tempfile, threading, time
 
 import rawimage
 from cut_apps import Git, Sqlite
@@ -205,8 +205,11 @@ class Story:
 
     def run(self, keep):
         """Its rounds; a problem ends it. keep: a folder for the image of the life that failed, as it was before it was mounted again, or None."""
+        # A daemon that hangs would hold this process too, beyond any signal.
+        watch = threading.Timer(STUCK_SECONDS * 4, self.give_up)
+        watch.daemon = True
+        watch.start()
         try:
-            signal.alarm(STUCK_SECONDS * 4)
             self.daemon.mount()
             self.prepare()
             for life in range(self.lives):
@@ -220,10 +223,16 @@ class Story:
                 self.examine()
         except Failed as e:
             self.bad.append((e.args[0], e.args[1]))
+        except OSError as e:
+            self.bad.append((ENDS, repr(e)))
         finally:
-            signal.alarm(0)
+            watch.cancel()
             self.clean_up(keep)
         return self
+
+    def give_up(self):
+        self.bad.append((ENDS, "it hangs"))
+        self.daemon.process.kill()
 
     def prepare(self):
         os.mkdir(self.top)
@@ -302,7 +311,8 @@ class Story:
         said = self.daemon.said()
         self.told += [line for line in said.split("\n") if line]
         if "ntegrity alarm" in said or any(word in self.daemon.said(ever=True) for word in ("Sanitizer", "runtime error:")):
-            self.bad.append((QUIET, said[-600:]))
+            alarms = {line for line in self.daemon.said(ever=True).split("\n") if any(word in line for word in ("alarm", "Sanitizer", "runtime error:"))}
+            self.bad.append((QUIET, " / ".join(sorted(alarms)[:8])))
 
     def examine(self):
         self.check_fsck()

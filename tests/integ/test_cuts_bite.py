@@ -89,6 +89,7 @@ SPOILS = [
     (NewDirs, "an attribute is missing", lambda w: os.removexattr(f"{w.top}/{acknowledged(w, 'attribute')[0][2]}", "user.number")),
     (NewDirs, "a second name is missing", lambda w: [os.unlink(e.path) for e in os.scandir(w.top) if e.name.endswith("-too")]),
     (Moves, "a file is in two directories", lambda w: [shutil.copy(place(w, "file-1"), f"{w.top}/{f}") for f in "abc" if f != place(w, "file-1")[-8]]),
+    (Moves, "a file is younger", lambda w: os.utime(place(w, "file-1"))),
     (Moves, "a file is nowhere", lambda w: os.unlink(place(w, "file-1"))),
     (Moves, "a directory is nowhere", lambda w: shutil.rmtree(place(w, "dir-1"))),
     (Moves, "what was renamed over another is older", lambda w: put(w.top + "/c/over", w.over(0))),

@@ -629,20 +629,36 @@ static void logs_stay_sound(void **state)
 	work_free(&w);
 }
 
-/* As fail_alloc_sweep, with the lower calls: each fails once. */
-static unsigned lower_sweep(const struct fail_alloc_case *c, struct work *w)
+/* Short transfers change nothing. keep: bytes of each read and write. */
+static void short_run(const struct fail_alloc_case *c, struct work *w, size_t keep)
+{
+	if (c->prepare)
+		c->prepare(w);
+	fail_lower_arm(&w->fail, FAIL_LOWER_ANY, 1, 0, false);
+	w->fail.how = FAIL_LOWER_SHORT;
+	w->fail.keep = keep;
+	int r = c->run(w);
+	fail_lower_arm(&w->fail, FAIL_LOWER_ANY, 0, 0, false);
+	if (r < 0)
+		fail_msg("%s: error %d when %zu bytes are transferred at a time", c->name, r, keep);
+	if (c->done)
+		c->done(w);
+}
+
+/* As fail_alloc_sweep, with the lower calls: each fails once, with this errno. */
+static unsigned lower_sweep(const struct fail_alloc_case *c, struct work *w, int error)
 {
 	unsigned failed = 0;
 	bool hit = true;
 	for (unsigned n = 1; hit; n++) {
 		if (c->prepare)
 			c->prepare(w);
-		fail_lower_arm(&w->fail, FAIL_LOWER_ANY, n, -EIO, true);
+		fail_lower_arm(&w->fail, FAIL_LOWER_ANY, n, error, true);
 		int r = c->run(w);
 		hit = fail_lower_hit(&w->fail);
 		fail_lower_arm(&w->fail, FAIL_LOWER_ANY, 0, 0, false);
 		failed += hit;
-		if (r < 0 && !(hit && r == -EIO))
+		if (r < 0 && !(hit && (r == error || r == -EIO)))
 			fail_msg("%s: error %d with lower call %u failing", c->name, r, n);
 		if (r < 0 && c->failed)
 			c->failed(w, r);
@@ -663,15 +679,26 @@ static void each_lower_call_may_fail(void **state)
 	static const struct fail_alloc_case reseal = {
 		.name = "policy sealed anew", .run = run_reseal, .failed = not_applied};
 	(void)state;
-	unsigned total = lower_sweep(&stored[0], &w);
-	total += lower_sweep(&stored[1], &w);
-	begin_rotation(&w);
-	total += lower_sweep(&reseal, &w);
-	keyring_retire_done(w.f.keys);
-	applied(&w);
-	total += lower_sweep(&logs[0], &w);
-	total += lower_sweep(&logs[1], &w);
-	assert_true(total > 80);
+	static const int errors[] = {-EIO, -ENOSPC, -EDQUOT};
+	static const size_t keeps[] = {1, 7, 1000};
+	unsigned total = 0;
+	for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
+		total += lower_sweep(&stored[0], &w, errors[i]);
+		total += lower_sweep(&stored[1], &w, errors[i]);
+		begin_rotation(&w);
+		total += lower_sweep(&reseal, &w, errors[i]);
+		keyring_retire_done(w.f.keys);
+		applied(&w);
+		total += lower_sweep(&logs[0], &w, errors[i]);
+		total += lower_sweep(&logs[1], &w, errors[i]);
+	}
+	assert_true(total > 240);
+	for (size_t i = 0; i < sizeof(keeps) / sizeof(keeps[0]); i++) {
+		short_run(&stored[0], &w, keeps[i]);
+		short_run(&stored[1], &w, keeps[i]);
+		short_run(&logs[0], &w, keeps[i]);
+		short_run(&logs[1], &w, keeps[i]);
+	}
 	if (getenv("TENANTFS_TEST_FIGURES"))
 		print_message("# %u lower calls failed\n", total);
 	work_free(&w);

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "fs/lower/lower.h"
+#include "tests/unit/fail_lower.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -73,6 +73,29 @@ static void whole_reads_end_in_an_error_at_the_end(void **state)
 	AUTO_CLOSE read_only = p->l->ops->openat(p->l, p->fd, "f", O_RDONLY, 0, NULL);
 	assert_int_equal(lower_write_all(p->l, read_only, "x", 1, 0), -EBADF);
 	assert_int_equal(fcntl(fd, F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
+}
+
+static void short_transfers_are_gone_on_with(void **state)
+{
+	struct place *p = *state;
+	struct fail_lower short_one;
+	static const size_t keeps[] = {1, 3, 9, 10, 11};
+	AUTO_CLOSE fd = make(p, "f", "0123456789");
+	fail_lower_init(&short_one, p->l);
+	for (size_t i = 0; i < sizeof(keeps) / sizeof(keeps[0]); i++)
+		for (int write = 0; write < 2; write++) {
+			char got[16] = "";
+			fail_lower_arm(&short_one, FAIL_LOWER_ANY, 1, 0, false);
+			short_one.how = FAIL_LOWER_SHORT;
+			short_one.keep = keeps[i];
+			if (write)
+				assert_int_equal(
+					lower_write_all(&short_one.base, fd, "abcdefghij", 10, 1),
+					0);
+			assert_int_equal(lower_read_all(&short_one.base, fd, got, 10, write), 0);
+			assert_string_equal(got, write ? "abcdefghij" : "0123456789");
+			assert_int_equal(lower_write_all(p->l, fd, "0123456789", 10, 0), 0);
+		}
 }
 
 static void links_are_not_followed(void **state)
@@ -298,6 +321,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		CASE(a_pipe_does_not_block),
 		CASE(whole_reads_end_in_an_error_at_the_end),
+		CASE(short_transfers_are_gone_on_with),
 		CASE(links_are_not_followed),
 		CASE(an_o_path_descriptor_will_do),
 		CASE(renames_obey_their_flags),

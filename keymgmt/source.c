@@ -110,7 +110,7 @@ static int read_line(int fd, struct secret **ret)
 		if (r < 0)
 			return r;
 		ssize_t n = read(fd, secret_bytes(s) + len, 1);
-		if (n < 0 && errno == EINTR)
+		if (n < 0 && (errno == EINTR || errno == EAGAIN))
 			continue;
 		if (n < 0)
 			return -errno;
@@ -127,11 +127,35 @@ static int read_line(int fd, struct secret **ret)
 	return 0;
 }
 
-/* A file for secrets: others may not read it, and nobody else could have written it. */
+/* Up to len bytes, fewer at the end only; their count. -ECANCELED as wait_for_input. */
+static ssize_t read_all(int fd, uint8_t *bytes, size_t len)
+{
+	AUTO_CLOSE signals = held_signals();
+	size_t done = 0;
+	while (done < len) {
+		int r = wait_for_input(fd, signals);
+		if (r < 0)
+			return r;
+		ssize_t n = read(fd, bytes + done, len - done);
+		if (n < 0 && (errno == EINTR || errno == EAGAIN))
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			break;
+		done += (size_t)n;
+	}
+	return (ssize_t)done;
+}
+
+/*
+ * A file for secrets: others may not read it, and nobody else could have written it. O_NONBLOCK:
+ * who writes to a pipe is waited for where a signal can end that, and not here.
+ */
 static int open_private(const char *path, struct err *e)
 {
 	struct stat st;
-	AUTO_CLOSE fd = open(path, O_RDONLY | O_NOCTTY | O_CLOEXEC);
+	AUTO_CLOSE fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return err_set(e, -errno, "cannot open %s: %s", path, strerror(errno));
 	if (!S_ISREG(st.st_mode) && !S_ISFIFO(st.st_mode))
@@ -156,9 +180,11 @@ static int read_key_file(const char *path, struct secret **ret, struct err *e)
 	uint8_t more = 0;
 	if (!s)
 		return err_set(e, -ENOMEM, "no memory for key file %s", path);
-	ssize_t n = io_read_full(fd, secret_bytes(s), SOURCE_KEY_FILE_MAX);
-	ssize_t rest = n == SOURCE_KEY_FILE_MAX ? io_read_full(fd, &more, 1) : 0;
+	ssize_t n = read_all(fd, secret_bytes(s), SOURCE_KEY_FILE_MAX);
+	ssize_t rest = n == SOURCE_KEY_FILE_MAX ? read_all(fd, &more, 1) : 0;
 	crypto_wipe(&more, 1);
+	if (n == -ECANCELED || rest == -ECANCELED)
+		return err_set(e, -ECANCELED, "interrupted: nothing was changed");
 	if (n < 0 || rest < 0)
 		return err_set(e, n < 0 ? (int)n : (int)rest, "cannot read key file %s", path);
 	if (rest > 0)

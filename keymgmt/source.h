@@ -45,7 +45,8 @@ bool source_given(const struct source *s);
  * bytes, or two entries that differ; -ENOTTY no terminal; -ECANCELED interrupted; a sentence each.
  * SIGINT, SIGTERM, SIGHUP and SIGQUIT during the prompt restore the terminal's echo and give
  * -ECANCELED. Where the caller holds SIGINT, SIGTERM or SIGHUP back, they end the wait for a file,
- * descriptor or command in the same way.
+ * key file, descriptor or command in the same way; also when it is a pipe that nobody writes to
+ * yet.
  */
 MUST_USE int source_read(const struct source *s, const char *prompt, bool twice,
 	struct slot_key *ret, struct secret **ret_secret, struct err *e);

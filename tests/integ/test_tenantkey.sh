@@ -269,17 +269,22 @@ done
 check_same "rotate killed at fourteen moments" "" "$broken"
 check "some of them were in the middle" grep -q True <<<"$seen"
 
-mkfifo "$S/silent" && exec 8<>"$S/silent"
+mkfifo -m 600 "$S/silent" "$S/unopened" && exec 8<>"$S/silent"
 for verb in create rotate; do
-	for how in fd command; do
+	for how in fd command keyfile unopened; do
 		before=$(state)
 		tenant=$STORE#waiting
 		[ $verb = create ] || tenant=$T
-		if [ $how = fd ]; then tenantkey $verb "$tenant" --keys "$K" --passphrase-fd 7 7<"$S/silent" 2>"$S/err" &
-		else tenantkey $verb "$tenant" --keys "$K" --passphrase-command "exec sleep 60" 2>"$S/err" & fi
+		case $how in
+		fd) tenantkey $verb "$tenant" --keys "$K" --passphrase-fd 7 7<"$S/silent" 2>"$S/err" & ;;
+		command) tenantkey $verb "$tenant" --keys "$K" --passphrase-command "exec sleep 60" 2>"$S/err" & ;;
+		keyfile) tenantkey $verb "$tenant" --keys "$K" --key-file "$S/silent" 2>"$S/err" & ;;
+		unopened) tenantkey $verb "$tenant" --keys "$K" --key-file "$S/unopened" 2>"$S/err" & ;;
+		esac
 		waiting=$!
 		our_pids+=($waiting)
 		sleep 0.5
+		process_ended $waiting && not_ok "$verb waits for a passphrase from a $how: $(cat "$S/err")"
 		kill -TERM $waiting
 		check "$verb, waiting for a passphrase from a $how, ends at SIGTERM" wait_for 10 process_ended $waiting
 		check_same "and nothing was made or changed by $verb with a $how" "$before" "$(state)"

@@ -190,6 +190,67 @@ static void all_bytes_of_a_key_file_count(void **state)
 	}
 }
 
+/* A child that does it in a while. */
+static pid_t soon(int (*act)(const struct place *p, pid_t parent), const struct place *p)
+{
+	pid_t parent = getpid(), child = fork();
+	assert_true(child >= 0);
+	if (child == 0) {
+		usleep(200000);
+		_exit(act(p, parent));
+	}
+	return child;
+}
+
+static int send_term(const struct place *p, pid_t parent)
+{
+	(void)p;
+	return kill(parent, SIGTERM);
+}
+
+/* Half of it, and the rest later. */
+static int write_slowly(const struct place *p, pid_t parent)
+{
+	static uint8_t bytes[100];
+	(void)parent;
+	memset(bytes, 'k', sizeof(bytes));
+	int fd = open(p->file, O_WRONLY | O_CLOEXEC);
+	int r = io_write_full(fd, bytes, 50);
+	usleep(200000);
+	return r < 0 ? 1 : io_write_full(fd, bytes, 50) < 0;
+}
+
+static void a_pipe_is_waited_for(void **state)
+{
+	struct place *p = *state;
+	struct source line = SOURCE_TERMINAL, key = SOURCE_TERMINAL;
+	uint8_t bytes[100];
+	sigset_t term, before;
+	int status;
+	memset(bytes, 'k', sizeof(bytes));
+	line.passphrase_file = key.key_file = p->file;
+	unlink(p->file);
+	assert_int_equal(mkfifo(p->file, 0600), 0);
+	sigemptyset(&term);
+	sigaddset(&term, SIGTERM);
+	sigprocmask(SIG_BLOCK, &term, &before);
+	for (int kind = 0; kind < 2; kind++) {
+		const struct source *s = kind ? &key : &line;
+		pid_t child = soon(write_slowly, p);
+		assert_reads(s, kind ? SLOT_KEYFILE : SLOT_PASSPHRASE, bytes, sizeof(bytes));
+		assert_int_equal(waitpid(child, &status, 0), child);
+		assert_int_equal(status, 0);
+		/* with nobody at its other end, and with somebody who says nothing */
+		for (int silent = 0; silent < 2; silent++) {
+			AUTO_CLOSE end = silent ? open(p->file, O_RDWR | O_CLOEXEC) : -1;
+			child = soon(send_term, p);
+			assert_refuses(s, -ECANCELED);
+			assert_int_equal(waitpid(child, &status, 0), child);
+		}
+	}
+	sigprocmask(SIG_SETMASK, &before, NULL);
+}
+
 static void a_descriptor_gives_a_line_a_call(void **state)
 {
 	int ends[2];
@@ -376,6 +437,7 @@ int main(void)
 		TEST(a_descriptor_gives_a_line_a_call),
 		TEST(a_command_prints_it),
 		TEST(a_command_gets_no_descriptor_and_no_held_back_signal),
+		TEST(a_pipe_is_waited_for),
 		TEST(a_terminal_does_not_echo),
 		cmocka_unit_test(without_a_terminal_it_says_so),
 	};

@@ -1,6 +1,9 @@
 #include "fs/store/file_internal.h"
 
+#include "keymgmt/base/buf.h"
+
 #include <errno.h>
+#include <string.h>
 #include <time.h>
 
 /* Then what lies behind the end must not be freed as it is. */
@@ -10,10 +13,10 @@ bool file_commit_owes(struct file *f)
 }
 
 /*
- * Data is in place already. Then tag pages and presence pages, a longer lower length, page 0 with
- * the header, a shorter lower length: whoever is killed in between leaves a header whose lower file
- * is long enough. Header and tags of group 0 go in one write of one page, which a kill does not
- * split.
+ * Fresh data is in place already. Then tag pages and presence pages, a longer lower length, page 0
+ * with the header, a shorter lower length. Without a redo journal this is the order on the disk:
+ * whoever is killed in between leaves a header whose lower file is long enough. Header and tags of
+ * group 0 go in one write of one page, which a kill does not split.
  */
 static int write_state(struct file *f, unsigned flags)
 {
@@ -25,17 +28,61 @@ static int write_state(struct file *f, unsigned flags)
 	if (!rc && f->lower_len < want && want > BLOCK_MAP_BLOCK)
 		rc = file_lower_resize(f, want);
 	if (!rc)
-		rc = file_header_write(f, flags & FILE_COMMIT_BOTH);
+		rc = file_header_write(f, flags);
 	if (!rc && f->lower_len > want && !(flags & FILE_COMMIT_LONG) && !file_commit_owes(f))
 		rc = file_lower_resize(f, want);
 	return rc;
 }
 
-int file_commit_now(struct file *f, unsigned flags)
+static void committed(struct file *f, unsigned flags, uint64_t sequence)
 {
-	if (!f->dirty)
-		return 0;
+	file_stage_logged(f);
+	file_tags_committed(f);
+	f->fresh_count = 0;
+	f->reserved = 0;
+	f->last = sequence;
+	if (flags & FILE_COMMIT_HARD)
+		f->hard = sequence;
+	f->redo_only = false;
+}
+
+/* What was put somewhere becomes a record. */
+static int log_state(struct file *f, unsigned flags, const struct timespec *modified,
+	const struct journal_erase *e, uint64_t *ret_token)
+{
+	AUTO_BUF text = {0};
+	const struct journal_commit c = {
+		f->h.commits, block_map_length(f->h.size), flags & FILE_COMMIT_HARD};
+	uint64_t sequence;
+	int rc = flags & FILE_COMMIT_HARD && f->unsynced ? file_lower_sync(f, true) : 0;
+	if (rc)
+		return rc;
+	size_t begun = journal_format_begin_commit(
+		&text, f->h.file_id, f->ino, &c, modified, f->fresh, f->fresh_count);
+	file_stage_log(f, &text);
+	journal_format_end_commit(&text, begun);
+	if (e)
+		journal_format_put_erase(&text, e);
+	if (!buf_ok(&text))
+		return -ENOMEM;
+	struct journal_record r = {.text = &text,
+		.sectors = f->reserved,
+		.erasures = e != NULL,
+		.erase = e,
+		.ino = f->ino};
+	memcpy(r.file_id, f->h.file_id, sizeof(r.file_id));
+	rc = journal_append(f->store->journal, &r, &sequence, ret_token);
+	f->reserved = 0;
+	if (!rc)
+		committed(f, flags, sequence);
+	return rc;
+}
+
+int file_commit_erasing(
+	struct file *f, unsigned flags, const struct journal_erase *e, uint64_t *ret_token)
+{
 	struct lower *l = f->store->lower;
+	bool logs = f->store->redo && !(flags & FILE_COMMIT_FIRST);
 	int rc = file_lower_writable(f);
 	if (rc)
 		return rc;
@@ -51,12 +98,21 @@ int file_commit_now(struct file *f, unsigned flags)
 		return -EIO;
 	f->h.modified_ns = (uint64_t)times[1].tv_sec * 1000000000u + (uint64_t)times[1].tv_nsec;
 	rc = write_state(f, flags);
+	if (!rc && logs)
+		rc = log_state(f, flags, &times[1], e, ret_token);
 	if (flags & FILE_COMMIT_TOUCH)
 		times[1].tv_nsec = UTIME_NOW;
 	/* Only the owner and root may set times; with others the lower file's own must do. */
 	int set = l->ops->futimens(l, f->write_fd, times);
-	if (rc)
+	if (rc) {
+		f->redo_only = true;
 		return rc;
+	}
 	f->dirty = false;
 	return set < 0 && set != -EPERM && set != -EACCES ? set : 0;
+}
+
+int file_commit_now(struct file *f, unsigned flags)
+{
+	return f->dirty ? file_commit_erasing(f, flags, NULL, NULL) : 0;
 }

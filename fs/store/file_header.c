@@ -261,7 +261,7 @@ int file_header_make(struct file *f)
 		rc = file_header_wrap(s, &f->h, f->keys.fek, f->xk);
 	if (!rc) {
 		f->has_header = f->dirty = true;
-		rc = file_commit_now(f, 0);
+		rc = file_commit_now(f, FILE_COMMIT_FIRST);
 	}
 	if (rc) {
 		/* A page 0 that was written in part would be taken for damage. */
@@ -294,7 +294,18 @@ int file_header_rekey(struct file *f)
 	return 0;
 }
 
-int file_header_write(struct file *f, bool both)
+/* The bytes of a page that differ from what the slots were, and the entries that changed. */
+static void changed_units(
+	const struct file *f, const uint8_t page[static BLOCK_MAP_BLOCK], struct file_units *ret)
+{
+	*ret = f->first.changed;
+	for (unsigned i = 0; i < sizeof(f->slots) / FILE_UNIT; i++)
+		if (memcmp(page + i * FILE_UNIT, (const uint8_t *)f->slots + i * FILE_UNIT,
+			    FILE_UNIT) != 0)
+			file_unit_set(ret, i);
+}
+
+int file_header_write(struct file *f, unsigned flags)
 {
 	struct format_header h = f->h;
 	h.commits++;
@@ -305,17 +316,23 @@ int file_header_write(struct file *f, bool both)
 	unsigned slot = !f->slot;
 	memcpy(page, f->slots, sizeof(f->slots));
 	format_header_pack(&h, f->keys.mac, page + slot * FORMAT_SLOT_LEN);
-	if (both)
+	if (flags & FILE_COMMIT_BOTH)
 		memcpy(page + !slot * FORMAT_SLOT_LEN, page + slot * FORMAT_SLOT_LEN,
 			FORMAT_SLOT_LEN);
 	memcpy(page + sizeof(f->slots), f->first.entries, BLOCK_MAP_FIRST_BLOCKS * FORMAT_TAG_LEN);
-	int rc = file_lower_write_all(f, page, sizeof(page), 0);
+	struct file_units changed;
+	changed_units(f, page, &changed);
+	if (flags & FILE_COMMIT_FIRST)
+		f->unsynced = true;
+	int rc = flags & FILE_COMMIT_FIRST ? file_lower_write_all(f, page, sizeof(page), 0)
+					   : file_put_page(f, page, 0, &changed);
 	if (rc)
 		return rc;
 	memcpy(f->slots, page, sizeof(f->slots));
 	f->slot = slot;
 	f->h = h;
 	f->first.dirty = false;
+	memset(&f->first.changed, 0, sizeof(f->first.changed));
 	return 0;
 }
 

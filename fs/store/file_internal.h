@@ -11,24 +11,49 @@
  * file_size.c    truncate
  * file_commit.c  the order in which a state reaches the lower file
  * file_range.c   ranges: erased, allocated, punched, zeroed, looked for
+ * file_stage.c   pages that are newer than what is in their place
+ * file_redo.c    what a checkpoint and recovery do with a file
  * file_rewrap.c  new wraps for rotation
  * file_sweep.c   erasing that was cut short, finished
  *
- * Locks: f->lock (shared: reads; exclusive: everything that changes), then f->cache_lock (caches
- * that readers fill). Unless said otherwise functions want f->lock exclusive, and return -errno
- * with the file as it was.
+ * Locks: the gate of redo.h, then f->lock (shared: reads; exclusive: everything that changes), then
+ * f->cache_lock (caches that readers fill). Unless said otherwise functions want f->lock exclusive,
+ * and return -errno with the file as it was.
  */
 #ifndef STORE_FILE_INTERNAL_H
 #define STORE_FILE_INTERNAL_H
 
 #include "fs/store/content.h"
 #include "fs/store/file.h"
+#include "fs/store/redo.h"
 
 #include <stdatomic.h>
 
 #define FILE_TAG_PAGES 96   /* cached tag pages */
 #define FILE_TAG_DIRTY 64   /* of which so many may be dirty: the rest are for reading */
 #define FILE_RUN_BLOCKS 32u /* blocks sealed and written at a time: 128 KiB */
+
+/* Pages are logged in units, which no tag entry or header slot shares with another. */
+#define FILE_UNIT 32u
+#define FILE_UNITS (BLOCK_MAP_BLOCK / FILE_UNIT)
+#define FILE_UNIT_WORDS (FILE_UNITS / 64)
+struct file_units {
+	uint64_t bits[FILE_UNIT_WORDS];
+};
+/* Bytes of a record that a page takes at most: units far apart take less than one whole. */
+#define FILE_STAGE_TEXT (JOURNAL_FORMAT_RANGE_LEN + BLOCK_MAP_BLOCK)
+/* What a commit takes beside its pages but page 0. */
+#define FILE_COMMIT_TEXT                                                                           \
+	(JOURNAL_FORMAT_COMMIT_LEN + JOURNAL_FORMAT_ERASE_LEN + JOURNAL_FORMAT_MARK_LEN +          \
+		FILE_STAGE_TEXT)
+#define FILE_FRESH_MAX 1024          /* runs of fresh pages in one commit */
+#define FILE_PROMISED_MAX (1u << 20) /* bytes of one commit, nearly */
+
+struct file_stage {
+	uint64_t offset; /* of the lower file */
+	uint64_t changed[FILE_UNIT_WORDS]; /* units that the next commit logs */
+	uint8_t page[BLOCK_MAP_BLOCK];
+};
 
 /* What an -EBADMSG is about; becomes the alarm once the locks are released. */
 struct file_fault {
@@ -54,6 +79,10 @@ struct file_tag_page {
 	bool dirty;
 	bool fresh; /* the group came to be since the last commit: FORMAT_NONE entries are holes to
 		       be sealed then */
+	bool born;  /* so it did, and nothing is committed in its place, whatever is sealed */
+	struct file_units written; /* blocks that were put in their place since the last commit */
+	struct file_units changed; /* entries that did change since it was last put anywhere; of
+				      group 0 units of page 0 */
 	uint8_t entries[BLOCK_MAP_GROUP_BLOCKS * FORMAT_TAG_LEN];
 };
 
@@ -90,6 +119,19 @@ struct file {
 	struct file_tag_page first; /* group 0: its entries are in page 0 */
 	uint8_t *scratch;           /* ciphertext on its way; grows to FILE_RUN_BLOCKS */
 	size_t scratch_len;
+	struct file_stage **staged; /* owned; see file_stage.c */
+	size_t staged_count, staged_room;
+	struct journal_fresh *fresh; /* owned; written in place since the last commit */
+	size_t fresh_count, fresh_room;
+	uint64_t promised;  /* bytes of staged and changed pages in the next record, at most */
+	uint64_t reserved;  /* sectors of the journal that are kept for it */
+	uint64_t last, hard; /* sequence of its last record, and of the last that is durable with its
+				data; 0: none in this period */
+	bool unsynced;       /* written in place since the last fdatasync */
+	bool redo_only;      /* a commit failed: what is committed is not known, nothing is written in
+				place */
+	bool forgotten;      /* being erased */
+	struct timespec clean_ctime; /* of the lower inode when it was last fsynced; {0}: never */
 	struct timespec kept; /* modification time that commits keep, valid while keeps_time */
 	bool keeps_time;
 	char trash_name[64]; /* "" unless its last name is in the trash */
@@ -98,6 +140,8 @@ struct file {
 	struct file_tag_page *tags[FILE_TAG_PAGES]; /* cache_lock */
 	unsigned tag_count, tag_dirty;
 	uint64_t clock;
+	struct file *listed_next; /* the table of redo.h, which has the lock */
+	bool listed;
 	struct file_presence *
 		*presence; /* BLOCK_MAP_PRESENCE_PAGES pointers, NULL until needed; cache_lock */
 };
@@ -129,9 +173,9 @@ MUST_USE int file_header_make(struct file *f);
 /* New FEK for an emptied file; the old one lives on in the slots until the next commit into both.
  */
 MUST_USE int file_header_rekey(struct file *f);
-/* Page 0: the next commit version into the other slot (both: into both), and the tags of group 0.
- */
-MUST_USE int file_header_write(struct file *f, bool both);
+/* Page 0: the next commit version into the other slot (FILE_COMMIT_BOTH: into both), and the tags of
+ * group 0. FILE_COMMIT_FIRST: in its place. */
+MUST_USE int file_header_write(struct file *f, unsigned flags);
 MUST_USE int file_header_open_xk(struct file *f);
 /* Seals fek and xk under the newest epoch into *h. */
 MUST_USE int file_header_wrap(const struct store *s, struct format_header *h,
@@ -155,6 +199,8 @@ void file_tags_set(struct file *f, struct file_tag_page *p, unsigned index,
 	const uint8_t entry[static FORMAT_TAG_LEN]);
 /* Seals the holes of fresh pages and writes the dirty ones but group 0. */
 MUST_USE int file_tags_flush(struct file *f);
+/* What was written is committed. */
+void file_tags_committed(struct file *f);
 /* Forgets groups >= group, dirty or not. */
 void file_tags_drop(struct file *f, uint64_t group);
 void file_tags_free(struct file *f);
@@ -177,6 +223,13 @@ MUST_USE ssize_t file_io_read(
 	struct file *f, void *bytes, size_t len, uint64_t offset, struct file_fault *ft);
 MUST_USE ssize_t file_io_write(
 	struct file *f, const void *bytes, size_t len, uint64_t offset, struct file_fault *ft);
+/* Puts sealed blocks [first, first + n) of p's group where they may go: in their place where nothing
+ * is committed, else staged. How many; of the rest *ret_error is set. Their entries are the caller's
+ * to set. */
+unsigned file_io_place(struct file *f, struct file_tag_page *p, uint64_t first, unsigned n,
+	const uint8_t *sealed, int *ret_error);
+/* Bytes of a record that a write can need at most, beside what any commit does. */
+size_t file_io_text(uint64_t offset, size_t len);
 /* The plaintext of one block of a present group whose entry is given. f->lock shared will do. */
 MUST_USE int file_io_block(struct file *f, uint64_t block,
 	const uint8_t entry[static FORMAT_TAG_LEN], bool fresh,
@@ -196,19 +249,17 @@ struct file_erase {
 	uint64_t first, end;
 	bool keep_space;
 };
-/* Durably in the journal, before anything of it is changed in memory: after an error nothing may
- * begin. As journal_erase_begin; *ret_token is 0 without a journal, and then needs no end. */
-MUST_USE int file_range_announce(struct file *f, const struct file_erase *e, uint64_t *ret_token);
-/* It is done, or did not begin. */
-void file_range_done(struct file *f, uint64_t token);
 /*
- * Commits (enum file_commit_flags), and overwrites the ranges once that is durable; durable itself;
- * then what was announced is done. After an error the state in memory is the new one, and the old
- * bytes are there until the next mount, or until the blocks are written again or the file is
- * erased: the lower file does not get shorter before (file_commit.c).
+ * Commits (enum file_commit_flags) and announces the erasure in the same record; overwrites the
+ * ranges once that is durable; durable itself. The announcement stands until file_range_done. After
+ * an error the state in memory is the new one, and the old bytes are there until the next mount, or
+ * until the blocks are written again or the file is erased: the lower file does not get shorter
+ * before (file_commit.c). The caller has room for it (file_begin).
  */
-MUST_USE int file_range_erase(
-	struct file *f, const struct buf *ranges, uint64_t token, unsigned flags);
+MUST_USE int file_range_erase(struct file *f, const struct buf *ranges, const struct file_erase *e,
+	unsigned flags, uint64_t *ret_token);
+/* The space is given back too; 0: nothing was announced. */
+void file_range_done(struct file *f, uint64_t token);
 
 MUST_USE int file_size_set(struct file *f, uint64_t size, struct file_fault *ft);
 
@@ -217,9 +268,70 @@ enum file_commit_flags {
 	FILE_COMMIT_TOUCH = 2, /* the modification time moves on: a change of size */
 	FILE_COMMIT_LONG =
 		4, /* leave the lower file longer than it should be: its end is erased first */
+	FILE_COMMIT_HARD = 8,  /* with its data durable; flush the journal up to f->last then */
+	FILE_COMMIT_FIRST = 16, /* a header that names no data, in its place */
 };
 MUST_USE int file_commit_now(struct file *f, unsigned flags);
+/* With the announcement of an erasure, or NULL. */
+MUST_USE int file_commit_erasing(
+	struct file *f, unsigned flags, const struct journal_erase *e, uint64_t *ret_token);
 /* Whether an erasure in it failed and waits for the next mount. */
 bool file_commit_owes(struct file *f);
+
+/*
+ * A change: room for a record of so many bytes beside the commit's own is kept, the gate entered,
+ * f->lock taken. Errors are those of redo_enter; then nothing is held. file_end gives back what is
+ * not promised.
+ */
+struct file_change {
+	uint64_t sectors;
+	unsigned erasures;
+};
+MUST_USE int file_begin(
+	struct file *f, size_t text, unsigned erasures, struct file_change *ret);
+void file_end(struct file *f, struct file_change *c);
+
+/* Of one page of the lower file (a copy); changed NULL: all of it. -ENOMEM. */
+MUST_USE int file_stage_put(struct file *f, uint64_t offset,
+	const uint8_t page[static BLOCK_MAP_BLOCK], const struct file_units *changed);
+/* Bytes anywhere, over what is in place where a page is new here: for recovery. */
+MUST_USE int file_stage_patch(struct file *f, uint64_t offset, const uint8_t *bytes, size_t len);
+/* Puts staged bytes over what was read of [offset, offset + len) into the iov. Any lock. */
+void file_stage_see(
+	const struct file *f, const struct iovec *iov, int n, uint64_t offset, size_t len);
+/* Pages that begin in [offset, end) are not brought to their place. */
+void file_stage_drop(struct file *f, uint64_t offset, uint64_t end);
+/* Appends what changed to a commit; it is logged. */
+void file_stage_log(const struct file *f, struct buf *text);
+void file_stage_logged(struct file *f);
+/* Everything to its place, not durable; nothing is staged then. */
+MUST_USE int file_stage_apply(struct file *f);
+void file_stage_free(struct file *f);
+
+/* A page that is committed already, or may be: staged; without a redo journal to its place. */
+MUST_USE int file_put_page(struct file *f, const uint8_t page[static BLOCK_MAP_BLOCK],
+	uint64_t offset, const struct file_units *changed);
+/* Bytes to their place, where nothing is committed: as file_lower_write, and remembered for the
+ * next commit. */
+size_t file_put_fresh(
+	struct file *f, const void *bytes, size_t len, uint64_t offset, int *ret_error);
+
+/* Three steps of a checkpoint, each for all files before the next. */
+MUST_USE int file_redo_commit(struct file *f);
+MUST_USE int file_redo_sync(struct file *f, bool all);
+MUST_USE int file_redo_apply(struct file *f);
+
+static inline bool file_unit_test(const struct file_units *u, unsigned i)
+{
+	return u->bits[i / 64] >> (i % 64) & 1;
+}
+static inline void file_unit_set(struct file_units *u, unsigned i)
+{
+	u->bits[i / 64] |= (uint64_t)1 << (i % 64);
+}
+static inline bool file_units_any(const struct file_units *u)
+{
+	return u->bits[0] | u->bits[1];
+}
 
 #endif

@@ -207,6 +207,44 @@ static int seal_block(struct file *f, const struct file_tag_page *p, uint64_t bl
 	return rc;
 }
 
+/* Where nothing that is committed lies, or may lie. */
+static bool is_fresh(const struct file *f, const struct file_tag_page *p, uint64_t block)
+{
+	unsigned index = block_map_index(block);
+	return !f->store->redo ||
+	       (!f->redo_only &&
+		       (content_state(p->entries + index * FORMAT_TAG_LEN) != FORMAT_DATA ||
+			       file_unit_test(&p->written, index)));
+}
+
+unsigned file_io_place(struct file *f, struct file_tag_page *p, uint64_t first, unsigned n,
+	const uint8_t *sealed, int *ret_error)
+{
+	unsigned done = 0;
+	while (done < n) {
+		const uint8_t *from = sealed + (size_t)done * BLOCK_MAP_BLOCK;
+		uint64_t at = block_map_data_offset(first + done);
+		unsigned run = 1, placed = 1;
+		if (!is_fresh(f, p, first + done)) {
+			*ret_error = file_stage_put(f, at, from, NULL);
+			if (*ret_error)
+				return done;
+		} else {
+			while (done + run < n && is_fresh(f, p, first + done + run))
+				run++;
+			placed = (unsigned)(file_put_fresh(f, from, (size_t)run * BLOCK_MAP_BLOCK,
+						    at, ret_error) /
+					    BLOCK_MAP_BLOCK);
+			for (unsigned i = 0; i < placed; i++)
+				file_unit_set(&p->written, block_map_index(first + done + i));
+		}
+		done += placed;
+		if (placed < run)
+			break;
+	}
+	return done;
+}
+
 /* The beginning of a write, at most FILE_RUN_BLOCKS of one group: bytes written, or -errno. */
 static ssize_t write_step(
 	struct file *f, const uint8_t *bytes, size_t len, uint64_t offset, struct file_fault *ft)
@@ -232,11 +270,9 @@ static ssize_t write_step(
 	}
 	if (rc)
 		return rc;
-	/* Blocks that reached their place count even when the rest did not: their old bytes are
-	 * gone. */
-	size_t written = file_lower_write(f, f->scratch, (size_t)blocks * BLOCK_MAP_BLOCK,
-				 block_map_data_offset(first), &rc) /
-			 BLOCK_MAP_BLOCK;
+	/* Blocks that reached their place count even when the rest did not: without a journal their
+	 * old bytes are gone. */
+	unsigned written = file_io_place(f, p, first, blocks, f->scratch, &rc);
 	if (!written)
 		return rc;
 	for (unsigned i = 0; i < written; i++)
@@ -248,6 +284,16 @@ static ssize_t write_step(
 	if (end > f->h.size)
 		f->h.size = end;
 	return (ssize_t)(end - offset);
+}
+
+size_t file_io_text(uint64_t offset, size_t len)
+{
+	uint64_t first = offset / BLOCK_MAP_BLOCK;
+	uint64_t last = (offset + len + BLOCK_MAP_BLOCK - 1) / BLOCK_MAP_BLOCK;
+	/* Each block, the tag pages of its group and of one that makes way, a presence page. */
+	uint64_t groups = last > first ? block_map_group(last - 1) - block_map_group(first) + 1 : 1;
+	return (size_t)(last - first + 2 * groups + 2) *
+	       (FILE_STAGE_TEXT + JOURNAL_FORMAT_FRESH_LEN);
 }
 
 ssize_t file_io_write(
@@ -271,6 +317,13 @@ ssize_t file_io_write(
 		if (n < 0)
 			return done ? (ssize_t)done : n;
 		done += (size_t)n;
+	}
+	/* What is staged has not moved the time. */
+	if (f->staged_count && !f->keeps_time) {
+		struct timespec now[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_nsec = UTIME_NOW}};
+		rc = f->store->lower->ops->futimens(f->store->lower, f->write_fd, now);
+		if (rc < 0 && rc != -EPERM && rc != -EACCES)
+			return rc;
 	}
 	return (ssize_t)len;
 }

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 
 /*
  * Modes are the lower inode's own. Root passes them by; an ordinary user's mount lifts what stops
@@ -84,7 +85,11 @@ int file_lower_writable(struct file *f)
 ssize_t file_lower_read(struct file *f, struct iovec *iov, int n, uint64_t offset)
 {
 	struct lower *l = f->store->lower;
+	struct iovec whole[4];
+	const int parts = n;
 	size_t done = 0;
+	if (f->staged_count)
+		memcpy(whole, iov, (size_t)n * sizeof(*iov));
 	while (n) {
 		ssize_t got = l->ops->preadv(l, f->fd, iov, n, offset + done);
 		if (got < 0)
@@ -102,6 +107,8 @@ ssize_t file_lower_read(struct file *f, struct iovec *iov, int n, uint64_t offse
 			iov->iov_len -= (size_t)got;
 		}
 	}
+	if (f->staged_count)
+		file_stage_see(f, whole, parts, offset, done);
 	return (ssize_t)done;
 }
 
@@ -150,5 +157,53 @@ int file_lower_sync(struct file *f, bool data_only)
 	if (rc == -EIO || rc == -ENOSPC || rc == -EDQUOT)
 		f->fsync_failed = true;
 	(void)store_flushed(f->store, "the flush of a file's content", rc);
+	if (rc >= 0)
+		f->unsynced = false;
 	return rc < 0 ? rc : 0;
+}
+
+int file_put_page(struct file *f, const uint8_t page[static BLOCK_MAP_BLOCK], uint64_t offset,
+	const struct file_units *changed)
+{
+	return f->store->redo ? file_stage_put(f, offset, page, changed)
+			      : file_lower_write_all(f, page, BLOCK_MAP_BLOCK, offset);
+}
+
+/* Whole pages. */
+static int add_fresh(struct file *f, uint64_t page, uint64_t count)
+{
+	for (size_t i = f->fresh_count; i-- > 0 && i + 4 > f->fresh_count;) {
+		struct journal_fresh *run = &f->fresh[i];
+		if (page >= run->page && page + count <= run->page + run->count)
+			return 0;
+		if (page == run->page + run->count) {
+			run->count += count;
+			return 0;
+		}
+	}
+	if (f->fresh_count == f->fresh_room) {
+		size_t room = f->fresh_room ? 2 * f->fresh_room : 8;
+		struct journal_fresh *more = reallocarray(f->fresh, room, sizeof(*more));
+		if (!more)
+			return -ENOMEM;
+		f->fresh = more;
+		f->fresh_room = room;
+	}
+	f->fresh[f->fresh_count++] = (struct journal_fresh){page, count};
+	f->promised += JOURNAL_FORMAT_FRESH_LEN;
+	return 0;
+}
+
+size_t file_put_fresh(
+	struct file *f, const void *bytes, size_t len, uint64_t offset, int *ret_error)
+{
+	/* Before it is written: a commit that did not name it would be found torn later. */
+	int rc = f->store->redo ? add_fresh(f, offset / BLOCK_MAP_BLOCK, len / BLOCK_MAP_BLOCK) : 0;
+	if (rc) {
+		*ret_error = rc;
+		return 0;
+	}
+	file_stage_drop(f, offset, offset + len);
+	f->unsynced = true;
+	return file_lower_write(f, bytes, len, offset, ret_error);
 }

@@ -114,6 +114,8 @@ void file_presence_set(struct file *f, uint64_t group)
 	}
 	unsigned index = block_map_presence_page(group);
 	bit_set(f->presence[index]->page, block_map_presence_bit(group));
+	if (!f->presence[index]->dirty)
+		f->promised += FILE_STAGE_TEXT;
 	f->presence[index]->dirty = true;
 	bit_set(f->h.presence_pages, index);
 }
@@ -160,9 +162,19 @@ void file_presence_cut(struct file *f, uint64_t group)
 	struct file_presence *last = keep && f->presence ? f->presence[keep - 1] : NULL;
 	if (last && group - block_map_presence_first(keep - 1) < BLOCK_MAP_PAGE_GROUPS) {
 		bits_cut(last->page, block_map_presence_bit(group), BLOCK_MAP_PAGE_GROUPS);
+		if (!last->dirty)
+			f->promised += FILE_STAGE_TEXT;
 		last->dirty = bit_test(f->h.presence_pages, keep - 1);
 	}
 	f->dirty = true;
+}
+
+/* Whether the last commit has this page. */
+static bool is_committed(const struct file *f, unsigned index)
+{
+	struct format_header h;
+	return f->redo_only || format_header_parse(f->slots[f->slot], &h) ||
+	       bit_test(h.presence_pages, index);
 }
 
 int file_presence_flush(struct file *f)
@@ -172,8 +184,12 @@ int file_presence_flush(struct file *f)
 		if (!p || !p->dirty)
 			continue;
 		format_presence_seal(p->page, f->keys.presence, f->h.file_id, i);
-		int rc = file_lower_write_all(
-			f, p->page, sizeof(p->page), block_map_presence_offset(i));
+		uint64_t at = block_map_presence_offset(i);
+		int rc = 0;
+		if (is_committed(f, i))
+			rc = file_put_page(f, p->page, at, NULL);
+		else
+			(void)file_put_fresh(f, p->page, sizeof(p->page), at, &rc);
 		if (rc)
 			return rc;
 		p->dirty = false;

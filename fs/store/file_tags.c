@@ -49,7 +49,9 @@ static int get(struct file *f, uint64_t group, bool present, struct file_tag_pag
 			return -ENOMEM;
 		p->group = p->used =
 			0; /* group 0 is never looked for here: empty until it is filled */
-		p->fresh = !present;
+		p->fresh = p->born = !present;
+		memset(&p->written, 0, sizeof(p->written));
+		memset(&p->changed, 0, sizeof(p->changed));
 		memset(p->entries, 0, sizeof(p->entries));
 		if (present) {
 			struct iovec iov = {p->entries, sizeof(p->entries)};
@@ -63,7 +65,7 @@ static int get(struct file *f, uint64_t group, bool present, struct file_tag_pag
 		p->group = group;
 		p->used = ++f->clock;
 	} else if (!present && !p->dirty) {
-		p->fresh = true;
+		p->fresh = p->born = true;
 	}
 	*ret = p;
 	return 0;
@@ -92,6 +94,10 @@ void file_tags_set(struct file *f, struct file_tag_page *p, unsigned index,
 	memcpy(old, entry, FORMAT_TAG_LEN);
 	content_toggle(f->keys.hash, block, old, f->hash);
 	f->h.block_writes++;
+	if (p != &f->first && !file_units_any(&p->changed))
+		f->promised += FILE_STAGE_TEXT;
+	/* Entries are as long as units; those of group 0 are the second half of page 0. */
+	file_unit_set(&p->changed, index + (p == &f->first ? FILE_UNITS / 2 : 0));
 	if (!p->dirty && p != &f->first)
 		f->tag_dirty++;
 	p->dirty = true;
@@ -119,19 +125,24 @@ static int seal_holes(struct file *f, struct file_tag_page *p)
 static int flush_page(struct file *f, struct file_tag_page *p)
 {
 	int rc = p->fresh ? seal_holes(f, p) : 0;
-	if (!rc)
-		rc = file_lower_write_all(
-			f, p->entries, sizeof(p->entries), block_map_tag_offset(p->group));
-	if (!rc) {
-		p->dirty = false;
-		f->tag_dirty--;
-	}
-	return rc;
+	if (rc)
+		return rc;
+	uint64_t at = block_map_tag_offset(p->group);
+	if (p->born && !f->redo_only)
+		(void)file_put_fresh(f, p->entries, sizeof(p->entries), at, &rc);
+	else
+		rc = file_put_page(f, p->entries, at, &p->changed);
+	if (rc)
+		return rc;
+	memset(&p->changed, 0, sizeof(p->changed));
+	p->dirty = false;
+	f->tag_dirty--;
+	return 0;
 }
 
 /*
- * A tag page that is written before its commit does no harm: the blocks that it names are in place,
- * and a fresh group is not there for anybody before the header says so.
+ * A tag page that is put somewhere before its commit does no harm: what is staged is seen by nobody
+ * else, and a fresh group is not there for anybody before the header says so.
  */
 int file_tags_get(struct file *f, uint64_t group, struct file_tag_page **ret, struct file_fault *ft)
 {
@@ -158,6 +169,17 @@ int file_tags_flush(struct file *f)
 	return rc;
 }
 
+void file_tags_committed(struct file *f)
+{
+	const struct file_units none = {0};
+	f->first.written = f->first.changed = none;
+	f->first.born = false;
+	for (unsigned i = 0; i < f->tag_count; i++) {
+		f->tags[i]->written = none;
+		f->tags[i]->born = false;
+	}
+}
+
 void file_tags_drop(struct file *f, uint64_t group)
 {
 	unsigned kept = 0;
@@ -171,8 +193,10 @@ void file_tags_drop(struct file *f, uint64_t group)
 		free(p);
 	}
 	f->tag_count = kept;
-	if (!group)
+	if (!group) {
 		memset(&f->first, 0, sizeof(f->first));
+		f->first.changed.bits[FILE_UNIT_WORDS - 1] = UINT64_MAX; /* of page 0 */
+	}
 }
 
 void file_tags_free(struct file *f)

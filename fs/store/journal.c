@@ -1,9 +1,8 @@
-#include "fs/store/journal.h"
+#include "fs/store/journal_internal.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <pthread.h>
 #include <string.h>
+#include <time.h>
 
 /*
  * A ring of sectors, in which records follow one another from the tail that the superblock names:
@@ -18,43 +17,33 @@
  * that the old key is nowhere. Each of the three is durable before the next begins.
  */
 
-struct pending {
-	uint64_t token;
-	struct journal_erase erase;
-};
+void journal_forget(struct journal *j)
+{
+	for (size_t i = 0; i < j->text_count; i++)
+		buf_done(&j->texts[i]);
+	free(j->texts);
+	free(j->entries);
+	j->texts = NULL;
+	j->entries = NULL;
+	j->text_count = j->entry_count = j->entry_room = 0;
+}
 
-struct journal {
-	struct lower *l;            /* borrowed */
-	const struct keyring *keys; /* borrowed */
-	int fd;                     /* owned */
-	pthread_mutex_t lock;
-	/* lock: */
-	struct journal_super super; /* as the newest slot has it */
-	struct secret *key;
-	uint64_t ring, head, used; /* sectors */
-	uint64_t sequence;         /* of the next record */
-	struct pending *pending;
-	size_t count, room;
-	size_t listed;      /* entries that the ring's records hold, done or not */
-	uint64_t token;     /* the last one given away */
-	uint64_t ino, fsid; /* of the file that is open */
-	bool copy;          /* its entries are from another one */
-	bool failed;        /* what is on the disk is not known any more: nothing is written */
-};
-
-static void free_journal(struct journal *j)
+void journal_free(struct journal *j)
 {
 	if (!j)
 		return;
 	if (j->fd >= 0)
 		j->l->ops->close(j->l, j->fd);
+	journal_forget(j);
 	secret_free(j->key);
 	free(j->pending);
+	free(j->touched);
+	pthread_cond_destroy(&j->flushed);
 	pthread_mutex_destroy(&j->lock);
 	free(j);
 }
 
-static struct journal *new_journal(struct lower *l, const struct keyring *keys)
+struct journal *journal_new(struct lower *l, const struct keyring *keys)
 {
 	struct journal *j = calloc(1, sizeof(*j));
 	if (!j)
@@ -63,16 +52,11 @@ static struct journal *new_journal(struct lower *l, const struct keyring *keys)
 	j->keys = keys;
 	j->fd = -1;
 	pthread_mutex_init(&j->lock, NULL);
+	pthread_cond_init(&j->flushed, NULL);
 	return j;
 }
 
-static void auto_journal(struct journal **j)
-{
-	free_journal(*j);
-}
-
-/* Sectors of the ring, which may pass its end. */
-static int transfer(struct journal *j, uint64_t sector, uint8_t *bytes, uint64_t count, bool write)
+int journal_transfer(struct journal *j, uint64_t sector, uint8_t *bytes, uint64_t count, bool write)
 {
 	int rc = 0;
 	while (!rc && count) {
@@ -88,9 +72,8 @@ static int transfer(struct journal *j, uint64_t sector, uint8_t *bytes, uint64_t
 	return rc;
 }
 
-/* Into both slots, one after the other, each durable before the next; s->generation grows. Both are
- * sealed first: once one is written there is no going back. */
-static int write_supers(struct journal *j, struct journal_super *s, const struct secret *key)
+/* Both are sealed first: once one is written there is no going back. */
+int journal_write_supers(struct journal *j, struct journal_super *s, const struct secret *key)
 {
 	uint8_t slots[2][JOURNAL_FORMAT_SECTOR];
 	AUTO_SECRET *subkey = keyring_mdk_subkey(j->keys, "journal", false);
@@ -116,7 +99,7 @@ static int write_supers(struct journal *j, struct journal_super *s, const struct
 	return rc < 0 ? rc : 0;
 }
 
-/* One record with `text` at the head, durable. Its sectors; the head stays where it is. */
+/* One record with `text` at the head. Its sectors; the head stays where it is. */
 static int write_record(struct journal *j, uint64_t epoch, const struct secret *key,
 	const struct buf *text, uint64_t *ret_sectors)
 {
@@ -129,9 +112,8 @@ static int write_record(struct journal *j, uint64_t epoch, const struct secret *
 		       : -ENOMEM;
 	if (rc)
 		return rc;
-	rc = transfer(j, j->head, bytes, sectors, true);
-	if (!rc)
-		rc = j->l->ops->fsync(j->l, j->fd, true);
+	j->written = true;
+	rc = journal_transfer(j, j->head, bytes, sectors, true);
 	if (rc < 0) {
 		j->failed = true;
 		return rc;
@@ -140,341 +122,282 @@ static int write_record(struct journal *j, uint64_t epoch, const struct secret *
 	return 0;
 }
 
-/*
- * Whether a record of one more entry, of so many sectors, may be written. Behind it there must be
- * room for a checkpoint with every entry that is in the ring: whoever opens it does not know which
- * of them are done. Of one entry more, even: the next one may come with the checkpoint. And they
- * must not be more than may wait.
- */
-static bool has_room(const struct journal *j, uint64_t sectors)
+int journal_add_pending(struct journal *j, const struct journal_erase *e)
 {
-	return j->listed < JOURNAL_PENDING_MAX &&
-	       j->used + sectors +
-			       journal_format_sectors((j->listed + 2) * JOURNAL_FORMAT_ERASE_LEN) <=
-		       j->ring;
+	if (j->count >= JOURNAL_PENDING_MAX)
+		return -ENOSPC;
+	if (j->count == j->room) {
+		size_t room = j->room ? 2 * j->room : 16;
+		struct journal_pending_erase *more = reallocarray(j->pending, room, sizeof(*more));
+		if (!more)
+			return -ENOMEM;
+		j->pending = more;
+		j->room = room;
+	}
+	j->pending[j->count++] = (struct journal_pending_erase){++j->token, *e};
+	return 0;
 }
 
-static int checkpoint(struct journal *j)
+static struct journal_touched *find_touched(struct journal *j, uint64_t ino)
+{
+	size_t i = (ino * 0x9e3779b97f4a7c15u) & (j->touched_room - 1);
+	while (j->touched[i].ino && j->touched[i].ino != ino)
+		i = (i + 1) & (j->touched_room - 1);
+	return &j->touched[i];
+}
+
+static int grow_touched(struct journal *j)
+{
+	struct journal_touched *old = j->touched;
+	size_t room = j->touched_room;
+	struct journal_touched *more = calloc(room ? 2 * room : 64, sizeof(*more));
+	if (!more)
+		return -ENOMEM;
+	j->touched = more;
+	j->touched_room = room ? 2 * room : 64;
+	for (size_t i = 0; i < room; i++)
+		if (old[i].ino)
+			*find_touched(j, old[i].ino) = old[i];
+	free(old);
+	return 0;
+}
+
+int journal_touch(struct journal *j, uint64_t ino, const uint8_t file_id[static CRYPTO_ID_LEN])
+{
+	int rc = 4 * (j->touched_count + 1) > 3 * j->touched_room ? grow_touched(j) : 0;
+	if (rc)
+		return rc;
+	struct journal_touched *t = find_touched(j, ino);
+	j->touched_count += !t->ino;
+	t->ino = ino;
+	memcpy(t->file_id, file_id, CRYPTO_ID_LEN);
+	return 0;
+}
+
+/*
+ * What must stay free behind the head: a mark for each file that has commits in the ring, twice,
+ * since recovery writes another; and a checkpoint with every erasure in it, whoever opens the
+ * journal not knowing which of them are done.
+ */
+static uint64_t spare(const struct journal *j)
+{
+	return 2 * journal_format_sectors((j->touched_count + 1) * JOURNAL_FORMAT_MARK_LEN) +
+	       journal_format_sectors(
+		       (j->listed + j->reserved_erasures + 2) * JOURNAL_FORMAT_ERASE_LEN);
+}
+
+uint64_t journal_room(size_t text)
+{
+	/* The marks of one more file are less than this sector. */
+	return journal_format_sectors(text) + 1;
+}
+
+int journal_reserve(struct journal *j, uint64_t sectors, unsigned erasures)
+{
+	pthread_mutex_lock(&j->lock);
+	int rc = 0;
+	j->reserved_erasures += erasures;
+	if (j->failed)
+		rc = -EIO;
+	else if (j->listed + j->reserved_erasures > JOURNAL_PENDING_MAX ||
+		 j->used + j->reserved + sectors + spare(j) > j->ring)
+		rc = -ENOSPC;
+	if (rc)
+		j->reserved_erasures -= erasures;
+	else
+		j->reserved += sectors;
+	pthread_mutex_unlock(&j->lock);
+	return rc;
+}
+
+static void unreserve(struct journal *j, uint64_t sectors, unsigned erasures)
+{
+	j->reserved -= sectors;
+	j->reserved_erasures -= erasures;
+}
+
+void journal_unreserve(struct journal *j, uint64_t sectors, unsigned erasures)
+{
+	pthread_mutex_lock(&j->lock);
+	unreserve(j, sectors, erasures);
+	pthread_mutex_unlock(&j->lock);
+}
+
+static int append(struct journal *j, const struct journal_record *r, uint64_t *ret_token)
+{
+	uint64_t sectors = journal_format_sectors(r->text->len);
+	uint64_t most = r->sectors ? r->sectors : j->ring - j->used - j->reserved;
+	if (j->failed)
+		return -EIO;
+	if (sectors > most)
+		return -ENOSPC;
+	int rc = r->ino ? journal_touch(j, r->ino, r->file_id) : 0;
+	if (!rc && r->erase)
+		rc = journal_add_pending(j, r->erase);
+	uint64_t token = j->token;
+	if (rc)
+		return rc;
+	rc = write_record(j, j->super.epoch, j->key, r->text, &sectors);
+	if (rc) {
+		j->count -= r->erase != NULL;
+		return rc;
+	}
+	j->listed += r->erase != NULL;
+	j->head = (j->head + sectors) % j->ring;
+	j->used += sectors;
+	j->sequence++;
+	if (ret_token)
+		*ret_token = r->erase ? token : 0;
+	return 0;
+}
+
+int journal_append(struct journal *j, const struct journal_record *r, uint64_t *ret_sequence,
+	uint64_t *ret_token)
+{
+	pthread_mutex_lock(&j->lock);
+	*ret_sequence = j->sequence;
+	int rc = append(j, r, ret_token);
+	unreserve(j, r->sectors, r->erasures);
+	pthread_mutex_unlock(&j->lock);
+	return rc;
+}
+
+/* Whoever took the tenant meanwhile has written superblocks of a later generation. */
+static int check_fence(struct journal *j, uint64_t generation)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		uint8_t slot[JOURNAL_FORMAT_SECTOR];
+		int rc = lower_read_all(
+			j->l, j->fd, slot, sizeof(slot), i * (uint64_t)JOURNAL_FORMAT_SUPER_STEP);
+		if (rc)
+			return rc;
+		if (journal_format_generation(slot) > generation)
+			return -EIO;
+	}
+	return 0;
+}
+
+int journal_flush(struct journal *j, uint64_t sequence)
+{
+	pthread_mutex_lock(&j->lock);
+	while (!j->failed && j->durable <= sequence) {
+		if (j->flushing) {
+			pthread_cond_wait(&j->flushed, &j->lock);
+			continue;
+		}
+		uint64_t reached = j->sequence, generation = j->super.generation;
+		j->flushing = true;
+		pthread_mutex_unlock(&j->lock);
+		int rc = check_fence(j, generation);
+		if (!rc)
+			rc = j->l->ops->fsync(j->l, j->fd, true);
+		pthread_mutex_lock(&j->lock);
+		j->flushing = false;
+		if (rc < 0)
+			j->failed = true;
+		else
+			j->durable = reached;
+		pthread_cond_broadcast(&j->flushed);
+	}
+	int rc = j->failed ? -EIO : 0;
+	pthread_mutex_unlock(&j->lock);
+	return rc;
+}
+
+int journal_checkpoint_locked(struct journal *j, bool clean)
 {
 	if (j->failed)
 		return -EIO;
 	AUTO_BUF text = {0};
 	AUTO_SECRET *key = secret_random(KEY_LEN);
 	struct journal_super next = j->super;
+	struct timespec now;
 	uint64_t sectors = 0;
+	int rc = key ? 0 : -ENOMEM;
 	for (size_t i = 0; i < j->count; i++)
 		journal_format_put_erase(&text, &j->pending[i].erase);
-	if (!key)
-		return -ENOMEM;
+	clock_gettime(CLOCK_REALTIME, &now);
 	next.epoch++;
 	next.tail = j->head;
 	next.sequence = j->sequence;
-	int rc = j->count ? write_record(j, next.epoch, key, &text, &sectors) : 0;
+	next.since_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+	next.clean = clean;
+	if (!rc && j->count)
+		rc = write_record(j, next.epoch, key, &text, &sectors);
+	if (!rc && sectors) {
+		rc = j->l->ops->fsync(j->l, j->fd, true);
+		j->failed = rc < 0;
+	}
 	if (!rc)
-		rc = write_supers(j, &next, key);
+		rc = journal_write_supers(j, &next, key);
 	if (rc)
 		return rc;
 	secret_free(j->key);
 	j->key = key;
 	key = NULL;
 	j->super = next;
+	j->written = true;
 	j->sequence += sectors ? 1 : 0;
+	j->durable = j->sequence;
 	j->head = (j->head + sectors) % j->ring;
 	j->used = sectors;
 	j->listed = j->count;
+	j->touched_count = 0;
+	if (j->touched)
+		memset(j->touched, 0, j->touched_room * sizeof(*j->touched));
+	journal_forget(j);
 	return 0;
 }
 
-static int identify(struct journal *j, struct stat *ret)
+int journal_checkpoint(struct journal *j)
 {
-	struct statvfs fs;
-	int rc = j->l->ops->fstat(j->l, j->fd, ret);
-	if (rc >= 0)
-		rc = j->l->ops->fstatvfs(j->l, j->fd, &fs);
-	if (rc < 0)
-		return rc;
-	j->ino = ret->st_ino;
-	j->fsid = fs.f_fsid;
-	return 0;
-}
-
-int journal_create(struct lower *l, int tenant_fd, const struct keyring *keys, uint64_t bytes)
-{
-	struct stat st;
-	const size_t chunk = 1u << 20;
-	AUTO_FREE uint8_t *noise = malloc(chunk);
-	AUTO(auto_journal) struct journal *j = new_journal(l, keys);
-	AUTO_SECRET *key = secret_random(KEY_LEN);
-	if (!noise || !j || !key)
-		return -ENOMEM;
-	j->fd = l->ops->openat(l, tenant_fd, "journal", O_WRONLY | O_CREAT | O_EXCL, 0600, NULL);
-	if (j->fd < 0)
-		return j->fd;
-	int rc = identify(j, &st);
-	for (uint64_t at = 0; !rc && at < bytes;) {
-		size_t n = bytes - at < chunk ? (size_t)(bytes - at) : chunk;
-		crypto_random(noise, n);
-		rc = lower_write_all(l, j->fd, noise, n, at);
-		at += n;
-	}
-	if (rc)
-		return rc;
-	struct journal_super s = {
-		.epoch = 1, .size = bytes, .sequence = 1, .suite = keyring_suite(keys)};
-	rc = write_supers(j, &s, key);
-	return rc ? rc : l->ops->fsync(l, j->fd, false);
-}
-
-/* The better of both slots. -EBADMSG, -EPROTONOSUPPORT, or an errno of reading. */
-static int read_super(struct journal *j)
-{
-	int worst = -EBADMSG;
-	for (unsigned i = 0; i < 4; i++) {
-		uint8_t slot[JOURNAL_FORMAT_SECTOR];
-		struct journal_super s;
-		AUTO_SECRET *key = NULL;
-		AUTO_SECRET *subkey = keyring_mdk_subkey(j->keys, "journal", i >= 2);
-		if (!subkey && i >= 2 && !keyring_mdk_retires(j->keys))
-			break;
-		if (!subkey)
-			return -ENOMEM;
-		int rc = lower_read_all(j->l, j->fd, slot, sizeof(slot),
-			i % 2 * (uint64_t)JOURNAL_FORMAT_SUPER_STEP);
-		if (!rc)
-			rc = journal_format_super_open(
-				slot, keyring_owner(j->keys), subkey, &s, &key);
-		if (rc && rc != -EBADMSG && rc != -EKEYREJECTED && rc != -EPROTONOSUPPORT)
-			return rc;
-		if (rc == -EPROTONOSUPPORT)
-			worst = rc;
-		if (rc || (j->key && s.generation <= j->super.generation))
-			continue;
-		secret_free(j->key);
-		j->key = key;
-		key = NULL;
-		j->super = s;
-	}
-	return j->key ? 0 : worst;
-}
-
-static int add(struct journal *j, const struct journal_erase *e)
-{
-	if (j->count >= JOURNAL_PENDING_MAX)
-		return -ENOSPC;
-	if (j->count == j->room) {
-		size_t room = j->room ? 2 * j->room : 16;
-		struct pending *more = reallocarray(j->pending, room, sizeof(*more));
-		if (!more)
-			return -ENOMEM;
-		j->pending = more;
-		j->room = room;
-	}
-	j->pending[j->count++] = (struct pending){++j->token, *e};
-	return 0;
-}
-
-/* The record at the head: 1 and its sectors, 0 when there is none. */
-static int read_record(struct journal *j, struct buf *text, uint64_t *ret_sectors)
-{
-	uint8_t first[JOURNAL_FORMAT_SECTOR];
-	const struct journal_place at = {j->super.epoch, j->sequence, j->head, j->ring};
-	size_t len;
-	int rc = transfer(j, j->head, first, 1, false);
-	if (rc)
-		return rc;
-	if (!journal_format_is_sector(&at, 0, first))
-		return 0;
-	rc = journal_format_length(first, &len);
-	if (rc)
-		return rc;
-	uint64_t sectors = journal_format_sectors(len);
-	if (sectors > j->ring - j->used)
-		return -EBADMSG;
-	AUTO_FREE uint8_t *bytes = malloc((size_t)sectors * JOURNAL_FORMAT_SECTOR);
-	if (!bytes)
-		return -ENOMEM;
-	rc = transfer(j, j->head, bytes, sectors, false);
-	for (uint64_t i = 0; !rc && i < sectors; i++)
-		if (!journal_format_is_sector(&at, i, bytes + i * JOURNAL_FORMAT_SECTOR))
-			return 0; /* the power failed before it was whole */
-	if (!rc)
-		rc = journal_format_open(j->super.suite, j->key, &at, bytes, len, text);
-	*ret_sectors = sectors;
-	return rc ? rc : 1;
-}
-
-static int read_records(struct journal *j)
-{
-	for (;;) {
-		AUTO_BUF text = {0};
-		struct journal_erase e;
-		uint64_t sectors = 0;
-		int rc = read_record(j, &text, &sectors);
-		if (rc <= 0)
-			return rc;
-		struct cur c = {text.data, text.data + text.len};
-		while ((rc = journal_format_next(&c, &e)) > 0) {
-			rc = add(j, &e);
-			if (rc)
-				return rc == -ENOSPC ? -EBADMSG : rc;
-			j->listed++;
-		}
-		if (rc)
-			return rc;
-		j->head = (j->head + sectors) % j->ring;
-		j->used += sectors;
-		j->sequence++;
-	}
-}
-
-static int open_fd(struct journal *j, int tenant_fd, uint64_t *ret_size)
-{
-	struct stat st;
-	j->fd = j->l->ops->openat(j->l, tenant_fd, "journal", O_RDWR, 0, NULL);
-	if (j->fd == -EROFS || j->fd == -EACCES)
-		j->fd = j->l->ops->openat(j->l, tenant_fd, "journal", O_RDONLY, 0, NULL);
-	if (j->fd == -EISDIR || j->fd == -ELOOP || j->fd == -ENXIO)
-		return -EBADMSG; /* a folder, a link, a socket */
-	if (j->fd < 0)
-		return j->fd;
-	int rc = identify(j, &st);
-	if (rc < 0)
-		return rc;
-	*ret_size = (uint64_t)st.st_size;
-	return S_ISREG(st.st_mode) ? 0 : -EBADMSG;
-}
-
-static int load(struct journal *j, int tenant_fd)
-{
-	uint64_t size;
-	int rc = open_fd(j, tenant_fd, &size);
-	if (!rc && size < JOURNAL_FORMAT_RING)
-		rc = -EBADMSG;
-	if (!rc)
-		rc = read_super(j);
-	if (rc)
-		return rc;
-	if (j->super.size > size || j->super.size < 2 * JOURNAL_FORMAT_RING)
-		return -EBADMSG;
-	j->ring = (j->super.size - JOURNAL_FORMAT_RING) / JOURNAL_FORMAT_SECTOR;
-	if (j->super.tail >= j->ring)
-		return -EBADMSG;
-	j->head = j->super.tail;
-	j->sequence = j->super.sequence;
-	j->copy = j->super.ino != j->ino || j->super.fsid != j->fsid;
-	return read_records(j);
-}
-
-int journal_open(struct lower *l, int tenant_fd, const struct keyring *keys, struct journal **ret,
-	struct err *e)
-{
-	AUTO(auto_journal) struct journal *j = new_journal(l, keys);
-	int rc = j ? load(j, tenant_fd) : -ENOMEM;
-	switch (rc) {
-	case 0:
-		*ret = j;
-		j = NULL;
-		return 0;
-	case -EBADMSG:
-		return err_set(e, rc,
-			"The tenant's journal is damaged or from another time; mount once with -o "
-			"journal=reset to start a new one: what was being erased may then stay on "
-			"the disk, as ciphertext.");
-	case -EPROTONOSUPPORT:
-		return err_set(e, rc,
-			"The tenant's journal has a newer format than this program; use a newer "
-			"tenantfs.");
-	case -ENOENT:
-		return err_set(e, rc,
-			"The tenant's journal is missing; restore it, or mount once with -o "
-			"journal=reset to start a new one.");
-	default:
-		return err_set(e, rc, "The tenant's journal cannot be read: %s.", strerror(-rc));
-	}
-}
-
-int journal_reseal(struct lower *l, int tenant_fd, const struct keyring *keys, struct err *e)
-{
-	AUTO(auto_journal) struct journal *j = NULL;
-	int rc = journal_open(l, tenant_fd, keys, &j, e);
-	if (rc)
-		return rc;
-	rc = checkpoint(j);
-	return rc ? err_set(e, rc, "The tenant's journal cannot be written: %s.", strerror(-rc))
-		  : 0;
-}
-
-/* Superblocks of an empty journal, above whatever the slots hold: an old one must not win. */
-static int start_anew(struct journal *j, uint64_t size)
-{
-	int rc = size < JOURNAL_FORMAT_RING ? -EBADMSG : read_super(j);
-	if (rc && rc != -EBADMSG && rc != -EPROTONOSUPPORT && rc != -EIO)
-		return rc;
-	AUTO_SECRET *key = secret_random(KEY_LEN);
-	struct journal_super s = j->super;
-	uint32_t skip;
-	if (!key)
-		return -ENOMEM;
-	s.size = size > JOURNAL_BYTES_MIN ? size - size % JOURNAL_FORMAT_SUPER_STEP
-					  : JOURNAL_BYTES_MIN;
-	s.suite = keyring_suite(j->keys);
-	/* What lies in the ring must not fit, and of a damaged one nobody knows the epoch. */
-	crypto_random(&skip, sizeof(skip));
-	s.epoch += 1 + (uint64_t)skip;
-	s.tail = 0;
-	s.sequence++;
-	rc = s.size > size ? j->l->ops->fallocate(j->l, j->fd, 0, 0, s.size) : 0;
-	if (rc >= 0)
-		rc = write_supers(j, &s, key);
-	return rc < 0 ? rc : j->l->ops->fsync(j->l, j->fd, false);
-}
-
-int journal_reset(struct lower *l, int tenant_fd, const struct keyring *keys)
-{
-	AUTO(auto_journal) struct journal *j = new_journal(l, keys);
-	uint64_t size;
-	int rc = j ? open_fd(j, tenant_fd, &size) : -ENOMEM;
-	if (rc == -ENOENT)
-		return journal_create(l, tenant_fd, keys, JOURNAL_BYTES_DEFAULT);
-	if (rc)
-		return rc == -EBADMSG ? -EINVAL : rc;
-	return start_anew(j, size);
+	pthread_mutex_lock(&j->lock);
+	/* Who flushes reads the superblocks. */
+	while (j->flushing)
+		pthread_cond_wait(&j->flushed, &j->lock);
+	/* What a recovery leaves is not the end of an orderly one. */
+	int rc = journal_checkpoint_locked(j, false);
+	pthread_mutex_unlock(&j->lock);
+	return rc;
 }
 
 void journal_close(struct journal *j)
 {
-	/* What is not done waits for the next mount, whether this succeeds or not. */
-	if (j && (j->used || j->count))
-		(void)!journal_checkpoint(j);
-	free_journal(j);
+	/* Commits that are not in their place wait for the next mount. */
+	if (j && !j->failed && !j->touched_count && j->written)
+		(void)!journal_checkpoint_locked(j, true);
+	journal_free(j);
 }
 
-int journal_erase_begin(struct journal *j, const struct journal_erase *e, uint64_t *ret_token)
+size_t journal_entries(struct journal *j, const struct journal_entry **ret)
 {
-	AUTO_BUF text = {0};
-	uint64_t sectors = 0;
-	journal_format_put_erase(&text, e);
+	*ret = j->entries;
+	return j->entry_count;
+}
+
+bool journal_was_unclean(struct journal *j, uint64_t *ret_since_ns)
+{
+	*ret_since_ns = j->since_ns;
+	return j->unclean;
+}
+
+bool journal_touches(struct journal *j, uint64_t ino, uint8_t *ret_file_id)
+{
 	pthread_mutex_lock(&j->lock);
-	int rc = j->failed ? -EIO : add(j, e);
-	uint64_t token = j->token;
-	bool added = !rc;
-	if (!rc && !has_room(j, journal_format_sectors(text.len))) {
-		rc = checkpoint(j); /* with this one in it */
-	} else if (!rc) {
-		rc = write_record(j, j->super.epoch, j->key, &text, &sectors);
-		if (!rc) {
-			j->head = (j->head + sectors) % j->ring;
-			j->used += sectors;
-			j->listed++;
-			j->sequence++;
-		}
-	}
-	if (rc && added)
-		j->count--;
+	const struct journal_touched *t = j->touched_count ? find_touched(j, ino) : NULL;
+	bool found = t && t->ino;
+	if (found && ret_file_id)
+		memcpy(ret_file_id, t->file_id, CRYPTO_ID_LEN);
 	pthread_mutex_unlock(&j->lock);
-	if (!rc)
-		*ret_token = token;
-	return rc;
+	return found;
+}
+
+uint64_t journal_sequence(struct journal *j)
+{
+	pthread_mutex_lock(&j->lock);
+	uint64_t sequence = j->sequence - 1;
+	pthread_mutex_unlock(&j->lock);
+	return sequence;
 }
 
 void journal_done(struct journal *j, uint64_t token)
@@ -519,19 +442,16 @@ bool journal_is_copy(struct journal *j)
 	return copy;
 }
 
-int journal_checkpoint(struct journal *j)
-{
-	pthread_mutex_lock(&j->lock);
-	int rc = checkpoint(j);
-	pthread_mutex_unlock(&j->lock);
-	return rc;
-}
-
 void journal_status(struct journal *j, struct journal_status *ret)
 {
 	pthread_mutex_lock(&j->lock);
 	*ret = (struct journal_status){.bytes = j->ring * JOURNAL_FORMAT_SECTOR,
 		.used = j->used * JOURNAL_FORMAT_SECTOR,
-		.pending = (unsigned)j->count};
+		.waiting = j->count ? journal_format_sectors(
+					      j->count * JOURNAL_FORMAT_ERASE_LEN) *
+					      JOURNAL_FORMAT_SECTOR
+				    : 0,
+		.pending = (unsigned)j->count,
+		.failed = j->failed};
 	pthread_mutex_unlock(&j->lock);
 }

@@ -8,11 +8,13 @@
 #include "keymgmt/base/buf.h"
 #include "keymgmt/keyring.h"
 
+#include <time.h>
+
 #define JOURNAL_FORMAT_SECTOR 512u
 #define JOURNAL_FORMAT_PAYLOAD 488u     /* of a sector; its last 24 bytes say whose it is */
 #define JOURNAL_FORMAT_SUPER_STEP 4096u /* from one superblock slot to the other */
 #define JOURNAL_FORMAT_RING 8192u       /* where the records' sectors begin */
-#define JOURNAL_FORMAT_TEXT_MAX (256u << 10)
+#define JOURNAL_FORMAT_TEXT_MAX (2u << 20)
 
 struct journal_super {
 	uint64_t generation; /* of two valid slots the higher one counts */
@@ -21,6 +23,8 @@ struct journal_super {
 	uint64_t tail;       /* sector of the ring at which the first record begins */
 	uint64_t sequence;   /* that this record carries */
 	uint64_t ino, fsid; /* of the journal file as inode numbers are written; 0, 0: not stated */
+	uint64_t since_ns;  /* when this period began, since 1970: nothing older waits in it */
+	bool clean;         /* nobody has the tenant open */
 	enum crypto_suite suite;
 };
 
@@ -33,6 +37,9 @@ MUST_USE int journal_format_super_seal(const struct journal_super *s,
 MUST_USE int journal_format_super_open(const uint8_t slot[static JOURNAL_FORMAT_SECTOR],
 	const struct keyring_owner *owner, const struct secret *subkey, struct journal_super *ret,
 	struct secret **ret_key);
+
+/* The generation that a slot claims, 0 when it is none of this format; not authenticated. */
+uint64_t journal_format_generation(const uint8_t slot[static JOURNAL_FORMAT_SECTOR]);
 
 /* Where a record stands. */
 struct journal_place {
@@ -66,10 +73,62 @@ struct journal_erase {
 	bool keep_space; /* else it is given back */
 };
 #define JOURNAL_FORMAT_ERASE_LEN 52 /* with its head */
+#define JOURNAL_FORMAT_MARK_LEN 44  /* with its head */
+#define JOURNAL_FORMAT_TIMES_LEN 44 /* with its head */
+
+/* Which state of a file a commit is. */
+struct journal_commit {
+	uint64_t commits; /* version, as in its header */
+	uint64_t length;  /* of the lower file */
+	bool hard;        /* the data that it names was durable before */
+};
+/* Lower pages in a row that were written in place since the commit before: they were not named by
+ * anything. */
+struct journal_fresh {
+	uint64_t page, count; /* in units of BLOCK_MAP_BLOCK */
+};
+#define JOURNAL_FORMAT_COMMIT_LEN 76 /* without its fresh pages and ranges, with its head */
+#define JOURNAL_FORMAT_FRESH_LEN 16
+#define JOURNAL_FORMAT_RANGE_LEN 12 /* without its bytes */
+
+enum journal_kind { JOURNAL_ERASE = 1, JOURNAL_COMMIT = 2, JOURNAL_TIMES = 3, JOURNAL_MARK = 4 };
+
+/* One entry as it is read. */
+struct journal_entry {
+	enum journal_kind kind;
+	uint64_t sequence; /* of its record; not of journal_format_next */
+	uint8_t file_id[CRYPTO_ID_LEN];
+	uint64_t ino;
+	struct journal_erase erase;   /* ERASE */
+	struct journal_commit commit; /* COMMIT */
+	struct timespec modified;     /* COMMIT, TIMES: the modification time from then on */
+	struct cur fresh, ranges;     /* COMMIT: borrowed from the text */
+	uint64_t upto;                /* MARK: the file's records up to there count */
+	bool decision;                /* MARK: and none after it; of a recovery */
+};
 
 void journal_format_put_erase(struct buf *text, const struct journal_erase *e);
+void journal_format_put_times(struct buf *text, const uint8_t file_id[static CRYPTO_ID_LEN],
+	uint64_t ino, const struct timespec *modified);
+/* The file's records up to `upto` are durable, data and all; decision: the later ones do not count.
+ */
+void journal_format_put_mark(struct buf *text, const uint8_t file_id[static CRYPTO_ID_LEN],
+	uint64_t ino, uint64_t upto, bool decision);
+/* A commit is begun, gets its ranges of bytes of the lower file, and is ended with what begin
+ * returned. */
+MUST_USE size_t journal_format_begin_commit(struct buf *text,
+	const uint8_t file_id[static CRYPTO_ID_LEN], uint64_t ino, const struct journal_commit *c,
+	const struct timespec *modified, const struct journal_fresh *fresh, size_t count);
+void journal_format_put_range(struct buf *text, uint64_t offset, const void *bytes, uint32_t len);
+void journal_format_end_commit(struct buf *text, size_t begun);
+
 /* The next entry of a text. 1; 0 at its end; -EBADMSG; -EPROTONOSUPPORT a kind of a newer format.
  */
-MUST_USE int journal_format_next(struct cur *text, struct journal_erase *ret);
+MUST_USE int journal_format_next(struct cur *text, struct journal_entry *ret);
+/* The next of a commit's fresh pages or ranges: false at the end. What journal_format_next returned
+ * is well-formed. */
+bool journal_format_next_fresh(struct cur *fresh, struct journal_fresh *ret);
+bool journal_format_next_range(
+	struct cur *ranges, uint64_t *ret_offset, const uint8_t **ret_bytes, uint32_t *ret_len);
 
 #endif

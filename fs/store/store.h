@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 
 struct journal;
+struct redo;
 struct trash;
 
 /* An integrity event: something on the disk is not what this tenant wrote. */
@@ -29,7 +30,8 @@ struct store {
 	enum crypto_suite suite;
 	int root_fd;         /* lower directory root/ */
 	struct trash *trash; /* where removed files go; NULL: offline tools that remove nothing */
-	struct journal *journal; /* NULL: offline tools and tests, where nothing is announced */
+	struct journal *journal; /* NULL: -o journal=off, offline tools */
+	struct redo *redo; /* NULL: everything is written in place at once */
 	bool as_root;            /* may give files to other owners and read what modes forbid */
 	/* Called without locks of the store held, from any thread; may be NULL. */
 	void (*alarm)(void *context, const struct store_alarm *alarm);

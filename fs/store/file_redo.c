@@ -1,0 +1,48 @@
+#include "fs/store/file_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+/* What a checkpoint does with a file. The gate is closed for everybody else. */
+
+int file_redo_commit(struct file *f)
+{
+	if (f->forgotten)
+		return 0;
+	int rc = file_commit_now(f, 0);
+	/* It was opened, and changed nothing that may be changed. */
+	return rc == -EROFS || rc == -EACCES ? 0 : rc;
+}
+
+int file_redo_sync(struct file *f, bool all)
+{
+	if (f->forgotten || (!all && !f->unsynced))
+		return 0;
+	return file_lower_sync(f, !all);
+}
+
+int file_redo_apply(struct file *f)
+{
+	struct lower *l = f->store->lower;
+	struct stat st, now;
+	if (f->forgotten || !f->staged_count)
+		return 0;
+	int rc = l->ops->fstat(l, f->fd, &st);
+	if (!rc)
+		rc = file_stage_apply(f);
+	if (rc < 0)
+		return rc;
+	f->unsynced = true;
+	/* Nothing that a user did: the modification time stays, and the set-id bits, which the
+	 * kernel takes away when anybody but root writes. */
+	const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, st.st_mtim};
+	rc = l->ops->futimens(l, f->write_fd, times);
+	if (rc == -EPERM || rc == -EACCES)
+		rc = 0;
+	if (!rc && st.st_mode & (S_ISUID | S_ISGID))
+		rc = l->ops->fstat(l, f->fd, &now);
+	if (!rc && st.st_mode & (S_ISUID | S_ISGID) && now.st_mode != st.st_mode)
+		rc = l->ops->fchmod(l, f->fd, st.st_mode & 07777);
+	return rc;
+}

@@ -1,0 +1,405 @@
+#include "fs/store/redo.h"
+
+#include "fs/store/file_internal.h"
+#include "keymgmt/base/buf.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <time.h>
+
+#define TICK_MS 1000
+#define HURRY_MS 200
+#define TICKS_DIRTY 5 /* so long may anything be in memory alone */
+#define TRIES 100     /* of checkpoints for one caller's room: others take it as well */
+#define LISTED_MAX 4096u
+#define SYNC_EACH 8 /* files that are flushed one by one; more: the whole filesystem */
+
+struct redo {
+	const struct store *store; /* borrowed */
+	struct redo_options options;
+	pthread_rwlock_t gate;
+	pthread_mutex_t lock; /* guards the rest, and file.listed, file.listed_next */
+	pthread_cond_t wake;  /* the thread */
+	struct file *first;
+	size_t count;
+	bool active; /* somebody entered since the last tick */
+	unsigned dirty_ticks;
+	bool hurry, stop, running;
+	int error; /* of the last checkpoint */
+	pthread_t thread;
+};
+
+int redo_enter(const struct store *s, uint64_t sectors, unsigned erasures)
+{
+	struct redo *r = s->redo;
+	if (!r)
+		return 0;
+	for (unsigned i = 0;; i++) {
+		pthread_rwlock_rdlock(&r->gate);
+		int rc = __atomic_load_n(&r->count, __ATOMIC_RELAXED) < LISTED_MAX
+				 ? journal_reserve(s->journal, sectors, erasures)
+				 : -ENOSPC;
+		if (!rc) {
+			__atomic_store_n(&r->active, true, __ATOMIC_RELAXED);
+			return 0;
+		}
+		pthread_rwlock_unlock(&r->gate);
+		if (rc != -ENOSPC || i >= TRIES)
+			return rc;
+		rc = redo_checkpoint(s);
+		if (rc)
+			return rc;
+	}
+}
+
+void redo_leave(const struct store *s)
+{
+	if (s->redo)
+		pthread_rwlock_unlock(&s->redo->gate);
+}
+
+void redo_list(struct file *f)
+{
+	struct redo *r = f->store->redo;
+	pthread_mutex_lock(&r->lock);
+	if (!f->listed) {
+		f->listed = true;
+		f->listed_next = r->first;
+		r->first = f;
+		r->count++;
+	}
+	pthread_mutex_unlock(&r->lock);
+}
+
+static void unlist_locked(struct redo *r, struct file *f)
+{
+	struct file **at = &r->first;
+	if (!f->listed)
+		return;
+	while (*at != f)
+		at = &(*at)->listed_next;
+	*at = f->listed_next;
+	f->listed = false;
+	r->count--;
+}
+
+void redo_unlist(struct file *f)
+{
+	struct redo *r = f->store->redo;
+	pthread_mutex_lock(&r->lock);
+	unlist_locked(r, f);
+	pthread_mutex_unlock(&r->lock);
+}
+
+struct file *redo_find(const struct store *s, ino_t ino)
+{
+	struct redo *r = s->redo;
+	if (!r)
+		return NULL;
+	pthread_mutex_lock(&r->lock);
+	struct file *f = r->first;
+	while (f && (f->ino != ino || f->forgotten))
+		f = f->listed_next;
+	if (f)
+		atomic_fetch_add(&f->refs, 1);
+	pthread_mutex_unlock(&r->lock);
+	return f;
+}
+
+bool redo_drop(struct file *f)
+{
+	struct redo *r = f->store->redo;
+	pthread_mutex_lock(&r->lock);
+	bool last = atomic_fetch_sub(&f->refs, 1) == 1 && !f->listed;
+	pthread_mutex_unlock(&r->lock);
+	return last;
+}
+
+/* One of the steps for each listed file. Under the closed gate the list only changes here. */
+static int for_each(struct redo *r, int (*step)(struct file *f))
+{
+	int rc = 0;
+	for (struct file *f = r->first; f && !rc; f = f->listed_next) {
+		pthread_rwlock_wrlock(&f->lock);
+		rc = step(f);
+		pthread_rwlock_unlock(&f->lock);
+	}
+	return rc;
+}
+
+/* Data that is in place. all: what a checkpoint has put there, with the times. */
+static int sync_data(struct redo *r, bool all)
+{
+	const struct store *s = r->store;
+	struct file *one = NULL;
+	size_t count = 0;
+	int rc = 0;
+	for (struct file *f = r->first; f; f = f->listed_next)
+		if (f->unsynced && !f->forgotten) {
+			one = f;
+			count++;
+		}
+	if (count > SYNC_EACH) {
+		rc = s->lower->ops->syncfs(s->lower, one->fd);
+		for (struct file *f = r->first; f && !rc; f = f->listed_next)
+			f->unsynced = false;
+		return rc < 0 ? rc : 0;
+	}
+	for (struct file *f = r->first; f && !rc; f = f->listed_next)
+		if (f->unsynced) {
+			pthread_rwlock_wrlock(&f->lock);
+			rc = file_redo_sync(f, all);
+			pthread_rwlock_unlock(&f->lock);
+		}
+	return rc;
+}
+
+/* Soft records become hard: their data is durable now. */
+static int mark(struct redo *r)
+{
+	AUTO_BUF text = {0};
+	uint64_t sequence;
+	for (struct file *f = r->first; f; f = f->listed_next)
+		if (f->last > f->hard && !f->forgotten)
+			journal_format_put_mark(&text, f->h.file_id, f->ino, f->last, false);
+	if (!buf_ok(&text))
+		return -ENOMEM;
+	const struct journal_record record = {.text = &text};
+	int rc = text.len ? journal_append(r->store->journal, &record, &sequence, NULL) : 0;
+	/* What was hard already is flushed, too: nothing goes to its place before. */
+	return rc ? rc : journal_flush(r->store->journal, journal_sequence(r->store->journal));
+}
+
+static void clear_list(struct redo *r)
+{
+	pthread_mutex_lock(&r->lock);
+	while (r->first) {
+		struct file *f = r->first;
+		unlist_locked(r, f);
+		f->last = f->hard = 0;
+		if (!atomic_load(&f->refs))
+			file_free(f);
+	}
+	pthread_mutex_unlock(&r->lock);
+}
+
+static int checkpoint(struct redo *r)
+{
+	struct journal_status status;
+	journal_status(r->store->journal, &status);
+	if (!r->first && !status.used)
+		return 0;
+	int rc = for_each(r, file_redo_commit);
+	if (!rc)
+		rc = sync_data(r, false);
+	if (!rc)
+		rc = mark(r);
+	if (!rc)
+		rc = for_each(r, file_redo_apply);
+	if (!rc)
+		rc = sync_data(r, true);
+	if (!rc)
+		rc = journal_checkpoint(r->store->journal);
+	if (!rc)
+		clear_list(r);
+	return rc;
+}
+
+int redo_checkpoint(const struct store *s)
+{
+	struct redo *r = s->redo;
+	if (!r)
+		return 0;
+	pthread_rwlock_wrlock(&r->gate);
+	int rc = checkpoint(r);
+	pthread_rwlock_unlock(&r->gate);
+	pthread_mutex_lock(&r->lock);
+	r->error = rc;
+	r->dirty_ticks = 0;
+	pthread_mutex_unlock(&r->lock);
+	if (rc && r->options.failed)
+		r->options.failed(r->options.context, rc);
+	return rc;
+}
+
+void redo_hurry(const struct store *s)
+{
+	struct redo *r = s->redo;
+	if (!r)
+		return;
+	pthread_mutex_lock(&r->lock);
+	r->hurry = true;
+	pthread_cond_signal(&r->wake);
+	pthread_mutex_unlock(&r->lock);
+}
+
+void redo_tick(struct redo *r)
+{
+	struct journal_status status;
+	journal_status(r->store->journal, &status);
+	pthread_mutex_lock(&r->lock);
+	bool something = r->first || status.used > status.waiting;
+	bool idle = !__atomic_exchange_n(&r->active, false, __ATOMIC_RELAXED);
+	r->dirty_ticks = something ? r->dirty_ticks + 1 : 0;
+	bool due = something && !status.failed &&
+		   (idle || r->hurry || r->dirty_ticks >= TICKS_DIRTY);
+	r->hurry = false;
+	pthread_mutex_unlock(&r->lock);
+	if (due)
+		(void)!redo_checkpoint(r->store);
+}
+
+static struct timespec in_ms(int ms)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	t.tv_sec += ms / 1000;
+	t.tv_nsec += (long)(ms % 1000) * 1000000;
+	if (t.tv_nsec >= 1000000000) {
+		t.tv_sec++;
+		t.tv_nsec -= 1000000000;
+	}
+	return t;
+}
+
+static void *thread_main(void *argument)
+{
+	struct redo *r = argument;
+	pthread_mutex_lock(&r->lock);
+	while (!r->stop) {
+		struct timespec until = in_ms(TICK_MS);
+		while (!r->stop && !r->hurry &&
+			pthread_cond_timedwait(&r->wake, &r->lock, &until) != ETIMEDOUT)
+			;
+		if (r->hurry && !r->stop) { /* others may come along */
+			until = in_ms(HURRY_MS);
+			while (!r->stop &&
+				pthread_cond_timedwait(&r->wake, &r->lock, &until) != ETIMEDOUT)
+				;
+		}
+		pthread_mutex_unlock(&r->lock);
+		if (!r->stop)
+			redo_tick(r);
+		pthread_mutex_lock(&r->lock);
+	}
+	pthread_mutex_unlock(&r->lock);
+	return NULL;
+}
+
+static int start_thread(struct redo *r)
+{
+	sigset_t all, before;
+	sigfillset(&all);
+	/* Signals belong to the threads that serve the mount. */
+	pthread_sigmask(SIG_BLOCK, &all, &before);
+	int rc = pthread_create(&r->thread, NULL, thread_main, r);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	r->running = rc == 0;
+	return -rc;
+}
+
+static void free_redo(struct redo *r)
+{
+	pthread_cond_destroy(&r->wake);
+	pthread_mutex_destroy(&r->lock);
+	pthread_rwlock_destroy(&r->gate);
+	free(r);
+}
+
+int redo_start(const struct store *s, const struct redo_options *o, struct redo **ret)
+{
+	struct redo *r = calloc(1, sizeof(*r));
+	if (!r)
+		return -ENOMEM;
+	pthread_rwlockattr_t attributes;
+	pthread_condattr_t clock;
+	r->store = s;
+	r->options = *o;
+	/* A checkpoint must not wait for ever behind those who come after it. */
+	pthread_rwlockattr_init(&attributes);
+	pthread_rwlockattr_setkind_np(
+		&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(&r->gate, &attributes);
+	pthread_rwlockattr_destroy(&attributes);
+	pthread_mutex_init(&r->lock, NULL);
+	pthread_condattr_init(&clock);
+	pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+	pthread_cond_init(&r->wake, &clock);
+	pthread_condattr_destroy(&clock);
+	int rc = o->by_hand ? 0 : start_thread(r);
+	if (rc) {
+		free_redo(r);
+		return rc;
+	}
+	*ret = r;
+	return 0;
+}
+
+int redo_stop(struct redo *r)
+{
+	if (!r)
+		return 0;
+	if (r->running) {
+		pthread_mutex_lock(&r->lock);
+		r->stop = true;
+		pthread_cond_signal(&r->wake);
+		pthread_mutex_unlock(&r->lock);
+		pthread_join(r->thread, NULL);
+	}
+	int rc = redo_checkpoint(r->store);
+	while (r->first) { /* the journal has what they hold */
+		struct file *f = r->first;
+		unlist_locked(r, f);
+		if (!atomic_load(&f->refs))
+			file_free(f);
+	}
+	free_redo(r);
+	return rc;
+}
+
+void redo_forget(const struct store *s, ino_t ino)
+{
+	struct redo *r = s->redo;
+	if (!r)
+		return;
+	pthread_rwlock_rdlock(&r->gate);
+	struct file *f = redo_find(s, ino);
+	if (f) {
+		pthread_rwlock_wrlock(&f->lock);
+		file_stage_drop(f, 0, UINT64_MAX);
+		journal_unreserve(s->journal, f->reserved, 0);
+		f->reserved = f->promised = 0;
+		f->dirty = f->unsynced = false;
+		f->forgotten = true;
+		pthread_rwlock_unlock(&f->lock);
+		redo_unlist(f);
+		if (redo_drop(f))
+			file_free(f);
+	}
+	pthread_rwlock_unlock(&r->gate);
+}
+
+void redo_times(const struct store *s, ino_t ino, const struct timespec ts[2])
+{
+	AUTO_BUF text = {0};
+	uint8_t file_id[CRYPTO_ID_LEN];
+	struct timespec modified = ts[1];
+	uint64_t sequence, sectors = journal_room(JOURNAL_FORMAT_TIMES_LEN);
+	if (!s->redo || ts[1].tv_nsec == UTIME_OMIT || !journal_touches(s->journal, ino, NULL) ||
+		redo_enter(s, sectors, 0))
+		return;
+	if (modified.tv_nsec == UTIME_NOW)
+		clock_gettime(CLOCK_REALTIME, &modified);
+	/* A checkpoint came first: then nothing of it is left that could undo it. */
+	if (journal_touches(s->journal, ino, file_id)) {
+		journal_format_put_times(&text, file_id, ino, &modified);
+		const struct journal_record record = {.text = &text, .sectors = sectors};
+		if (!buf_ok(&text) ||
+			journal_append(s->journal, &record, &sequence, NULL) < 0)
+			journal_unreserve(s->journal, buf_ok(&text) ? 0 : sectors, 0);
+	} else {
+		journal_unreserve(s->journal, sectors, 0);
+	}
+	redo_leave(s);
+}

@@ -31,6 +31,9 @@ const char options_usage[] =
 	"  erase=sync|async      return from a removal when the bytes are overwritten (default "
 	"async)\n"
 	"  erase-require=A|B|C   refuse to mount where erasing promises less\n"
+	"  journal=off           do without: faster, and after a kill or a power cut files that "
+	"were\n"
+	"                        being written may be unreadable in part\n"
 	"  journal=reset         start a new journal in the place of a damaged one\n"
 	"  audit=written|durable records are in the kernel, or on the disk, before an open "
 	"returns\n"
@@ -83,6 +86,8 @@ static bool take_flag(struct options *o, const char *name)
 	return false;
 }
 
+enum { JOURNAL_ON, JOURNAL_OFF, JOURNAL_RESET };
+
 /* Options whose value is one of a few words. 1 taken, 0 not one of these, -EINVAL. */
 static int take_word(struct options *o, const char *name, const char *value, struct err *e)
 {
@@ -96,7 +101,9 @@ static int take_word(struct options *o, const char *name, const char *value, str
 		{"erase-require", "A", REQUIRE, TRASH_A},
 		{"erase-require", "B", REQUIRE, TRASH_B},
 		{"erase-require", "C", REQUIRE, TRASH_C},
-		{"journal", "reset", JOURNAL, true},
+		{"journal", "on", JOURNAL, JOURNAL_ON},
+		{"journal", "off", JOURNAL, JOURNAL_OFF},
+		{"journal", "reset", JOURNAL, JOURNAL_RESET},
 		{"audit", "written", AUDIT, false},
 		{"audit", "durable", AUDIT, true},
 		{"audit-paths", "clear", PATHS, AUDIT_PATH_CLEAR},
@@ -114,8 +121,10 @@ static int take_word(struct options *o, const char *name, const char *value, str
 			o->trash.sync = words[k].number;
 		else if (words[k].what == REQUIRE)
 			o->trash.require = (enum trash_assurance)words[k].number;
+		else if (words[k].what == JOURNAL && words[k].number == JOURNAL_RESET)
+			o->journal_reset = true;
 		else if (words[k].what == JOURNAL)
-			o->journal_reset = words[k].number;
+			o->journal_off = words[k].number == JOURNAL_OFF;
 		else if (words[k].what == AUDIT)
 			o->audit.durable = words[k].number;
 		else

@@ -18,6 +18,7 @@ struct options {
 	struct source source;
 	bool foreground, help, version;
 	bool read_only, allow_other, nonempty, suid, dev, noexec;
+	bool journal_off;   /* nothing is logged: a crash can cost what was being written */
 	bool journal_reset; /* a damaged journal is replaced by an empty one */
 	struct trash_options trash;
 	struct audit_options audit;

@@ -37,8 +37,9 @@ static void serve_status(struct tenant *t, struct buf *answer)
 {
 	struct trash_status erase;
 	struct front_counts counts;
-	struct journal_status journal;
-	journal_status(t->journal, &journal);
+	struct journal_status journal = {0};
+	if (t->journal)
+		journal_status(t->journal, &journal);
 	trash_status(t->trash, &erase);
 	front_count(&t->front, &counts);
 	say(answer, 0, "mounted");

@@ -5,6 +5,7 @@
 #include "fs/serve.h"
 #include "fs/store/journal.h"
 #include "fs/store/recover.h"
+#include "fs/store/redo.h"
 #include "keymgmt/base/log.h"
 
 #include <errno.h>
@@ -209,19 +210,24 @@ static void warn_of_erasing(const struct tenant *t)
 /* What the last mount did not finish, for the log and whoever looks on. */
 static void record_recovery(struct tenant *t, const struct recover_result *r)
 {
-	char message[192];
+	char message[384];
 	snprintf(message, sizeof(message),
-		"the last mount did not end orderly: %u unfinished erasures, of which %u finished, "
+		"the last mount did not end orderly: %u files brought to their last commit, of %u "
+		"changes since the last flush lost, %u new ones empty, %u newer than the journal; "
+		"%u "
+		"unfinished erasures, of which %u finished, "
 		"%u of files that are gone, %u failed%s%s; %llu bytes overwritten",
-		r->entries, r->done, r->gone, r->failed, r->error ? ": " : "",
-		r->error ? strerror(-r->error) : "", (unsigned long long)r->bytes);
+		r->files, r->dropped, r->emptied, r->stale, r->entries, r->done, r->gone, r->failed,
+		r->error ? ": " : "", r->error ? strerror(-r->error) : "",
+		(unsigned long long)r->bytes);
 	const struct audit_event event = {.kind = AUDIT_ERASE,
 		.error = r->error,
 		.bytes_written = r->bytes,
 		.message = message,
 		.login_uid = (uid_t)-1,
 		.session = UINT32_MAX};
-	log_say(r->failed ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING, "Recovery: %s.", message);
+	log_say(r->failed || r->stale ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING, "Recovery: %s.",
+		message);
 	gate_record(t->front.gate, &event, AUDIT_RESERVE);
 }
 
@@ -250,18 +256,41 @@ static int open_journal(struct tenant *t, struct err *e)
 		return r;
 	t->store.journal = t->journal;
 	r = recover_store(&t->store, &result);
-	if (result.entries)
+	if (result.unclean || result.entries)
 		record_recovery(t, &result);
-	return r < 0 ? err_set(e, r,
-			       "Cannot finish what the last mount left unfinished: %s; nothing is "
-			       "lost, mount again once that is mended.",
-			       strerror(-r))
-		     : 0;
+	if (r < 0)
+		return err_set(e, r,
+			"Cannot finish what the last mount left unfinished: %s; nothing is "
+			"lost, mount again once that is mended.",
+			strerror(-r));
+	if (t->options->journal_off) {
+		journal_close(t->journal);
+		t->journal = t->store.journal = NULL;
+		return 0;
+	}
+	const struct redo_options options = {.by_hand = false};
+	r = redo_start(&t->store, &options, &t->redo);
+	t->store.redo = t->redo;
+	return r < 0 ? err_set(e, r, "Cannot start the journal: %s.", strerror(-r)) : 0;
+}
+
+static bool on_erase_begin(void *context, ino_t ino)
+{
+	struct tenant *t = context;
+	return redo_forget(&t->store, ino);
+}
+
+static int on_erase_settle(void *context)
+{
+	struct tenant *t = context;
+	return redo_checkpoint(&t->store);
 }
 
 static int open_store(struct tenant *t, struct err *e)
 {
 	struct trash_options trash = t->options->trash;
+	trash.begin = on_erase_begin;
+	trash.settle = on_erase_settle;
 	trash.receipt = on_receipt;
 	trash.trouble = on_trash_trouble;
 	trash.halted = is_halted;
@@ -362,6 +391,11 @@ void tenant_close(struct tenant *t)
 		front_done(&t->front);
 	if (t->trash)
 		trash_close(t->trash, ERASE_WAIT_MS);
+	/* What cannot be brought to its place is in the journal, for the next mount. */
+	if (redo_stop(t->redo) < 0)
+		log_say(LOG_LEVEL_ERROR,
+			"Not everything could be written to its place; the next mount goes on with "
+			"it.");
 	journal_close(t->journal);
 	if (t->front.gate) {
 		/* A log that cannot take this has no end record either, and verify says so. */

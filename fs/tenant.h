@@ -18,6 +18,7 @@ struct tenant {
 	struct trash *trash;
 	struct journal *journal;
 	struct store store;
+	struct redo *redo;
 	struct front front;
 	struct control *control;
 	int64_t since; /* seconds since the epoch */

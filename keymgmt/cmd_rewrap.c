@@ -7,6 +7,7 @@
 #include "fs/gate/policy_file.h"
 #include "fs/lower/walk.h"
 #include "fs/store/file.h"
+#include "fs/store/recover.h"
 #include "keymgmt/cmd.h"
 
 #include <dirent.h>
@@ -223,11 +224,39 @@ static int rewrap_files(struct cmd *c, uint64_t *ret_files)
 	return 0;
 }
 
+/* What the last mount left: headers that are not in their place would keep their old wraps. */
+static int recover(struct cmd *c)
+{
+	struct store s;
+	struct recover_result result;
+	struct journal *j = NULL;
+	struct lower *l = lower_posix();
+	uint64_t since;
+	int r = journal_open(l, c->layout.tenant_fd, c->keyring, &j, &c->err);
+	if (r < 0)
+		return r;
+	if (journal_was_unclean(j, &since)) {
+		r = store_init(&s, l, c->keyring, c->layout.tenant_fd);
+		if (r == 0) {
+			s.journal = j;
+			r = recover_store(&s, &result);
+			store_done(&s);
+		}
+		if (r < 0)
+			err_set(&c->err, r, "cannot finish what the last mount left unfinished: %s",
+				strerror(-r));
+	}
+	journal_close(j);
+	return r;
+}
+
 static int finish(struct cmd *c, uint64_t *ret_files)
 {
 	struct lower *l = lower_posix();
 	char message[128];
-	int r = audit_rewrap(l, c->layout.tenant_fd, c->keyring, &c->err);
+	int r = recover(c);
+	if (r == 0)
+		r = audit_rewrap(l, c->layout.tenant_fd, c->keyring, &c->err);
 	if (r == 0)
 		r = policy_file_reseal(l, c->layout.tenant_fd, c->keyring, c->keys_fd, &c->err);
 	if (r == 0)

@@ -71,9 +71,10 @@ static int open_writable(struct eraser *e, const char *name)
 }
 
 static int overwrite_name(struct eraser *e, const struct overwrite *o, const char *name,
-	bool settle, struct trash_receipt *ret)
+	bool settle, struct trash_receipt *ret, bool *ret_elsewhere)
 {
 	struct lower *l = e->lower;
+	struct stat st;
 	int fd = open_writable(e, name);
 	if (fd < 0)
 		return fd;
@@ -81,18 +82,22 @@ static int overwrite_name(struct eraser *e, const struct overwrite *o, const cha
 	 * in one transaction). */
 	int r = settle ? l->ops->fsync(l, fd, false) : 0;
 	if (r == 0)
+		r = l->ops->fstat(l, fd, &st);
+	if (r == 0 && e->begin && e->begin(e->context, st.st_ino))
+		*ret_elsewhere = true;
+	if (r == 0)
 		r = eraser_overwrite(&e->assurance, o, fd, ret);
 	int closed = l->ops->close(l, fd);
 	return r < 0 ? r : closed;
 }
 
 int eraser_run(struct eraser *e, const struct overwrite *o, const char *name, bool settle,
-	struct trash_receipt *ret)
+	struct trash_receipt *ret, bool *ret_elsewhere)
 {
 	*ret = (struct trash_receipt){.method = "overwritten", .assurance = e->assurance.level};
 	int r = drop_unless_last(e, name);
 	if (r == ERASER_ERASED) {
-		r = overwrite_name(e, o, name, settle, ret);
+		r = overwrite_name(e, o, name, settle, ret, ret_elsewhere);
 		if (r == 0)
 			r = e->lower->ops->unlinkat(e->lower, e->trash_fd, name, 0);
 		if (r == 0)

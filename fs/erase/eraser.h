@@ -10,7 +10,9 @@
 struct eraser {
 	struct lower *lower;
 	int trash_fd;
-	struct assurance assurance; /* of the filesystem */
+	struct assurance assurance;              /* of the filesystem */
+	bool (*begin)(void *context, ino_t ino); /* as in struct trash_options */
+	void *context;
 	/* Two names of one file, looked at together, would each take the other for the one that
 	 * stays. */
 	struct lock_mutex links;
@@ -25,10 +27,11 @@ enum eraser_outcome {
 /*
  * o: with the same lower. settle: make the file's own removal durable first, when its former
  * directory could not be. Returns enum eraser_outcome or -errno, then the file is still in the
- * trash and ret->error says the same; -ECANCELED when *o->stop became true.
+ * trash and ret->error says the same; -ECANCELED when *o->stop became true. *ret_elsewhere is set
+ * when `begin` said so.
  */
 MUST_USE int eraser_run(struct eraser *e, const struct overwrite *o, const char *name, bool settle,
-	struct trash_receipt *ret);
+	struct trash_receipt *ret, bool *ret_elsewhere);
 
 /* Steps 3 to 6 on an open file, and how sure one may be of them. 0 or -errno, which is in
  * ret->error too. */

@@ -22,6 +22,8 @@ struct job {
 	struct job *next;
 	uint64_t bytes;
 	bool settle; /* its directory is not known or could not be kept open */
+	int outcome; /* of eraser_run */
+	struct trash_receipt receipt;
 	char name[TRASH_NAME_LEN];
 };
 
@@ -115,6 +117,8 @@ int trash_open(struct lower *l, int trash_fd, const struct trash_options *o, str
 	t->eraser.lower = l;
 	t->eraser.trash_fd = trash_fd;
 	t->eraser.assurance = assurance;
+	t->eraser.begin = o->begin;
+	t->eraser.context = o->context;
 	t->options = *o;
 	t->buffer = buffer;
 	t->last = &t->first;
@@ -188,6 +192,18 @@ static bool halted(const struct trash *t)
 	return t->options.halted && t->options.halted(t->options.context);
 }
 
+/* What somebody else has of the erased files goes. */
+static int settle_elsewhere(struct trash *t, bool elsewhere)
+{
+	return elsewhere && t->options.settle ? t->options.settle(t->options.context) : 0;
+}
+
+static void weaken(struct trash_receipt *receipt, int error)
+{
+	if (error)
+		receipt->assurance = TRASH_C;
+}
+
 static void run_batch(struct trash *t, struct batch *b)
 {
 	struct lower *l = t->eraser.lower;
@@ -197,19 +213,29 @@ static void run_batch(struct trash *t, struct batch *b)
 		settle_done(&b->settle, l);
 	else
 		settled = flushed(t, settle_sync(&b->settle, l, t->eraser.trash_fd));
+	struct job *done = NULL, **last = &done;
+	bool elsewhere = false;
 	while (b->jobs && !atomic_load(&t->stop)) {
 		struct job *j = b->jobs;
-		struct trash_receipt receipt = {.method = "overwritten",
+		j->receipt = (struct trash_receipt){.method = "overwritten",
 			.assurance = t->eraser.assurance.level,
 			.error = settled};
-		int r = settled < 0 ? settled
-				    : eraser_run(&t->eraser, &o, j->name, j->settle, &receipt);
-		if (r == -ECANCELED)
+		j->outcome = settled < 0 ? settled
+					 : eraser_run(&t->eraser, &o, j->name, j->settle,
+						   &j->receipt, &elsewhere);
+		if (j->outcome == -ECANCELED)
 			break;
 		b->jobs = j->next;
-		finish(t, r, j->bytes, &receipt);
-		free(j);
+		*last = j;
+		last = &j->next;
+		j->next = NULL;
 	}
+	int error = settle_elsewhere(t, elsewhere);
+	for (struct job *j = done; j; j = j->next) {
+		weaken(&j->receipt, error);
+		finish(t, j->outcome, j->bytes, &j->receipt);
+	}
+	free_jobs(done);
 	free_jobs(b->jobs);
 }
 
@@ -409,8 +435,10 @@ static bool erase_now(struct trash *t, const char *name, int parent_fd)
 	if (r == 0)
 		r = flushed(t, l->ops->fsync(l, t->eraser.trash_fd, false));
 	receipt.error = r;
+	bool elsewhere = false;
 	if (r == 0)
-		r = eraser_run(&t->eraser, &o, name, !durable, &receipt);
+		r = eraser_run(&t->eraser, &o, name, !durable, &receipt, &elsewhere);
+	weaken(&receipt, settle_elsewhere(t, elsewhere));
 	finish(t, r, 0, &receipt);
 	return true;
 }

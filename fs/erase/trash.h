@@ -29,6 +29,12 @@ struct trash_options {
 	/* No thread: trash_drain works in its caller. For programs with a thread of their own, and
 	 * simulations, which must do the same things in the same order each time. */
 	bool by_hand;
+	/* Before a file is overwritten: nobody may write to it any more. True: what somebody else
+	 * has of it must go before its receipt. */
+	bool (*begin)(void *context, ino_t ino);
+	/* Lets it go, for all files of a batch: 0, or -errno, and the receipts say assurance C.
+	 * Both may be NULL, and are called as `receipt` is. */
+	int (*settle)(void *context);
 	/* Without trash locks held: by the eraser's thread, with `sync` by the caller of
 	 * trash_erase. May be NULL. */
 	void (*receipt)(void *context, const struct trash_receipt *receipt);

@@ -1,6 +1,7 @@
 /* Operations on attributes: lookup, forget, getattr, setattr, statfs, access, readlink. */
 #include "fs/front/request.h"
 
+#include "fs/store/redo.h"
 #include "keymgmt/base/err.h"
 
 #include <errno.h>
@@ -197,7 +198,8 @@ static int set_mode(struct front *f, struct inode *i, const struct place *p, mod
 	return r;
 }
 
-static int set_times(struct lower *l, const struct place *p, const struct stat *attr, int valid)
+static int set_times(
+	struct front *f, struct inode *i, const struct place *p, const struct stat *attr, int valid)
 {
 	struct timespec ts[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_nsec = UTIME_OMIT}};
 	if (valid & FUSE_SET_ATTR_ATIME_NOW)
@@ -208,7 +210,13 @@ static int set_times(struct lower *l, const struct place *p, const struct stat *
 		ts[1].tv_nsec = UTIME_NOW;
 	else if (valid & FUSE_SET_ATTR_MTIME)
 		ts[1] = attr->st_mtim;
-	return p->file ? file_set_times(p->file, ts) : l->ops->utimensat(l, p->fd, "", ts);
+	if (p->file)
+		return file_set_times(p->file, ts);
+	struct lower *l = f->store->lower;
+	int r = l->ops->utimensat(l, p->fd, "", ts);
+	if (r == 0 && S_ISREG(i->type))
+		redo_times(f->store, i->ino, ts);
+	return r;
 }
 
 #define SET_TIMES (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME)
@@ -229,7 +237,7 @@ static int set_attributes(struct front *f, struct inode *i, const struct stat *a
 	if (r == 0 && (valid & FUSE_SET_ATTR_SIZE))
 		r = file_commit(p.file);
 	if (r == 0 && (valid & SET_TIMES))
-		r = set_times(l, &p, attr, valid);
+		r = set_times(f, i, &p, attr, valid);
 	/* Under way it was told as it had been. */
 	if (valid & ~(SET_TIMES | FUSE_SET_ATTR_CTIME))
 		inode_changed(&f->inodes, i);

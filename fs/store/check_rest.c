@@ -38,18 +38,20 @@ static bool replace_journal(struct check *c, int tenant_fd, char ret_moved[stati
 static int finish_journal(struct check *c, struct journal *j)
 {
 	struct recover_result result = {0};
+	const struct journal_entry *entries;
 	char detail[96];
-	size_t pending = journal_pending(j, NULL, NULL, 0);
+	uint64_t since;
+	size_t pending = journal_entries(j, &entries);
 	bool done = false;
 	int r = 0;
-	if (pending && c->o->repair) {
+	if ((pending || journal_was_unclean(j, &since)) && c->o->repair) {
 		c->s->journal = j;
 		r = recover_store(c->s, &result);
 		c->s->journal = NULL;
 		done = r == 0 && result.failed == 0;
 	}
-	snprintf(detail, sizeof(detail), "%zu announced erasure%s unfinished", pending,
-		pending == 1 ? " is" : "s are");
+	snprintf(detail, sizeof(detail), "%zu entr%s for the next mount", pending,
+		pending == 1 ? "y waits" : "ies wait");
 	if (pending)
 		check_found(c, &(struct check_finding){.kind = "journal",
 				       .detail = detail,

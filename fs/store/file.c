@@ -1,6 +1,7 @@
 #include "fs/store/file_internal.h"
 
 #include "fs/erase/trash.h"
+#include "keymgmt/base/buf.h"
 #include "keymgmt/base/bytes.h"
 #include "keymgmt/base/log.h"
 
@@ -8,6 +9,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 int file_fault_set(struct file_fault *ft, const char *what, const char *detail, uint64_t block)
 {
@@ -40,6 +42,8 @@ void file_free(struct file *f)
 	file_header_forget(f);
 	file_tags_free(f);
 	file_presence_free(f);
+	file_stage_free(f);
+	free(f->fresh);
 	free(f->scratch);
 	pthread_rwlock_destroy(&f->lock);
 	pthread_mutex_destroy(&f->cache_lock);
@@ -77,6 +81,41 @@ static void home_add(struct file *f, const uint8_t dir_id[static DIR_ID_LEN])
 	memcpy(home->dir_id, dir_id, DIR_ID_LEN);
 	if (home->names < UINT32_MAX)
 		home->names++;
+}
+
+int file_begin(struct file *f, size_t text, unsigned erasures, struct file_change *ret)
+{
+	*ret = (struct file_change){0};
+	if (f->store->redo)
+		*ret = (struct file_change){
+			journal_room(text + FILE_COMMIT_TEXT + JOURNAL_FORMAT_FRESH_LEN), erasures};
+	int rc = redo_enter(f->store, ret->sectors, ret->erasures);
+	if (rc)
+		return rc;
+	pthread_rwlock_wrlock(&f->lock);
+	/* The commit's own may be in what was kept before. */
+	f->reserved += ret->sectors;
+	return 0;
+}
+
+void file_end(struct file *f, struct file_change *c)
+{
+	const struct store *s = f->store;
+	if (s->redo) {
+		uint64_t wanted =
+			f->dirty ? journal_room((size_t)f->promised + FILE_COMMIT_TEXT) : 0;
+		if (wanted < f->reserved) {
+			journal_unreserve(s->journal, f->reserved - wanted, c->erasures);
+			f->reserved = wanted;
+		} else if (c->erasures) {
+			journal_unreserve(s->journal, 0, c->erasures);
+		}
+		if ((f->dirty || f->unsynced || f->staged_count || f->last > f->hard) &&
+			!f->forgotten)
+			redo_list(f);
+	}
+	pthread_rwlock_unlock(&f->lock);
+	redo_leave(s);
 }
 
 int file_create(struct dir *d, const struct name *n, mode_t mode, const struct lower_cred *cred,
@@ -141,6 +180,16 @@ int file_open(struct dir *d, const char *lower, struct file **ret)
 	if (rc)
 		return rc;
 	rc = file_lower_open(f, d, lower);
+	struct file *listed = rc ? NULL : redo_find(d->store, f->ino);
+	if (listed) { /* it was closed a moment ago */
+		file_free(f);
+		rc = file_check_home(listed, d);
+		if (rc)
+			file_put(listed);
+		else
+			*ret = listed;
+		return rc;
+	}
 	if (!rc)
 		rc = file_header_load(f, &ft);
 	if (!rc)
@@ -176,33 +225,80 @@ struct file *file_get(struct file *f)
 }
 
 /* Its names went while it was empty, then it was written to: nobody else will erase that. */
-static void erase_nameless(struct file *f)
+static bool is_nameless(const struct file *f)
 {
 	struct lower *l = f->store->lower;
 	struct stat st;
+	return f->has_header && f->write_fd >= 0 && l->ops->fstat(l, f->fd, &st) >= 0 &&
+	       !st.st_nlink;
+}
+
+static void erase_nameless(struct file *f)
+{
 	struct trash_receipt receipt = {0};
-	if (!f->has_header || f->write_fd < 0 || l->ops->fstat(l, f->fd, &st) < 0 || st.st_nlink)
-		return;
-	int rc = trash_overwrite(l, f->write_fd, &receipt);
+	int rc = trash_overwrite(f->store->lower, f->write_fd, &receipt);
 	if (rc < 0)
 		log_say(LOG_LEVEL_ERROR, "a file without a name could not be erased: %s",
 			strerror(-rc));
 }
 
+/* Nothing of it will be seen again. */
+static void forget(struct file *f)
+{
+	file_stage_drop(f, 0, UINT64_MAX);
+	f->dirty = f->unsynced = false;
+	f->promised = 0;
+	f->forgotten = true;
+}
+
+/* True when it is to be freed: nobody has it, and nothing of it waits for a checkpoint. */
+static bool let_go(struct file *f, bool dies)
+{
+	struct file_change change;
+	/* Without room there is no journal any more: what was not committed is lost, and said. */
+	int rc = file_begin(f, 0, 0, &change);
+	if (rc) {
+		if (f->dirty && !dies)
+			log_say(LOG_LEVEL_ERROR, "a file could not be committed at its close: %s",
+				strerror(-rc));
+		return f->store->redo
+			       ? redo_drop(f)
+			       : atomic_fetch_sub_explicit(&f->refs, 1, memory_order_acq_rel) == 1;
+	}
+	if (dies)
+		forget(f);
+	else
+		rc = file_commit_now(f, 0);
+	if (rc)
+		log_say(LOG_LEVEL_ERROR, "a file could not be committed at its close: %s",
+			strerror(-rc));
+	const struct store *s = f->store;
+	bool last = true;
+	if (s->redo && dies)
+		redo_unlist(f);
+	file_end(f, &change);
+	if (s->redo)
+		last = redo_drop(f);
+	else
+		last = atomic_fetch_sub_explicit(&f->refs, 1, memory_order_acq_rel) == 1;
+	return last;
+}
+
 void file_put(struct file *f)
 {
-	if (atomic_fetch_sub_explicit(&f->refs, 1, memory_order_acq_rel) != 1)
-		return;
+	unsigned refs = atomic_load_explicit(&f->refs, memory_order_relaxed);
+	while (refs > 1)
+		if (atomic_compare_exchange_weak_explicit(
+			    &f->refs, &refs, refs - 1, memory_order_acq_rel, memory_order_relaxed))
+			return;
 	const struct store *s = f->store;
 	char trash_name[sizeof(f->trash_name)];
 	memcpy(trash_name, f->trash_name, sizeof(trash_name));
-	if (!trash_name[0]) {
-		int rc = file_commit_now(f, 0);
-		if (rc)
-			log_say(LOG_LEVEL_ERROR, "a file could not be committed at its close: %s",
-				strerror(-rc));
+	bool nameless = !trash_name[0] && is_nameless(f);
+	if (!let_go(f, trash_name[0] || nameless))
+		return;
+	if (nameless)
 		erase_nameless(f);
-	}
 	file_free(f);
 	if (trash_name[0] && s->trash)
 		trash_erase(s->trash, trash_name, -1);
@@ -217,52 +313,164 @@ ssize_t file_read(struct file *f, void *bytes, size_t len, uint64_t offset)
 	return n < 0 ? file_finish(f, (int)n, &ft) : n;
 }
 
+/* At most so much of a write at a time, for each of which room in the journal is kept. */
+#define WRITE_STEP ((size_t)FILE_RUN_BLOCKS * BLOCK_MAP_BLOCK)
+
+static ssize_t write_some(
+	struct file *f, const uint8_t *bytes, size_t len, uint64_t offset, struct file_fault *ft)
+{
+	struct file_change change;
+	int rc = file_begin(f, file_io_text(offset, len), 0, &change);
+	if (rc)
+		return rc;
+	ssize_t n = file_io_write(f, bytes, len, offset, ft);
+	/* Nothing grows without end: neither the next record nor what waits for it. */
+	if (f->promised > FILE_PROMISED_MAX || f->fresh_count > FILE_FRESH_MAX) {
+		rc = file_commit_now(f, 0);
+		if (rc)
+			n = rc;
+	}
+	file_end(f, &change);
+	return n;
+}
+
 ssize_t file_write(struct file *f, const void *bytes, size_t len, uint64_t offset)
 {
 	struct file_fault ft = FILE_FAULT_NONE;
-	pthread_rwlock_wrlock(&f->lock);
-	ssize_t n = file_io_write(f, bytes, len, offset, &ft);
-	pthread_rwlock_unlock(&f->lock);
-	return n < 0 ? file_finish(f, (int)n, &ft) : n;
+	uint64_t end;
+	if (__builtin_add_overflow(offset, len, &end) || end > BLOCK_MAP_SIZE_MAX)
+		return -EFBIG;
+	size_t done = 0;
+	do {
+		size_t n = WRITE_STEP - (size_t)((offset + done) % BLOCK_MAP_BLOCK);
+		if (n > len - done)
+			n = len - done;
+		ssize_t got = write_some(f, (const uint8_t *)bytes + done, n, offset + done, &ft);
+		if (got < 0)
+			return done ? (ssize_t)done : file_finish(f, (int)got, &ft);
+		done += (size_t)got;
+		if ((size_t)got < n)
+			break;
+	} while (done < len);
+	return (ssize_t)done;
 }
+
+/* The blocks at both edges, the tag pages that change, a presence page, and for holes of whole
+ * groups one more. */
+#define SIZE_TEXT (8 * FILE_STAGE_TEXT)
 
 int file_truncate(struct file *f, uint64_t size)
 {
 	struct file_fault ft = FILE_FAULT_NONE;
-	pthread_rwlock_wrlock(&f->lock);
-	int rc = file_size_set(f, size, &ft);
-	pthread_rwlock_unlock(&f->lock);
+	struct file_change change;
+	int rc = file_begin(f, SIZE_TEXT, 1, &change);
+	if (rc)
+		return rc;
+	rc = file_size_set(f, size, &ft);
+	file_end(f, &change);
 	return file_finish(f, rc, &ft);
 }
 
 int file_commit(struct file *f)
 {
-	pthread_rwlock_wrlock(&f->lock);
-	int rc = file_commit_now(f, 0);
-	pthread_rwlock_unlock(&f->lock);
+	struct file_change change;
+	int rc = file_begin(f, 0, 0, &change);
+	if (rc)
+		return rc;
+	rc = file_commit_now(f, 0);
+	file_end(f, &change);
+	return rc;
+}
+
+/* Whether fsync must flush the lower inode: names, owner, mode, attributes may have changed since
+ * it did, and whatever did it moved the change time, to a value that its clock gives but once. */
+static bool inode_is_clean(const struct file *f, const struct stat *st)
+{
+	return f->clean_ctime.tv_sec && st->st_ctim.tv_sec == f->clean_ctime.tv_sec &&
+	       st->st_ctim.tv_nsec == f->clean_ctime.tv_nsec;
+}
+
+#define CLOCK_STEP_NS 20000000 /* of change times, at most */
+
+static int sync_inode(struct file *f)
+{
+	struct lower *l = f->store->lower;
+	struct timespec now;
+	struct stat st;
+	int rc = l->ops->fstat(l, f->fd, &st);
+	if (rc < 0 || inode_is_clean(f, &st))
+		return rc < 0 ? rc : 0;
+	clock_gettime(CLOCK_REALTIME_COARSE, &now);
+	rc = file_lower_sync(f, false);
+	int64_t age = ((int64_t)now.tv_sec - st.st_ctim.tv_sec) * 1000000000 + now.tv_nsec -
+		      st.st_ctim.tv_nsec;
+	if (!rc)
+		f->clean_ctime = age > CLOCK_STEP_NS ? st.st_ctim : (struct timespec){0};
+	return rc;
+}
+
+/* Committed, data durable, and known to be so in the journal; that is not flushed yet. */
+static int sync_hard(struct file *f, bool data_only)
+{
+	AUTO_BUF text = {0};
+	const struct store *s = f->store;
+	int rc = f->fsync_failed ? -EIO : 0;
+	if (!rc && !s->redo) {
+		rc = file_commit_now(f, 0);
+		return rc ? rc : file_lower_sync(f, data_only);
+	}
+	if (!rc && !data_only)
+		rc = sync_inode(f);
+	if (!rc)
+		rc = file_commit_now(f, FILE_COMMIT_HARD);
+	if (!rc && f->unsynced)
+		rc = file_lower_sync(f, true);
+	if (rc || f->last <= f->hard)
+		return rc;
+	journal_format_put_mark(&text, f->h.file_id, f->ino, f->last, false);
+	const struct journal_record r = {.text = &text};
+	uint64_t sequence;
+	rc = buf_ok(&text) ? journal_append(s->journal, &r, &sequence, NULL) : -ENOMEM;
+	if (!rc)
+		f->hard = f->last = sequence;
 	return rc;
 }
 
 int file_sync(struct file *f, bool data_only)
 {
-	pthread_rwlock_wrlock(&f->lock);
-	int rc = f->fsync_failed ? -EIO : file_commit_now(f, 0);
-	if (!rc)
-		rc = file_lower_sync(f, data_only);
+	struct file_change change;
+	int rc = file_begin(f, 0, 0, &change);
+	if (rc)
+		return rc;
+	rc = sync_hard(f, data_only);
+	uint64_t hard = f->hard;
+	/* The flush is waited for without the file's lock: one serves all who wait. */
 	pthread_rwlock_unlock(&f->lock);
+	if (!rc && f->store->redo && hard)
+		rc = journal_flush(f->store->journal, hard);
+	pthread_rwlock_wrlock(&f->lock);
+	file_end(f, &change);
 	return rc;
 }
 
 int file_settle_length(struct file *f)
 {
-	pthread_rwlock_wrlock(&f->lock);
-	int rc = 0;
-	if (f->has_header && f->lower_len > block_map_length(f->h.size) && !file_commit_owes(f)) {
+	pthread_rwlock_rdlock(&f->lock);
+	bool longer = f->has_header && f->lower_len > block_map_length(f->h.size);
+	pthread_rwlock_unlock(&f->lock);
+	struct file_change change;
+	if (!longer)
+		return 0;
+	int rc = file_begin(f, 0, 0, &change);
+	if (rc)
+		return rc;
+	if (f->has_header && f->lower_len > block_map_length(f->h.size) && !file_commit_owes(f) &&
+		!f->dirty) {
 		f->dirty = true;
 		rc = file_commit_now(f, 0);
 		rc = rc ? rc : 1;
 	}
-	pthread_rwlock_unlock(&f->lock);
+	file_end(f, &change);
 	return rc;
 }
 
@@ -308,35 +516,47 @@ const struct store *file_store(const struct file *f)
 	return f->store;
 }
 
+/* With the homes as they are now; durable. */
+static int commit_homes(struct file *f)
+{
+	f->dirty = true;
+	int rc = file_commit_now(f, FILE_COMMIT_HARD);
+	if (!rc && f->store->redo)
+		rc = journal_flush(f->store->journal, f->hard);
+	else if (!rc)
+		rc = file_lower_sync(f, true);
+	return rc;
+}
+
 int file_home_add(struct file *f, const uint8_t dir_id[DIR_ID_LEN])
 {
-	pthread_rwlock_wrlock(&f->lock);
+	struct file_change change;
+	int rc = file_begin(f, 0, 0, &change);
+	if (rc)
+		return rc;
 	struct format_header old = f->h;
+	bool dirty = f->dirty;
 	home_add(f, dir_id);
-	int rc = 0;
-	if (f->has_header) {
-		bool dirty = f->dirty;
-		f->dirty = true;
-		rc = file_commit_now(f, 0);
-		if (!rc)
-			rc = file_lower_sync(f, true);
-		if (rc) {
-			memcpy(f->h.homes, old.homes, sizeof(old.homes));
-			f->h.flags = old.flags;
-			f->dirty = f->dirty || dirty;
-		}
+	rc = f->has_header ? commit_homes(f) : 0;
+	if (rc) {
+		memcpy(f->h.homes, old.homes, sizeof(old.homes));
+		f->h.flags = old.flags;
+		f->dirty = f->dirty || dirty;
 	}
-	pthread_rwlock_unlock(&f->lock);
+	file_end(f, &change);
 	return rc;
 }
 
 int file_home_remove(struct file *f, const uint8_t dir_id[DIR_ID_LEN])
 {
-	pthread_rwlock_wrlock(&f->lock);
+	struct file_change change;
+	int rc = file_begin(f, 0, 0, &change);
+	if (rc)
+		return rc;
 	struct format_home *home = home_find(f, dir_id);
 	/* A power cut that brings the name back must find its home: what became of the name first.
 	 * It changed the inode, whose fsync therefore carries it. */
-	int rc = home && f->has_header ? file_lower_sync(f, false) : 0;
+	rc = home && f->has_header ? file_lower_sync(f, false) : 0;
 	if (home && !rc) {
 		home->names--;
 		if (!home->names)
@@ -344,7 +564,7 @@ int file_home_remove(struct file *f, const uint8_t dir_id[DIR_ID_LEN])
 		f->dirty = f->has_header;
 		rc = file_commit_now(f, 0);
 	}
-	pthread_rwlock_unlock(&f->lock);
+	file_end(f, &change);
 	return rc;
 }
 
@@ -367,14 +587,19 @@ static void keep_time(struct file *f)
 int file_set_times(struct file *f, const struct timespec ts[2])
 {
 	struct lower *l = f->store->lower;
-	pthread_rwlock_wrlock(&f->lock);
+	struct file_change change;
+	int rc = file_begin(f, 0, 0, &change);
+	if (rc)
+		return rc;
 	/* Content still in memory would move the time again when it is written. */
-	int rc = file_commit_now(f, 0);
+	rc = file_commit_now(f, 0);
 	if (!rc)
 		rc = l->ops->utimensat(l, f->fd, "", ts);
 	if (!rc && f->keeps_time && ts[1].tv_nsec != UTIME_OMIT)
 		keep_time(f);
-	pthread_rwlock_unlock(&f->lock);
+	file_end(f, &change);
+	if (!rc)
+		redo_times(f->store, f->ino, ts);
 	return rc;
 }
 
@@ -391,12 +616,15 @@ void file_keep_time(struct file *f, bool keep)
 int file_xattr_key(struct file *f, const struct secret **ret)
 {
 	struct file_fault ft = {"header", "the wrapped xattr key does not open", UINT64_MAX};
-	pthread_rwlock_wrlock(&f->lock);
-	int rc = file_header_make(f);
+	struct file_change change;
+	int rc = file_begin(f, 0, 0, &change);
+	if (rc)
+		return rc;
+	rc = file_header_make(f);
 	if (!rc)
 		rc = file_header_open_xk(f);
 	if (!rc)
 		*ret = f->xk;
-	pthread_rwlock_unlock(&f->lock);
+	file_end(f, &change);
 	return file_finish(f, rc, &ft);
 }

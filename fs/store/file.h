@@ -108,4 +108,25 @@ MUST_USE int file_rewrap(const struct store *s, int fd);
 MUST_USE int file_sweep(const struct store *s, int dirfd, const char *name,
 	const struct journal_erase *e, uint64_t *ret_bytes);
 
+/*
+ * After a crash, of a file that nobody has open: dirfd/name, and the journal's entries about it in
+ * their order. All that come up to `hard` count; of the later ones *ret_upto is the last that
+ * counts, since everything in the file up to there is whole. Changes nothing. -EBADMSG after an
+ * alarm: the journal is older than the file; errnos of reading.
+ */
+MUST_USE int file_recover_judge(const struct store *s, int dirfd, const char *name,
+	const struct journal_entry *const *entries, size_t count, uint64_t hard,
+	uint64_t *ret_upto);
+/* The state after the entry `upto`, in its place and durable. May be repeated. Errnos of the lower
+ * calls. */
+MUST_USE int file_recover_apply(const struct store *s, int dirfd, const char *name,
+	const struct journal_entry *const *entries, size_t count, uint64_t upto);
+/*
+ * What is left of writes that were never committed: 1, a file whose first header is not whole is
+ * empty again; 0, what lies behind the end was overwritten, if anything, and cut off. Errnos of the
+ * lower calls.
+ */
+MUST_USE int file_recover_length(
+	const struct store *s, int dirfd, const char *name, uint64_t *ret_bytes);
+
 #endif

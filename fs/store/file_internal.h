@@ -50,7 +50,7 @@ struct file_units {
 #define FILE_PROMISED_MAX (1u << 20) /* bytes of one commit, nearly */
 
 struct file_stage {
-	uint64_t offset; /* of the lower file */
+	uint64_t offset;                   /* of the lower file */
 	uint64_t changed[FILE_UNIT_WORDS]; /* units that the next commit logs */
 	uint8_t page[BLOCK_MAP_BLOCK];
 };
@@ -123,14 +123,14 @@ struct file {
 	size_t staged_count, staged_room;
 	struct journal_fresh *fresh; /* owned; written in place since the last commit */
 	size_t fresh_count, fresh_room;
-	uint64_t promised;  /* bytes of staged and changed pages in the next record, at most */
-	uint64_t reserved;  /* sectors of the journal that are kept for it */
-	uint64_t last, hard; /* sequence of its last record, and of the last that is durable with its
-				data; 0: none in this period */
+	uint64_t promised;   /* bytes of staged and changed pages in the next record, at most */
+	uint64_t reserved;   /* sectors of the journal that are kept for it */
+	uint64_t last, hard; /* sequence of its last record, and of the last that is durable with
+				its data; 0: none in this period */
 	bool unsynced;       /* written in place since the last fdatasync */
-	bool redo_only;      /* a commit failed: what is committed is not known, nothing is written in
-				place */
-	bool forgotten;      /* being erased */
+	bool redo_only; /* a commit failed: what is committed is not known, nothing is written in
+			   place */
+	bool forgotten; /* being erased */
 	struct timespec clean_ctime; /* of the lower inode when it was last fsynced; {0}: never */
 	struct timespec kept; /* modification time that commits keep, valid while keeps_time */
 	bool keeps_time;
@@ -173,8 +173,8 @@ MUST_USE int file_header_make(struct file *f);
 /* New FEK for an emptied file; the old one lives on in the slots until the next commit into both.
  */
 MUST_USE int file_header_rekey(struct file *f);
-/* Page 0: the next commit version into the other slot (FILE_COMMIT_BOTH: into both), and the tags of
- * group 0. FILE_COMMIT_FIRST: in its place. */
+/* Page 0: the next commit version into the other slot (FILE_COMMIT_BOTH: into both), and the tags
+ * of group 0. FILE_COMMIT_FIRST: in its place. */
 MUST_USE int file_header_write(struct file *f, unsigned flags);
 MUST_USE int file_header_open_xk(struct file *f);
 /* Seals fek and xk under the newest epoch into *h. */
@@ -223,9 +223,9 @@ MUST_USE ssize_t file_io_read(
 	struct file *f, void *bytes, size_t len, uint64_t offset, struct file_fault *ft);
 MUST_USE ssize_t file_io_write(
 	struct file *f, const void *bytes, size_t len, uint64_t offset, struct file_fault *ft);
-/* Puts sealed blocks [first, first + n) of p's group where they may go: in their place where nothing
- * is committed, else staged. How many; of the rest *ret_error is set. Their entries are the caller's
- * to set. */
+/* Puts sealed blocks [first, first + n) of p's group where they may go: in their place where
+ * nothing is committed, else staged. How many; of the rest *ret_error is set. Their entries are the
+ * caller's to set. */
 unsigned file_io_place(struct file *f, struct file_tag_page *p, uint64_t first, unsigned n,
 	const uint8_t *sealed, int *ret_error);
 /* Bytes of a record that a write can need at most, beside what any commit does. */
@@ -268,7 +268,7 @@ enum file_commit_flags {
 	FILE_COMMIT_TOUCH = 2, /* the modification time moves on: a change of size */
 	FILE_COMMIT_LONG =
 		4, /* leave the lower file longer than it should be: its end is erased first */
-	FILE_COMMIT_HARD = 8,  /* with its data durable; flush the journal up to f->last then */
+	FILE_COMMIT_HARD = 8,   /* with its data durable; flush the journal up to f->last then */
 	FILE_COMMIT_FIRST = 16, /* a header that names no data, in its place */
 };
 MUST_USE int file_commit_now(struct file *f, unsigned flags);
@@ -287,8 +287,7 @@ struct file_change {
 	uint64_t sectors;
 	unsigned erasures;
 };
-MUST_USE int file_begin(
-	struct file *f, size_t text, unsigned erasures, struct file_change *ret);
+MUST_USE int file_begin(struct file *f, size_t text, unsigned erasures, struct file_change *ret);
 void file_end(struct file *f, struct file_change *c);
 
 /* Of one page of the lower file (a copy); changed NULL: all of it. -ENOMEM. */
@@ -316,9 +315,8 @@ MUST_USE int file_put_page(struct file *f, const uint8_t page[static BLOCK_MAP_B
 size_t file_put_fresh(
 	struct file *f, const void *bytes, size_t len, uint64_t offset, int *ret_error);
 
-/* Three steps of a checkpoint, each for all files before the next. */
+/* Two steps of a checkpoint, each for all files before the next. */
 MUST_USE int file_redo_commit(struct file *f);
-MUST_USE int file_redo_sync(struct file *f, bool all);
 MUST_USE int file_redo_apply(struct file *f);
 
 static inline bool file_unit_test(const struct file_units *u, unsigned i)

@@ -9,9 +9,9 @@
 #include <string.h>
 
 /*
- * Ranges of a file: what is freed of it, allocated, punched, zeroed, looked for. What goes is
- * announced in the journal first; blocks that go are collected; then the state that does not name
- * them is committed and made durable; then the old ciphertext is overwritten, that too made
+ * Ranges of a file: what is freed of it, allocated, punched, zeroed, looked for. Blocks that go are
+ * collected; then the state that does not name them is committed, announces in the same record what
+ * is to be overwritten, and is made durable; then the old ciphertext is overwritten, that too made
  * durable; only then the lower file gets smaller (docs/erase.md, "Parts of a file").
  */
 
@@ -54,40 +54,56 @@ int file_range_overwrite(struct file *f, const struct buf *ranges)
 	return rc;
 }
 
-int file_range_announce(struct file *f, const struct file_erase *e, uint64_t *ret_token)
-{
-	struct journal_erase entry = {
-		.ino = f->ino, .first = e->first, .end = e->end, .keep_space = e->keep_space};
-	*ret_token = 0;
-	if (!f->store->journal)
-		return 0;
-	memcpy(entry.file_id, f->h.file_id, FILE_ID_LEN);
-	return journal_erase_begin(f->store->journal, &entry, ret_token);
-}
-
 void file_range_done(struct file *f, uint64_t token)
 {
 	if (token)
 		journal_done(f->store->journal, token);
 }
 
-int file_range_erase(struct file *f, const struct buf *ranges, uint64_t token, unsigned flags)
+/* Nothing of the ranges, and nothing behind the end, goes to its place any more. */
+static void drop_staged(struct file *f, const struct buf *ranges)
 {
-	int rc = 0;
-	if (f->dirty) {
-		rc = file_commit_now(f, flags | FILE_COMMIT_TOUCH | FILE_COMMIT_LONG);
-		/* Without ranges too: blocks that are zeroed in part were sealed anew in their
-		 * place. */
-		if (!rc)
-			rc = file_lower_sync(f, true);
-		if (!rc && ranges->len) {
-			rc = file_range_overwrite(f, ranges);
-			if (!rc)
-				rc = file_lower_sync(f, true);
-		}
+	uint64_t end = block_map_length(f->h.size);
+	for (size_t i = 0; f->staged_count && i < ranges->len; i += 16) {
+		uint64_t at = bytes_get64(ranges->data + i);
+		file_stage_drop(f, at, at + bytes_get64(ranges->data + i + 8));
 	}
+	file_stage_drop(f, end - end % BLOCK_MAP_BLOCK, UINT64_MAX);
+}
+
+static int commit_erase(
+	struct file *f, const struct file_erase *e, unsigned flags, uint64_t *ret_token)
+{
+	struct journal_erase entry = {
+		.ino = f->ino, .first = e->first, .end = e->end, .keep_space = e->keep_space};
+	memcpy(entry.file_id, f->h.file_id, FILE_ID_LEN);
+	int rc = file_commit_erasing(f,
+		flags | FILE_COMMIT_TOUCH | FILE_COMMIT_LONG | FILE_COMMIT_HARD, &entry, ret_token);
+	/* What is in its place is overwritten, and what a commit wrote over goes there, only once
+	 * the record is durable: a power cut could bring the old state back. */
+	if (!rc && f->store->redo)
+		rc = journal_flush(f->store->journal, f->hard);
+	if (!rc && f->store->redo)
+		rc = file_stage_apply(f);
+	if (!rc && !f->store->redo)
+		rc = file_lower_sync(f, true);
+	return rc;
+}
+
+int file_range_erase(struct file *f, const struct buf *ranges, const struct file_erase *e,
+	unsigned flags, uint64_t *ret_token)
+{
+	*ret_token = 0;
+	if (!f->dirty)
+		return 0;
+	drop_staged(f, ranges);
+	int rc = commit_erase(f, e, flags, ret_token);
 	if (!rc)
-		file_range_done(f, token);
+		rc = file_range_overwrite(f, ranges);
+	if (!rc && (ranges->len || f->store->redo))
+		rc = file_lower_sync(f, true);
+	/* The journal has what was written over, too, until its key is changed. */
+	redo_hurry(f->store);
 	return rc;
 }
 
@@ -161,32 +177,17 @@ static int zero_part(struct file *f, uint64_t from, uint64_t to, struct file_fau
 	return n < 0 ? (int)n : 0;
 }
 
-/* Before anything is changed. Of what was never written there is nothing to announce. */
-static int announce(
-	struct file *f, const struct file_erase *e, uint64_t *ret_token, struct file_fault *ft)
-{
-	uint64_t group;
-	*ret_token = 0;
-	if (e->first >= e->end)
-		return 0;
-	int rc = file_presence_next(f, block_map_group(e->first), &group, ft);
-	if (rc || group > block_map_group(e->end - 1))
-		return rc;
-	return file_range_announce(f, e, ret_token);
-}
-
 /* Bytes [offset, end), end <= size: reads zeros afterwards, and what lay there is overwritten. */
 static int zero(struct file *f, int mode, uint64_t offset, uint64_t end, struct file_fault *ft)
 {
 	AUTO_BUF ranges = {0};
-	uint64_t first = (offset + BLOCK_MAP_BLOCK - 1) / BLOCK_MAP_BLOCK,
-		 last = end / BLOCK_MAP_BLOCK, token;
+	uint64_t token, first = (offset + BLOCK_MAP_BLOCK - 1) / BLOCK_MAP_BLOCK,
+			last = end / BLOCK_MAP_BLOCK;
 	if (end == f->h.size) /* behind it there are zeros anyway: the last block goes as a whole */
 		last = (end + BLOCK_MAP_BLOCK - 1) / BLOCK_MAP_BLOCK;
-	const struct file_erase e = {first, last, !(mode & FALLOC_FL_PUNCH_HOLE)};
-	int rc = announce(f, &e, &token, ft);
-	if (rc)
-		return rc;
+	const struct file_erase e = {
+		first, last > first ? last : first, !(mode & FALLOC_FL_PUNCH_HOLE)};
+	int rc;
 	if (first > last) { /* inside of one block */
 		rc = zero_part(f, offset, end, ft);
 	} else {
@@ -197,7 +198,9 @@ static int zero(struct file *f, int mode, uint64_t offset, uint64_t end, struct 
 		if (!rc)
 			rc = dig(f, first, last, &ranges, ft);
 	}
-	int erased = file_range_erase(f, &ranges, token, 0);
+	int erased = file_range_erase(f, &ranges, &e, 0, &token);
+	if (!erased)
+		file_range_done(f, token);
 	return rc ? rc : erased;
 }
 
@@ -271,22 +274,60 @@ static int punch(struct file *f, uint64_t first, uint64_t end, struct file_fault
 	return rc == -EOPNOTSUPP ? 0 : rc;
 }
 
-static int change(struct file *f, int mode, uint64_t offset, uint64_t end, struct file_fault *ft)
+/* So many groups are zeroed or punched at a time, for each of which room in the journal is kept:
+ * the pages at both edges, and for each group its tag page and one that makes way. */
+#define STEP_GROUPS 32u
+#define STEP_TEXT ((2 * STEP_GROUPS + 8) * FILE_STAGE_TEXT)
+
+static int change_step(
+	struct file *f, int mode, uint64_t offset, uint64_t end, struct file_fault *ft)
 {
+	struct file_change change;
+	int rc = file_begin(f, STEP_TEXT, 1, &change);
+	if (rc)
+		return rc;
 	uint64_t old_end = end < f->h.size ? end : f->h.size;
-	int rc = file_lower_writable(f);
-	if (!rc && !(mode & FALLOC_FL_PUNCH_HOLE))
-		rc = allocate(f, offset, end);
-	if (!rc && (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)) && offset < old_end)
+	if (offset < old_end)
 		rc = zero(f, mode, offset, old_end, ft);
 	if (!rc && (mode & FALLOC_FL_PUNCH_HOLE)) {
 		uint64_t stop = end < f->h.size ? end : end + BLOCK_MAP_BLOCK - 1;
 		rc = punch(f, (offset + BLOCK_MAP_BLOCK - 1) / BLOCK_MAP_BLOCK,
 			stop / BLOCK_MAP_BLOCK, ft);
 	}
-	if (!rc && !(mode & FALLOC_FL_KEEP_SIZE) && end > f->h.size)
-		rc = file_size_set(f, end, ft);
+	file_end(f, &change);
 	return rc;
+}
+
+/* Space, where it is wanted, and in the end the new size. */
+static int change_space(
+	struct file *f, int mode, uint64_t offset, uint64_t end, bool after, struct file_fault *ft)
+{
+	struct file_change change;
+	int rc = file_begin(f, STEP_TEXT, 1, &change);
+	if (rc)
+		return rc;
+	rc = file_lower_writable(f);
+	if (!rc && !after && !(mode & FALLOC_FL_PUNCH_HOLE))
+		rc = allocate(f, offset, end);
+	if (!rc && after && !(mode & FALLOC_FL_KEEP_SIZE) && end > f->h.size)
+		rc = file_size_set(f, end, ft);
+	file_end(f, &change);
+	return rc;
+}
+
+static int change(struct file *f, int mode, uint64_t offset, uint64_t end, struct file_fault *ft)
+{
+	int rc = change_space(f, mode, offset, end, false, ft);
+	bool zeros = mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE);
+	for (uint64_t at = offset, stop; zeros && !rc && at < end; at = stop) {
+		uint64_t group = block_map_group(at / BLOCK_MAP_BLOCK) + STEP_GROUPS;
+		stop = group < BLOCK_MAP_GROUPS ? block_map_group_first(group) * BLOCK_MAP_BLOCK
+						: BLOCK_MAP_SIZE_MAX;
+		if (stop > end)
+			stop = end;
+		rc = change_step(f, mode, at, stop, ft);
+	}
+	return rc ? rc : change_space(f, mode, offset, end, true, ft);
 }
 
 int file_range_change(struct file *f, int mode, uint64_t offset, uint64_t len)
@@ -307,10 +348,7 @@ int file_range_change(struct file *f, int mode, uint64_t offset, uint64_t len)
 			return 0;
 		end = BLOCK_MAP_SIZE_MAX;
 	}
-	pthread_rwlock_wrlock(&f->lock);
-	int rc = change(f, mode, offset, end, &ft);
-	pthread_rwlock_unlock(&f->lock);
-	return file_finish(f, rc, &ft);
+	return file_finish(f, change(f, mode, offset, end, &ft), &ft);
 }
 
 /* The first block >= *block of one present group that is DATA (or is none: data false); *block is

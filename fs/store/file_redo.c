@@ -15,13 +15,6 @@ int file_redo_commit(struct file *f)
 	return rc == -EROFS || rc == -EACCES ? 0 : rc;
 }
 
-int file_redo_sync(struct file *f, bool all)
-{
-	if (f->forgotten || (!all && !f->unsynced))
-		return 0;
-	return file_lower_sync(f, !all);
-}
-
 int file_redo_apply(struct file *f)
 {
 	struct lower *l = f->store->lower;

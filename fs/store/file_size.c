@@ -6,9 +6,9 @@
 #include <string.h>
 
 /*
- * Cutting: what goes is collected first, without changing anything, and announced; then the new
- * state is committed and made durable; then the old ciphertext is overwritten, that too made
- * durable; only then the lower file gets shorter (docs/erase.md).
+ * Cutting: what goes is collected first, without changing anything; then the new state is committed
+ * and made durable, with the announcement of what goes; then the old ciphertext is overwritten,
+ * that too made durable; only then the lower file gets shorter (docs/erase.md).
  */
 
 /* The groups from `group` on: their blocks, and what their entries are in the set hash. */
@@ -34,15 +34,18 @@ static int collect_groups(struct file *f, uint64_t group, struct buf *ranges,
 	}
 }
 
-/* What is left to do once the new state is in memory. token: of what was announced. */
-static int carry_out(struct file *f, const struct buf *ranges, uint64_t token, unsigned flags)
+/* What is left to do once the new state is in memory. */
+static int carry_out(
+	struct file *f, const struct buf *ranges, const struct file_erase *e, unsigned flags)
 {
-	int rc = file_range_erase(f, ranges, token, flags);
+	uint64_t token;
+	int rc = file_range_erase(f, ranges, e, flags, &token);
 	uint64_t want = block_map_length(f->h.size);
+	if (rc)
+		return rc;
+	file_range_done(f, token);
 	/* Of an earlier cut that failed something may lie there still. */
-	if (!rc && f->lower_len > want && !file_commit_owes(f))
-		rc = file_lower_resize(f, want);
-	return rc;
+	return f->lower_len > want && !file_commit_owes(f) ? file_lower_resize(f, want) : 0;
 }
 
 /* To nothing: the old key goes with the content, so that one page destroys it all. */
@@ -51,23 +54,17 @@ static int empty(struct file *f, struct file_fault *ft)
 	uint8_t hash[FORMAT_HASH_LEN] = {0};
 	AUTO_BUF ranges = {0};
 	const struct file_erase e = {.end = BLOCK_MAP_BLOCKS};
-	uint64_t token = 0;
 	int rc = collect_groups(f, 0, &ranges, hash, ft);
 	if (!rc && !buf_ok(&ranges))
 		rc = -ENOMEM;
-	if (!rc && ranges.len)
-		rc = file_range_announce(f, &e, &token);
+	if (!rc)
+		rc = file_header_rekey(f);
 	if (rc)
 		return rc;
-	rc = file_header_rekey(f);
-	if (rc) {
-		file_range_done(f, token);
-		return rc;
-	}
 	f->h.size = 0;
 	file_tags_drop(f, 0);
 	file_presence_cut(f, 0);
-	return carry_out(f, &ranges, token, FILE_COMMIT_BOTH);
+	return carry_out(f, &ranges, &e, FILE_COMMIT_BOTH);
 }
 
 /* The last block that stays, its end zeroed. */
@@ -86,10 +83,9 @@ static int zero_tail(
 		rc = content_seal(&c, block, plain, f->scratch, entry);
 	}
 	crypto_wipe(plain, sizeof(plain));
-	if (!rc)
-		rc = file_lower_write_all(
-			f, f->scratch, BLOCK_MAP_BLOCK, block_map_data_offset(block));
-	if (!rc)
+	if (rc)
+		return rc;
+	if (file_io_place(f, p, block, 1, f->scratch, &rc) == 1)
 		file_tags_set(f, p, index, entry);
 	return rc;
 }
@@ -128,27 +124,19 @@ static int cut(struct file *f, uint64_t size, struct file_fault *ft)
 	const struct file_erase e = {.first = last + 1, .end = BLOCK_MAP_BLOCKS};
 	uint8_t hash[FORMAT_HASH_LEN] = {0};
 	AUTO_BUF ranges = {0};
-	uint64_t token = 0;
 	int rc = collect_groups(f, group, &ranges, hash, ft);
-	if (!rc)
-		rc = file_presence_test(f, group - 1, ft);
-	bool frees = ranges.len || (rc > 0 && f->h.size > (last + 1) * BLOCK_MAP_BLOCK);
-	if (rc >= 0)
-		rc = frees ? file_range_announce(f, &e, &token) : 0;
 	if (!rc)
 		rc = cut_group(f, last, size % BLOCK_MAP_BLOCK, &ranges, ft);
 	if (!rc && !buf_ok(&ranges))
 		rc = -ENOMEM;
-	if (rc) {
-		file_range_done(f, token);
+	if (rc)
 		return rc;
-	}
 	for (size_t i = 0; i < sizeof(hash); i++)
 		f->hash[i] ^= hash[i];
 	file_tags_drop(f, group);
 	file_presence_cut(f, group);
 	f->h.size = size;
-	return carry_out(f, &ranges, token, 0);
+	return carry_out(f, &ranges, &e, 0);
 }
 
 int file_size_set(struct file *f, uint64_t size, struct file_fault *ft)

@@ -33,7 +33,8 @@ static struct file_stage *insert(struct file *f, uint64_t offset)
 {
 	if (f->staged_count == f->staged_room) {
 		size_t room = f->staged_room ? 2 * f->staged_room : 8;
-		struct file_stage **more = reallocarray(f->staged, room, sizeof(struct file_stage *));
+		struct file_stage **more =
+			reallocarray(f->staged, room, sizeof(struct file_stage *));
 		if (!more)
 			return NULL;
 		f->staged = more;
@@ -98,7 +99,8 @@ int file_stage_patch(struct file *f, uint64_t offset, const uint8_t *bytes, size
 	return 0;
 }
 
-void file_stage_see(const struct file *f, const struct iovec *iov, int n, uint64_t offset, size_t len)
+void file_stage_see(
+	const struct file *f, const struct iovec *iov, int n, uint64_t offset, size_t len)
 {
 	uint64_t end = offset + len;
 	for (size_t i = position(f, offset - offset % BLOCK_MAP_BLOCK);

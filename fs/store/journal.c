@@ -447,8 +447,7 @@ void journal_status(struct journal *j, struct journal_status *ret)
 	pthread_mutex_lock(&j->lock);
 	*ret = (struct journal_status){.bytes = j->ring * JOURNAL_FORMAT_SECTOR,
 		.used = j->used * JOURNAL_FORMAT_SECTOR,
-		.waiting = j->count ? journal_format_sectors(
-					      j->count * JOURNAL_FORMAT_ERASE_LEN) *
+		.waiting = j->count ? journal_format_sectors(j->count * JOURNAL_FORMAT_ERASE_LEN) *
 					      JOURNAL_FORMAT_SECTOR
 				    : 0,
 		.pending = (unsigned)j->count,

@@ -206,7 +206,7 @@ static int load(struct journal *j, int tenant_fd)
 	j->unclean = !j->super.clean;
 	j->since_ns = j->super.since_ns;
 	rc = read_records(j);
-	j->durable = j->sequence; /* as far as we know: recovery flushes it first */
+	j->durable = j->super.sequence; /* it may be in the page cache alone */
 	return rc;
 }
 

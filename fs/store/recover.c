@@ -33,8 +33,7 @@ static void recovery_done(struct recovery *r)
 	free(r->settled);
 }
 
-/* The file id that a header claims. 1; 0 there is none that could be read; -errno: nobody knows. */
-static int claimed_id(
+int recover_claimed_id(
 	struct lower *l, const struct walk_entry *e, uint8_t ret[static CRYPTO_ID_LEN])
 {
 	uint8_t slots[2][FORMAT_SLOT_LEN];
@@ -99,7 +98,7 @@ static int visit(void *context, const struct walk_entry *e)
 		return 0;
 	for (size_t i = 0; !near && i < r->count; i++)
 		near = is_meant(r, i, e->ino, NULL);
-	int rc = near ? claimed_id(r->s->lower, e, bytes) : 0;
+	int rc = near ? recover_claimed_id(r->s->lower, e, bytes) : 0;
 	if (rc == -ENOMEM)
 		return rc;
 	if (rc < 0)
@@ -123,22 +122,60 @@ static int load(struct recovery *r)
 	return 0;
 }
 
+/* Clocks of change times lag behind by less. */
+#define LAG_NS 2000000000u
+
+struct traces {
+	const struct store *s;
+	uint64_t since_ns;
+	struct recover_result *result;
+};
+
+/* Files that changed in the last mount: what was never committed of them. */
+static int visit_recent(void *context, const struct walk_entry *e)
+{
+	struct traces *t = context;
+	struct lower *l = t->s->lower;
+	struct stat st;
+	if (e->type != DT_REG || l->ops->fstatat(l, e->dirfd, e->name, &st) < 0)
+		return 0;
+	uint64_t changed = (uint64_t)st.st_ctim.tv_sec * 1000000000u + (uint64_t)st.st_ctim.tv_nsec;
+	if (!S_ISREG(st.st_mode) || !st.st_size || changed + LAG_NS < t->since_ns)
+		return 0;
+	int rc = file_recover_length(t->s, e->dirfd, e->name, &t->result->bytes);
+	t->result->emptied += rc == 1;
+	return rc < 0 && rc != -EACCES && rc != -EPERM && rc != -ENOENT ? rc : 0;
+}
+
+static int finish_erasures(struct recovery *r)
+{
+	const struct store *s = r->s;
+	int rc = load(r);
+	unsigned passes = journal_is_copy(s->journal) ? 2 : 1;
+	for (unsigned pass = 0; rc >= 0 && pass < passes && r->open; pass++) {
+		r->by_id = pass;
+		rc = walk_tree(s->lower, s->root_fd, ".", visit, r);
+	}
+	for (size_t i = 0; rc >= 0 && i < r->count; i++)
+		if (!r->settled[i] && r->unread) {
+			failed(r, r->unread);
+		} else if (!r->settled[i]) {
+			settle(r, i);
+			r->result.gone++;
+		}
+	return rc;
+}
+
 int recover_store(const struct store *s, struct recover_result *ret)
 {
 	AUTO(recovery_done) struct recovery r = {.s = s};
-	int rc = load(&r);
-	unsigned passes = journal_is_copy(s->journal) ? 2 : 1;
-	for (unsigned pass = 0; rc >= 0 && pass < passes && r.open; pass++) {
-		r.by_id = pass;
-		rc = walk_tree(s->lower, s->root_fd, ".", visit, &r);
-	}
-	for (size_t i = 0; rc >= 0 && i < r.count; i++)
-		if (!r.settled[i] && r.unread) {
-			failed(&r, r.unread);
-		} else if (!r.settled[i]) {
-			settle(&r, i);
-			r.result.gone++;
-		}
+	struct traces t = {.s = s, .result = &r.result};
+	r.result.unclean = journal_was_unclean(s->journal, &t.since_ns);
+	int rc = recover_redo(s, &r.result);
+	if (rc >= 0)
+		rc = finish_erasures(&r);
+	if (rc >= 0 && r.result.unclean)
+		rc = walk_tree(s->lower, s->root_fd, ".", visit_recent, &t);
 	if (rc >= 0)
 		rc = journal_checkpoint(s->journal);
 	*ret = r.result;

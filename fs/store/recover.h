@@ -5,7 +5,12 @@
 #include "fs/store/store.h"
 
 struct recover_result {
-	unsigned entries;    /* in the journal */
+	bool unclean;        /* the last mount ended without saying so */
+	unsigned files;      /* whose last commits were brought to their place */
+	unsigned dropped;    /* of them, whose latest changes had not reached the disk */
+	unsigned stale;      /* not touched: the journal is older than they are */
+	unsigned emptied;    /* new ones whose first data had not reached the disk */
+	unsigned entries;    /* erasures in the journal */
 	unsigned done, gone; /* finished; of files that are not there any more */
 	unsigned failed;     /* stay for the next mount */
 	uint64_t bytes;      /* overwritten */
@@ -18,5 +23,13 @@ struct recover_result {
  * reading folders or of writing the journal: then what was not done waits for the next mount.
  */
 MUST_USE int recover_store(const struct store *s, struct recover_result *ret);
+
+/* What recover.c and recover_redo.c share: commits that are not in their place. As recover_store.
+ */
+MUST_USE int recover_redo(const struct store *s, struct recover_result *ret);
+/* The file id that a header claims. 1; 0 there is none that could be read; -errno: nobody knows. */
+struct walk_entry;
+MUST_USE int recover_claimed_id(
+	struct lower *l, const struct walk_entry *e, uint8_t ret[CRYPTO_ID_LEN]);
 
 #endif

@@ -13,15 +13,16 @@
 #define TICKS_DIRTY 5 /* so long may anything be in memory alone */
 #define TRIES 100     /* of checkpoints for one caller's room: others take it as well */
 #define LISTED_MAX 4096u
+#define BUCKETS 1024u
 #define SYNC_EACH 8 /* files that are flushed one by one; more: the whole filesystem */
 
 struct redo {
 	const struct store *store; /* borrowed */
 	struct redo_options options;
 	pthread_rwlock_t gate;
-	pthread_mutex_t lock; /* guards the rest, and file.listed, file.listed_next */
-	pthread_cond_t wake;  /* the thread */
-	struct file *first;
+	pthread_mutex_t lock;        /* guards the rest, and file.listed, file.listed_next */
+	pthread_cond_t wake;         /* the thread */
+	struct file *files[BUCKETS]; /* by inode number */
 	size_t count;
 	bool active; /* somebody entered since the last tick */
 	unsigned dirty_ticks;
@@ -64,9 +65,10 @@ void redo_list(struct file *f)
 	struct redo *r = f->store->redo;
 	pthread_mutex_lock(&r->lock);
 	if (!f->listed) {
+		struct file **bucket = &r->files[f->ino % BUCKETS];
 		f->listed = true;
-		f->listed_next = r->first;
-		r->first = f;
+		f->listed_next = *bucket;
+		*bucket = f;
 		r->count++;
 	}
 	pthread_mutex_unlock(&r->lock);
@@ -74,7 +76,7 @@ void redo_list(struct file *f)
 
 static void unlist_locked(struct redo *r, struct file *f)
 {
-	struct file **at = &r->first;
+	struct file **at = &r->files[f->ino % BUCKETS];
 	if (!f->listed)
 		return;
 	while (*at != f)
@@ -98,7 +100,7 @@ struct file *redo_find(const struct store *s, ino_t ino)
 	if (!r)
 		return NULL;
 	pthread_mutex_lock(&r->lock);
-	struct file *f = r->first;
+	struct file *f = r->files[ino % BUCKETS];
 	while (f && (f->ino != ino || f->forgotten))
 		f = f->listed_next;
 	if (f)
@@ -116,11 +118,23 @@ bool redo_drop(struct file *f)
 	return last;
 }
 
-/* One of the steps for each listed file. Under the closed gate the list only changes here. */
+/* The first listed file, and the next. Under the closed gate the table changes only by a
+ * checkpoint, but for references. */
+static struct file *next_file(struct redo *r, struct file *f)
+{
+	size_t i = f ? f->ino % BUCKETS + 1 : 0;
+	if (f && f->listed_next)
+		return f->listed_next;
+	while (i < BUCKETS && !r->files[i])
+		i++;
+	return i < BUCKETS ? r->files[i] : NULL;
+}
+
+/* One of the steps for each listed file. */
 static int for_each(struct redo *r, int (*step)(struct file *f))
 {
 	int rc = 0;
-	for (struct file *f = r->first; f && !rc; f = f->listed_next) {
+	for (struct file *f = next_file(r, NULL); f && !rc; f = next_file(r, f)) {
 		pthread_rwlock_wrlock(&f->lock);
 		rc = step(f);
 		pthread_rwlock_unlock(&f->lock);
@@ -128,31 +142,31 @@ static int for_each(struct redo *r, int (*step)(struct file *f))
 	return rc;
 }
 
-/* Data that is in place. all: what a checkpoint has put there, with the times. */
+/* Data that is in place; all: with the times. */
 static int sync_data(struct redo *r, bool all)
 {
 	const struct store *s = r->store;
 	struct file *one = NULL;
 	size_t count = 0;
 	int rc = 0;
-	for (struct file *f = r->first; f; f = f->listed_next)
-		if (f->unsynced && !f->forgotten) {
+	for (struct file *f = next_file(r, NULL); f; f = next_file(r, f))
+		if (f->unsynced) {
 			one = f;
 			count++;
 		}
-	if (count > SYNC_EACH) {
+	if (count > SYNC_EACH)
 		rc = s->lower->ops->syncfs(s->lower, one->fd);
-		for (struct file *f = r->first; f && !rc; f = f->listed_next)
+	for (struct file *f = next_file(r, NULL); f && rc >= 0; f = next_file(r, f)) {
+		if (!f->unsynced)
+			continue;
+		pthread_rwlock_wrlock(&f->lock);
+		if (count > SYNC_EACH)
 			f->unsynced = false;
-		return rc < 0 ? rc : 0;
+		else
+			rc = file_lower_sync(f, !all);
+		pthread_rwlock_unlock(&f->lock);
 	}
-	for (struct file *f = r->first; f && !rc; f = f->listed_next)
-		if (f->unsynced) {
-			pthread_rwlock_wrlock(&f->lock);
-			rc = file_redo_sync(f, all);
-			pthread_rwlock_unlock(&f->lock);
-		}
-	return rc;
+	return rc < 0 ? rc : 0;
 }
 
 /* Soft records become hard: their data is durable now. */
@@ -160,8 +174,8 @@ static int mark(struct redo *r)
 {
 	AUTO_BUF text = {0};
 	uint64_t sequence;
-	for (struct file *f = r->first; f; f = f->listed_next)
-		if (f->last > f->hard && !f->forgotten)
+	for (struct file *f = next_file(r, NULL); f; f = next_file(r, f))
+		if (f->last > f->hard)
 			journal_format_put_mark(&text, f->h.file_id, f->ino, f->last, false);
 	if (!buf_ok(&text))
 		return -ENOMEM;
@@ -171,16 +185,17 @@ static int mark(struct redo *r)
 	return rc ? rc : journal_flush(r->store->journal, journal_sequence(r->store->journal));
 }
 
-static void clear_list(struct redo *r)
+static void clear_table(struct redo *r)
 {
 	pthread_mutex_lock(&r->lock);
-	while (r->first) {
-		struct file *f = r->first;
-		unlist_locked(r, f);
-		f->last = f->hard = 0;
-		if (!atomic_load(&f->refs))
-			file_free(f);
-	}
+	for (size_t i = 0; i < BUCKETS; i++)
+		while (r->files[i]) {
+			struct file *f = r->files[i];
+			unlist_locked(r, f);
+			f->last = f->hard = 0;
+			if (!atomic_load(&f->refs))
+				file_free(f);
+		}
 	pthread_mutex_unlock(&r->lock);
 }
 
@@ -188,7 +203,7 @@ static int checkpoint(struct redo *r)
 {
 	struct journal_status status;
 	journal_status(r->store->journal, &status);
-	if (!r->first && !status.used)
+	if (!r->count && !status.used)
 		return 0;
 	int rc = for_each(r, file_redo_commit);
 	if (!rc)
@@ -202,7 +217,7 @@ static int checkpoint(struct redo *r)
 	if (!rc)
 		rc = journal_checkpoint(r->store->journal);
 	if (!rc)
-		clear_list(r);
+		clear_table(r);
 	return rc;
 }
 
@@ -239,11 +254,11 @@ void redo_tick(struct redo *r)
 	struct journal_status status;
 	journal_status(r->store->journal, &status);
 	pthread_mutex_lock(&r->lock);
-	bool something = r->first || status.used > status.waiting;
+	bool something = r->count || status.used > status.waiting;
 	bool idle = !__atomic_exchange_n(&r->active, false, __ATOMIC_RELAXED);
 	r->dirty_ticks = something ? r->dirty_ticks + 1 : 0;
-	bool due = something && !status.failed &&
-		   (idle || r->hurry || r->dirty_ticks >= TICKS_DIRTY);
+	bool due =
+		something && !status.failed && (idle || r->hurry || r->dirty_ticks >= TICKS_DIRTY);
 	r->hurry = false;
 	pthread_mutex_unlock(&r->lock);
 	if (due)
@@ -318,8 +333,7 @@ int redo_start(const struct store *s, const struct redo_options *o, struct redo 
 	r->options = *o;
 	/* A checkpoint must not wait for ever behind those who come after it. */
 	pthread_rwlockattr_init(&attributes);
-	pthread_rwlockattr_setkind_np(
-		&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlockattr_setkind_np(&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
 	pthread_rwlock_init(&r->gate, &attributes);
 	pthread_rwlockattr_destroy(&attributes);
 	pthread_mutex_init(&r->lock, NULL);
@@ -348,21 +362,16 @@ int redo_stop(struct redo *r)
 		pthread_join(r->thread, NULL);
 	}
 	int rc = redo_checkpoint(r->store);
-	while (r->first) { /* the journal has what they hold */
-		struct file *f = r->first;
-		unlist_locked(r, f);
-		if (!atomic_load(&f->refs))
-			file_free(f);
-	}
+	clear_table(r); /* what is left is in the journal */
 	free_redo(r);
 	return rc;
 }
 
-void redo_forget(const struct store *s, ino_t ino)
+bool redo_forget(const struct store *s, ino_t ino)
 {
 	struct redo *r = s->redo;
 	if (!r)
-		return;
+		return false;
 	pthread_rwlock_rdlock(&r->gate);
 	struct file *f = redo_find(s, ino);
 	if (f) {
@@ -378,6 +387,7 @@ void redo_forget(const struct store *s, ino_t ino)
 			file_free(f);
 	}
 	pthread_rwlock_unlock(&r->gate);
+	return journal_touches(s->journal, ino, NULL);
 }
 
 void redo_times(const struct store *s, ino_t ino, const struct timespec ts[2])
@@ -395,8 +405,7 @@ void redo_times(const struct store *s, ino_t ino, const struct timespec ts[2])
 	if (journal_touches(s->journal, ino, file_id)) {
 		journal_format_put_times(&text, file_id, ino, &modified);
 		const struct journal_record record = {.text = &text, .sectors = sectors};
-		if (!buf_ok(&text) ||
-			journal_append(s->journal, &record, &sequence, NULL) < 0)
+		if (!buf_ok(&text) || journal_append(s->journal, &record, &sequence, NULL) < 0)
 			journal_unreserve(s->journal, buf_ok(&text) ? 0 : sectors, 0);
 	} else {
 		journal_unreserve(s->journal, sectors, 0);

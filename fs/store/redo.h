@@ -58,8 +58,9 @@ MUST_USE int redo_checkpoint(const struct store *s);
 void redo_hurry(const struct store *s);
 /* What the thread does each second. */
 void redo_tick(struct redo *r);
-/* This inode is about to be erased: nothing is brought to its place any more. */
-void redo_forget(const struct store *s, ino_t ino);
+/* This inode is about to be erased: nothing is brought to its place any more. True: the journal has
+ * something of it, until the next checkpoint. */
+bool redo_forget(const struct store *s, ino_t ino);
 /* After a change of a file's modification time, open or not: recovery must not undo it. */
 void redo_times(const struct store *s, ino_t ino, const struct timespec ts[2]);
 

@@ -31,7 +31,7 @@ struct store {
 	int root_fd;         /* lower directory root/ */
 	struct trash *trash; /* where removed files go; NULL: offline tools that remove nothing */
 	struct journal *journal; /* NULL: -o journal=off, offline tools */
-	struct redo *redo; /* NULL: everything is written in place at once */
+	struct redo *redo;       /* NULL: everything is written in place at once */
 	bool as_root;            /* may give files to other owners and read what modes forbid */
 	/* Called without locks of the store held, from any thread; may be NULL. */
 	void (*alarm)(void *context, const struct store_alarm *alarm);

@@ -4,6 +4,7 @@
 #include "fs/store/check.h"
 #include "fs/store/layout_create.h"
 #include "fs/store/recover.h"
+#include "fs/store/redo.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -77,11 +78,25 @@ static bool is_halted(void *context)
 	return store_is_read_only(&s->store);
 }
 
+static bool on_begin(void *context, ino_t ino)
+{
+	struct sim_store *s = context;
+	return redo_forget(&s->store, ino);
+}
+
+static int on_settle(void *context)
+{
+	struct sim_store *s = context;
+	return redo_checkpoint(&s->store);
+}
+
 static int open_trash(struct sim_store *s, bool sync)
 {
 	const struct trash_options options = {.sync = sync,
 		.require = TRASH_C,
 		.by_hand = true,
+		.begin = on_begin,
+		.settle = on_settle,
 		.receipt = on_receipt,
 		.trouble = on_trouble,
 		.halted = is_halted,
@@ -117,7 +132,11 @@ int sim_store_mount(struct sim_store *s, struct sim_disk *disk, const struct key
 	if (r < 0)
 		return r;
 	s->store.journal = s->journal;
+	const struct redo_options by_hand = {.by_hand = true};
 	r = recover_store(&s->store, &result);
+	if (r == 0)
+		r = redo_start(&s->store, &by_hand, &s->redo);
+	s->store.redo = s->redo;
 	if (r == 0)
 		r = dir_open_root(&s->store, &s->root);
 	if (r == 0)
@@ -130,7 +149,7 @@ int sim_store_mount(struct sim_store *s, struct sim_disk *disk, const struct key
 int sim_store_tick(struct sim_store *s, int64_t ms)
 {
 	s->now_ms += ms;
-	return journal_checkpoint(s->journal);
+	return redo_checkpoint(&s->store);
 }
 
 int sim_store_unmount(struct sim_store *s, bool orderly)
@@ -140,6 +159,8 @@ int sim_store_unmount(struct sim_store *s, bool orderly)
 		r = trash_drain(s->trash, -1);
 	dir_put(s->root);
 	trash_close(s->trash, 0);
+	(void)!redo_stop(s->redo);
+	s->redo = s->store.redo = NULL;
 	journal_close(s->journal);
 	s->journal = NULL;
 	if (s->ready)

@@ -16,6 +16,7 @@ struct sim_store {
 	struct store store;
 	struct trash *trash;
 	struct journal *journal;
+	struct redo *redo;
 	struct dir *root;
 	int64_t now_ms; /* of the daemon's own thread */
 	unsigned alarms, bad_receipts;

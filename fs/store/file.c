@@ -83,33 +83,31 @@ static void home_add(struct file *f, const uint8_t dir_id[static DIR_ID_LEN])
 		home->names++;
 }
 
-int file_begin(struct file *f, size_t text, unsigned erasures, struct file_change *ret)
+int file_begin(struct file *f, size_t text, unsigned erasures)
 {
-	*ret = (struct file_change){0};
-	if (f->store->redo)
-		*ret = (struct file_change){
-			journal_room(text + FILE_COMMIT_TEXT + JOURNAL_FORMAT_FRESH_LEN), erasures};
-	int rc = redo_enter(f->store, ret->sectors, ret->erasures);
+	uint64_t sectors = journal_room(text + FILE_COMMIT_TEXT + JOURNAL_FORMAT_FRESH_LEN);
+	int rc = redo_enter(f->store, sectors, erasures);
 	if (rc)
 		return rc;
 	pthread_rwlock_wrlock(&f->lock);
-	/* The commit's own may be in what was kept before. */
-	f->reserved += ret->sectors;
+	if (f->store->redo) {
+		f->reserved += sectors;
+		f->erasures += erasures;
+	}
 	return 0;
 }
 
-void file_end(struct file *f, struct file_change *c)
+void file_end(struct file *f)
 {
 	const struct store *s = f->store;
 	if (s->redo) {
 		uint64_t wanted =
 			f->dirty ? journal_room((size_t)f->promised + FILE_COMMIT_TEXT) : 0;
-		if (wanted < f->reserved) {
-			journal_unreserve(s->journal, f->reserved - wanted, c->erasures);
-			f->reserved = wanted;
-		} else if (c->erasures) {
-			journal_unreserve(s->journal, 0, c->erasures);
-		}
+		if (wanted > f->reserved)
+			wanted = f->reserved;
+		journal_unreserve(s->journal, f->reserved - wanted, f->erasures);
+		f->reserved = wanted;
+		f->erasures = 0;
 		if ((f->dirty || f->unsynced || f->staged_count || f->last > f->hard) &&
 			!f->forgotten)
 			redo_list(f);
@@ -254,9 +252,8 @@ static void forget(struct file *f)
 /* True when it is to be freed: nobody has it, and nothing of it waits for a checkpoint. */
 static bool let_go(struct file *f, bool dies)
 {
-	struct file_change change;
 	/* Without room there is no journal any more: what was not committed is lost, and said. */
-	int rc = file_begin(f, 0, 0, &change);
+	int rc = file_begin(f, 0, 0);
 	if (rc) {
 		if (f->dirty && !dies)
 			log_say(LOG_LEVEL_ERROR, "a file could not be committed at its close: %s",
@@ -276,7 +273,7 @@ static bool let_go(struct file *f, bool dies)
 	bool last = true;
 	if (s->redo && dies)
 		redo_unlist(f);
-	file_end(f, &change);
+	file_end(f);
 	if (s->redo)
 		last = redo_drop(f);
 	else
@@ -319,8 +316,7 @@ ssize_t file_read(struct file *f, void *bytes, size_t len, uint64_t offset)
 static ssize_t write_some(
 	struct file *f, const uint8_t *bytes, size_t len, uint64_t offset, struct file_fault *ft)
 {
-	struct file_change change;
-	int rc = file_begin(f, file_io_text(offset, len), 0, &change);
+	int rc = file_begin(f, file_io_text(offset, len), 0);
 	if (rc)
 		return rc;
 	ssize_t n = file_io_write(f, bytes, len, offset, ft);
@@ -330,7 +326,7 @@ static ssize_t write_some(
 		if (rc)
 			n = rc;
 	}
-	file_end(f, &change);
+	file_end(f);
 	return n;
 }
 
@@ -362,23 +358,21 @@ ssize_t file_write(struct file *f, const void *bytes, size_t len, uint64_t offse
 int file_truncate(struct file *f, uint64_t size)
 {
 	struct file_fault ft = FILE_FAULT_NONE;
-	struct file_change change;
-	int rc = file_begin(f, SIZE_TEXT, 1, &change);
+	int rc = file_begin(f, SIZE_TEXT, 1);
 	if (rc)
 		return rc;
 	rc = file_size_set(f, size, &ft);
-	file_end(f, &change);
+	file_end(f);
 	return file_finish(f, rc, &ft);
 }
 
 int file_commit(struct file *f)
 {
-	struct file_change change;
-	int rc = file_begin(f, 0, 0, &change);
+	int rc = file_begin(f, 0, 0);
 	if (rc)
 		return rc;
 	rc = file_commit_now(f, 0);
-	file_end(f, &change);
+	file_end(f);
 	return rc;
 }
 
@@ -438,8 +432,7 @@ static int sync_hard(struct file *f, bool data_only)
 
 int file_sync(struct file *f, bool data_only)
 {
-	struct file_change change;
-	int rc = file_begin(f, 0, 0, &change);
+	int rc = file_begin(f, 0, 0);
 	if (rc)
 		return rc;
 	rc = sync_hard(f, data_only);
@@ -449,7 +442,7 @@ int file_sync(struct file *f, bool data_only)
 	if (!rc && f->store->redo && hard)
 		rc = journal_flush(f->store->journal, hard);
 	pthread_rwlock_wrlock(&f->lock);
-	file_end(f, &change);
+	file_end(f);
 	return rc;
 }
 
@@ -458,10 +451,9 @@ int file_settle_length(struct file *f)
 	pthread_rwlock_rdlock(&f->lock);
 	bool longer = f->has_header && f->lower_len > block_map_length(f->h.size);
 	pthread_rwlock_unlock(&f->lock);
-	struct file_change change;
 	if (!longer)
 		return 0;
-	int rc = file_begin(f, 0, 0, &change);
+	int rc = file_begin(f, 0, 0);
 	if (rc)
 		return rc;
 	if (f->has_header && f->lower_len > block_map_length(f->h.size) && !file_commit_owes(f) &&
@@ -470,7 +462,7 @@ int file_settle_length(struct file *f)
 		rc = file_commit_now(f, 0);
 		rc = rc ? rc : 1;
 	}
-	file_end(f, &change);
+	file_end(f);
 	return rc;
 }
 
@@ -530,8 +522,7 @@ static int commit_homes(struct file *f)
 
 int file_home_add(struct file *f, const uint8_t dir_id[DIR_ID_LEN])
 {
-	struct file_change change;
-	int rc = file_begin(f, 0, 0, &change);
+	int rc = file_begin(f, 0, 0);
 	if (rc)
 		return rc;
 	struct format_header old = f->h;
@@ -543,14 +534,13 @@ int file_home_add(struct file *f, const uint8_t dir_id[DIR_ID_LEN])
 		f->h.flags = old.flags;
 		f->dirty = f->dirty || dirty;
 	}
-	file_end(f, &change);
+	file_end(f);
 	return rc;
 }
 
 int file_home_remove(struct file *f, const uint8_t dir_id[DIR_ID_LEN])
 {
-	struct file_change change;
-	int rc = file_begin(f, 0, 0, &change);
+	int rc = file_begin(f, 0, 0);
 	if (rc)
 		return rc;
 	struct format_home *home = home_find(f, dir_id);
@@ -564,7 +554,7 @@ int file_home_remove(struct file *f, const uint8_t dir_id[DIR_ID_LEN])
 		f->dirty = f->has_header;
 		rc = file_commit_now(f, 0);
 	}
-	file_end(f, &change);
+	file_end(f);
 	return rc;
 }
 
@@ -587,8 +577,7 @@ static void keep_time(struct file *f)
 int file_set_times(struct file *f, const struct timespec ts[2])
 {
 	struct lower *l = f->store->lower;
-	struct file_change change;
-	int rc = file_begin(f, 0, 0, &change);
+	int rc = file_begin(f, 0, 0);
 	if (rc)
 		return rc;
 	/* Content still in memory would move the time again when it is written. */
@@ -597,7 +586,7 @@ int file_set_times(struct file *f, const struct timespec ts[2])
 		rc = l->ops->utimensat(l, f->fd, "", ts);
 	if (!rc && f->keeps_time && ts[1].tv_nsec != UTIME_OMIT)
 		keep_time(f);
-	file_end(f, &change);
+	file_end(f);
 	if (!rc)
 		redo_times(f->store, f->ino, ts);
 	return rc;
@@ -616,8 +605,7 @@ void file_keep_time(struct file *f, bool keep)
 int file_xattr_key(struct file *f, const struct secret **ret)
 {
 	struct file_fault ft = {"header", "the wrapped xattr key does not open", UINT64_MAX};
-	struct file_change change;
-	int rc = file_begin(f, 0, 0, &change);
+	int rc = file_begin(f, 0, 0);
 	if (rc)
 		return rc;
 	rc = file_header_make(f);
@@ -625,6 +613,6 @@ int file_xattr_key(struct file *f, const struct secret **ret)
 		rc = file_header_open_xk(f);
 	if (!rc)
 		*ret = f->xk;
-	file_end(f, &change);
+	file_end(f);
 	return file_finish(f, rc, &ft);
 }

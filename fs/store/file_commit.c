@@ -67,12 +67,14 @@ static int log_state(struct file *f, unsigned flags, const struct timespec *modi
 		return -ENOMEM;
 	struct journal_record r = {.text = &text,
 		.sectors = f->reserved,
-		.erasures = e != NULL,
+		.erasures = e ? f->erasures : 0,
 		.erase = e,
 		.ino = f->ino};
 	memcpy(r.file_id, f->h.file_id, sizeof(r.file_id));
 	rc = journal_append(f->store->journal, &r, &sequence, ret_token);
 	f->reserved = 0;
+	if (e)
+		f->erasures = 0;
 	if (!rc)
 		committed(f, flags, sequence);
 	return rc;

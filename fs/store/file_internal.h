@@ -124,6 +124,7 @@ struct file {
 	struct journal_fresh *fresh; /* owned; written in place since the last commit */
 	size_t fresh_count, fresh_room;
 	uint64_t promised;   /* bytes of staged and changed pages in the next record, at most */
+	unsigned erasures;   /* of which the next record may announce so many */
 	uint64_t reserved;   /* sectors of the journal that are kept for it */
 	uint64_t last, hard; /* sequence of its last record, and of the last that is durable with
 				its data; 0: none in this period */
@@ -283,12 +284,11 @@ bool file_commit_owes(struct file *f);
  * f->lock taken. Errors are those of redo_enter; then nothing is held. file_end gives back what is
  * not promised.
  */
-struct file_change {
-	uint64_t sectors;
-	unsigned erasures;
-};
-MUST_USE int file_begin(struct file *f, size_t text, unsigned erasures, struct file_change *ret);
-void file_end(struct file *f, struct file_change *c);
+MUST_USE int file_begin(struct file *f, size_t text, unsigned erasures);
+void file_end(struct file *f);
+
+/* Overwrites all that is allocated behind page 0 and not named by f->h; durable. */
+MUST_USE int file_sweep_all(struct file *f, uint64_t *ret_bytes);
 
 /* Of one page of the lower file (a copy); changed NULL: all of it. -ENOMEM. */
 MUST_USE int file_stage_put(struct file *f, uint64_t offset,

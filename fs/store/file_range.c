@@ -282,8 +282,7 @@ static int punch(struct file *f, uint64_t first, uint64_t end, struct file_fault
 static int change_step(
 	struct file *f, int mode, uint64_t offset, uint64_t end, struct file_fault *ft)
 {
-	struct file_change change;
-	int rc = file_begin(f, STEP_TEXT, 1, &change);
+	int rc = file_begin(f, STEP_TEXT, 1);
 	if (rc)
 		return rc;
 	uint64_t old_end = end < f->h.size ? end : f->h.size;
@@ -294,7 +293,7 @@ static int change_step(
 		rc = punch(f, (offset + BLOCK_MAP_BLOCK - 1) / BLOCK_MAP_BLOCK,
 			stop / BLOCK_MAP_BLOCK, ft);
 	}
-	file_end(f, &change);
+	file_end(f);
 	return rc;
 }
 
@@ -302,8 +301,7 @@ static int change_step(
 static int change_space(
 	struct file *f, int mode, uint64_t offset, uint64_t end, bool after, struct file_fault *ft)
 {
-	struct file_change change;
-	int rc = file_begin(f, STEP_TEXT, 1, &change);
+	int rc = file_begin(f, STEP_TEXT, 1);
 	if (rc)
 		return rc;
 	rc = file_lower_writable(f);
@@ -311,7 +309,7 @@ static int change_space(
 		rc = allocate(f, offset, end);
 	if (!rc && after && !(mode & FALLOC_FL_KEEP_SIZE) && end > f->h.size)
 		rc = file_size_set(f, end, ft);
-	file_end(f, &change);
+	file_end(f);
 	return rc;
 }
 

@@ -1,6 +1,5 @@
 #include "fs/store/file_internal.h"
 
-#include "fs/erase/trash.h"
 #include "keymgmt/base/bytes.h"
 
 #include <errno.h>
@@ -241,23 +240,29 @@ static int drop_attributes(struct file *f)
 	return rc;
 }
 
-/* Overwritten, then empty, with the time that it had. */
-static int empty_newborn(struct file *f)
+/* Page 0 first: as long as that is blank whoever is cut short begins again. Then what lies behind
+ * it, which nobody has the key of any more. */
+static int empty_newborn(struct file *f, uint64_t *ret_bytes)
 {
+	static const uint8_t blank[BLOCK_MAP_BLOCK];
 	struct lower *l = f->store->lower;
-	struct trash_receipt receipt = {0};
 	struct stat st;
 	int rc = file_lower_writable(f);
 	if (!rc)
 		rc = l->ops->fstat(l, f->fd, &st);
 	if (!rc)
+		rc = file_lower_write_all(f, blank, sizeof(blank), 0);
+	if (!rc)
+		rc = file_lower_sync(f, true);
+	if (!rc)
 		rc = drop_attributes(f);
 	if (!rc)
-		rc = trash_overwrite(l, f->write_fd, &receipt);
+		rc = file_sweep_all(f, ret_bytes);
 	if (!rc)
 		rc = file_lower_resize(f, 0);
 	if (rc < 0)
 		return rc;
+	/* Nothing that a user did. */
 	const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, st.st_mtim};
 	rc = l->ops->futimens(l, f->write_fd, times);
 	return rc && rc != -EPERM && rc != -EACCES ? rc : file_lower_sync(f, false);
@@ -275,7 +280,7 @@ int file_recover_length(const struct store *s, int dirfd, const char *name, uint
 		return rc;
 	ssize_t n = f->lower_len ? file_lower_read(f, &iov, 1, 0) : 0;
 	if (f->lower_len && n >= 0 && is_newborn(page)) {
-		rc = empty_newborn(f);
+		rc = empty_newborn(f, ret_bytes);
 		rc = rc < 0 ? rc : 1;
 	} else if (n > 0) {
 		rc = file_header_load(f, &ft);

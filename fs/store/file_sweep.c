@@ -176,6 +176,13 @@ static int sweep(
 	return rc ? rc : set == -EPERM || set == -EACCES || !set ? file_lower_sync(f, false) : set;
 }
 
+int file_sweep_all(struct file *f, uint64_t *ret_bytes)
+{
+	struct file_fault ft = FILE_FAULT_NONE;
+	const struct journal_erase all = {.end = BLOCK_MAP_BLOCKS, .keep_space = true};
+	return sweep_range(f, &all, ret_bytes, &ft);
+}
+
 int file_sweep(const struct store *s, int dirfd, const char *name, const struct journal_erase *e,
 	uint64_t *ret_bytes)
 {

@@ -424,7 +424,7 @@ static int sync_hard(struct file *f, bool data_only)
 	journal_format_put_mark(&text, f->h.file_id, f->ino, f->last, false);
 	const struct journal_record r = {.text = &text};
 	uint64_t sequence;
-	rc = buf_ok(&text) ? journal_append(s->journal, &r, &sequence, NULL) : -ENOMEM;
+	rc = buf_ok(&text) ? redo_append(s, &r, &sequence, NULL) : -ENOMEM;
 	if (!rc)
 		f->hard = f->last = sequence;
 	return rc;
@@ -440,7 +440,7 @@ int file_sync(struct file *f, bool data_only)
 	/* The flush is waited for without the file's lock: one serves all who wait. */
 	pthread_rwlock_unlock(&f->lock);
 	if (!rc && f->store->redo && hard)
-		rc = journal_flush(f->store->journal, hard);
+		rc = redo_flush(f->store, hard);
 	pthread_rwlock_wrlock(&f->lock);
 	file_end(f);
 	return rc;
@@ -514,7 +514,7 @@ static int commit_homes(struct file *f)
 	f->dirty = true;
 	int rc = file_commit_now(f, FILE_COMMIT_HARD);
 	if (!rc && f->store->redo)
-		rc = journal_flush(f->store->journal, f->hard);
+		rc = redo_flush(f->store, f->hard);
 	else if (!rc)
 		rc = file_lower_sync(f, true);
 	return rc;

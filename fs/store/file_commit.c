@@ -71,7 +71,7 @@ static int log_state(struct file *f, unsigned flags, const struct timespec *modi
 		.erase = e,
 		.ino = f->ino};
 	memcpy(r.file_id, f->h.file_id, sizeof(r.file_id));
-	rc = journal_append(f->store->journal, &r, &sequence, ret_token);
+	rc = redo_append(f->store, &r, &sequence, ret_token);
 	f->reserved = 0;
 	if (e)
 		f->erasures = 0;

@@ -82,7 +82,7 @@ static int commit_erase(
 	/* What is in its place is overwritten, and what a commit wrote over goes there, only once
 	 * the record is durable: a power cut could bring the old state back. */
 	if (!rc && f->store->redo)
-		rc = journal_flush(f->store->journal, f->hard);
+		rc = redo_flush(f->store, f->hard);
 	if (!rc && f->store->redo)
 		rc = file_stage_apply(f);
 	if (!rc && !f->store->redo)

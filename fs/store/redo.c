@@ -36,6 +36,7 @@ int redo_enter(const struct store *s, uint64_t sectors, unsigned erasures)
 	struct redo *r = s->redo;
 	if (!r)
 		return 0;
+	/* Who enters only to look at the file again must be let in. */
 	for (unsigned i = 0;; i++) {
 		pthread_rwlock_rdlock(&r->gate);
 		int rc = __atomic_load_n(&r->count, __ATOMIC_RELAXED) < LISTED_MAX
@@ -58,6 +59,20 @@ void redo_leave(const struct store *s)
 {
 	if (s->redo)
 		pthread_rwlock_unlock(&s->redo->gate);
+}
+
+int redo_append(const struct store *s, const struct journal_record *r, uint64_t *ret_sequence,
+	uint64_t *ret_token)
+{
+	int rc = journal_append(s->journal, r, ret_sequence, ret_token);
+	if (rc && rc != -ENOMEM)
+		store_trouble(s, "writing the journal", rc);
+	return rc;
+}
+
+int redo_flush(const struct store *s, uint64_t sequence)
+{
+	return store_flushed(s, "the flush of the journal", journal_flush(s->journal, sequence));
 }
 
 void redo_list(struct file *f)
@@ -155,7 +170,8 @@ static int sync_data(struct redo *r, bool all)
 			count++;
 		}
 	if (count > SYNC_EACH)
-		rc = s->lower->ops->syncfs(s->lower, one->fd);
+		rc = store_flushed(s, "the flush of the store's filesystem",
+			s->lower->ops->syncfs(s->lower, one->fd));
 	for (struct file *f = next_file(r, NULL); f && rc >= 0; f = next_file(r, f)) {
 		if (!f->unsynced)
 			continue;
@@ -180,9 +196,9 @@ static int mark(struct redo *r)
 	if (!buf_ok(&text))
 		return -ENOMEM;
 	const struct journal_record record = {.text = &text};
-	int rc = text.len ? journal_append(r->store->journal, &record, &sequence, NULL) : 0;
+	int rc = text.len ? redo_append(r->store, &record, &sequence, NULL) : 0;
 	/* What was hard already is flushed, too: nothing goes to its place before. */
-	return rc ? rc : journal_flush(r->store->journal, journal_sequence(r->store->journal));
+	return rc ? rc : redo_flush(r->store, journal_sequence(r->store->journal));
 }
 
 static void clear_table(struct redo *r)
@@ -205,6 +221,9 @@ static int checkpoint(struct redo *r)
 	journal_status(r->store->journal, &status);
 	if (!r->count && !status.used)
 		return 0;
+	/* What failed to become durable would be taken for it. */
+	if (store_is_read_only(r->store))
+		return -EROFS;
 	int rc = for_each(r, file_redo_commit);
 	if (!rc)
 		rc = sync_data(r, false);
@@ -233,8 +252,9 @@ int redo_checkpoint(const struct store *s)
 	r->error = rc;
 	r->dirty_ticks = 0;
 	pthread_mutex_unlock(&r->lock);
-	if (rc && r->options.failed)
-		r->options.failed(r->options.context, rc);
+	/* Short memory passes; whatever else it was, the journal cannot be emptied. */
+	if (rc && rc != -ENOMEM && rc != -EROFS)
+		store_trouble(s, "emptying the journal", rc);
 	return rc;
 }
 
@@ -405,7 +425,7 @@ void redo_times(const struct store *s, ino_t ino, const struct timespec ts[2])
 	if (journal_touches(s->journal, ino, file_id)) {
 		journal_format_put_times(&text, file_id, ino, &modified);
 		const struct journal_record record = {.text = &text, .sectors = sectors};
-		if (!buf_ok(&text) || journal_append(s->journal, &record, &sequence, NULL) < 0)
+		if (!buf_ok(&text) || redo_append(s, &record, &sequence, NULL) < 0)
 			journal_unreserve(s->journal, buf_ok(&text) ? 0 : sectors, 0);
 	} else {
 		journal_unreserve(s->journal, sectors, 0);

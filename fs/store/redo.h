@@ -12,14 +12,12 @@
 #include "fs/store/store.h"
 
 struct file;
+struct journal_record;
 
 struct redo_options {
 	/* No thread: redo_tick is called by whoever wants it. For programs that do everything in
 	 * one order. */
 	bool by_hand;
-	/* A checkpoint failed, by the thread or in a call; from any thread, may be NULL. */
-	void (*failed)(void *context, int error);
-	void *context;
 };
 
 /*
@@ -39,6 +37,11 @@ int redo_stop(struct redo *r);
  */
 MUST_USE int redo_enter(const struct store *s, uint64_t sectors, unsigned erasures);
 void redo_leave(const struct store *s);
+
+/* As journal_append and journal_flush; the store is read-only after they failed. */
+MUST_USE int redo_append(const struct store *s, const struct journal_record *r,
+	uint64_t *ret_sequence, uint64_t *ret_token);
+MUST_USE int redo_flush(const struct store *s, uint64_t sequence);
 
 /* Under the gate: the file has something that is not committed, not durable or not in its place.
  * The table holds it until a checkpoint has changed that. */

@@ -9,7 +9,7 @@
 /* Then what lies behind the end must not be freed as it is. */
 bool file_commit_owes(struct file *f)
 {
-	return f->store->journal && journal_concerns(f->store->journal, f->h.file_id);
+	return f->owes || (f->store->journal && journal_concerns(f->store->journal, f->h.file_id));
 }
 
 /*
@@ -43,7 +43,6 @@ static void committed(struct file *f, unsigned flags, uint64_t sequence)
 	f->last = sequence;
 	if (flags & FILE_COMMIT_HARD)
 		f->hard = sequence;
-	f->redo_only = false;
 }
 
 /* What was put somewhere becomes a record. */
@@ -80,7 +79,22 @@ static int log_state(struct file *f, unsigned flags, const struct timespec *modi
 	return rc;
 }
 
-int file_commit_erasing(
+/* Nothing of it may be freed as it was. */
+static void owe(struct file *f, const struct journal_erase *e)
+{
+	if (!e || e == &f->owed)
+		return;
+	struct journal_erase all = *e;
+	if (f->owes) {
+		all.first = f->owed.first < e->first ? f->owed.first : e->first;
+		all.end = f->owed.end > e->end ? f->owed.end : e->end;
+		all.keep_space = f->owed.keep_space && e->keep_space;
+	}
+	f->owed = all;
+	f->owes = true;
+}
+
+static int commit(
 	struct file *f, unsigned flags, const struct journal_erase *e, uint64_t *ret_token)
 {
 	struct lower *l = f->store->lower;
@@ -102,16 +116,40 @@ int file_commit_erasing(
 	rc = write_state(f, flags);
 	if (!rc && logs)
 		rc = log_state(f, flags, &times[1], e, ret_token);
-	if (flags & FILE_COMMIT_TOUCH)
-		times[1].tv_nsec = UTIME_NOW;
-	/* Only the owner and root may set times; with others the lower file's own must do. */
 	int set = l->ops->futimens(l, f->write_fd, times);
-	if (rc) {
-		f->redo_only = true;
-		return rc;
+	/* Only the owner and root may set times; with others the lower file's own must do. */
+	if (flags & FILE_COMMIT_TOUCH && (set == -EPERM || set == -EACCES)) {
+		times[1].tv_nsec = UTIME_NOW;
+		set = l->ops->futimens(l, f->write_fd, times);
 	}
-	f->dirty = false;
+	if (rc)
+		return rc;
+	f->dirty = f->owes = f->redo_only = false;
 	return set < 0 && set != -EPERM && set != -EACCES ? set : 0;
+}
+
+int file_commit_erasing(
+	struct file *f, unsigned flags, const struct journal_erase *e, uint64_t *ret_token)
+{
+	if (!e && f->owes) {
+		e = &f->owed;
+		flags |= FILE_COMMIT_LONG;
+	}
+	int rc = commit(f, flags, e, ret_token);
+	if (f->dirty) { /* it failed */
+		f->redo_only = true;
+		owe(f, e);
+	}
+	return rc;
+}
+
+int file_commit_time(struct file *f)
+{
+	struct lower *l = f->store->lower;
+	const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT},
+		{(time_t)(f->h.modified_ns / 1000000000u), (long)(f->h.modified_ns % 1000000000u)}};
+	int rc = l->ops->futimens(l, f->write_fd, times);
+	return rc == -EPERM || rc == -EACCES ? 0 : rc;
 }
 
 int file_commit_now(struct file *f, unsigned flags)

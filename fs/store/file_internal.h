@@ -128,7 +128,10 @@ struct file {
 	uint64_t reserved;   /* sectors of the journal that are kept for it */
 	uint64_t last, hard; /* sequence of its last record, and of the last that is durable with
 				its data; 0: none in this period */
-	bool unsynced;       /* written in place since the last fdatasync */
+	/* What an erasing commit that failed should have announced: the next one does. */
+	bool owes;
+	struct journal_erase owed;
+	bool unsynced;  /* written in place since the last fdatasync */
 	bool redo_only; /* a commit failed: what is committed is not known, nothing is written in
 			   place */
 	bool forgotten; /* being erased */
@@ -276,6 +279,9 @@ MUST_USE int file_commit_now(struct file *f, unsigned flags);
 /* With the announcement of an erasure, or NULL. */
 MUST_USE int file_commit_erasing(
 	struct file *f, unsigned flags, const struct journal_erase *e, uint64_t *ret_token);
+/* The modification time is that of the last commit, which a recovery would give back, not of what
+ * was done to the lower file since. */
+MUST_USE int file_commit_time(struct file *f);
 /* Whether an erasure in it failed and waits for the next mount. */
 bool file_commit_owes(struct file *f);
 

@@ -293,6 +293,8 @@ static int change_step(
 		rc = punch(f, (offset + BLOCK_MAP_BLOCK - 1) / BLOCK_MAP_BLOCK,
 			stop / BLOCK_MAP_BLOCK, ft);
 	}
+	if (!rc && offset < old_end)
+		rc = file_commit_time(f);
 	file_end(f);
 	return rc;
 }

@@ -45,7 +45,9 @@ static int carry_out(
 		return rc;
 	file_range_done(f, token);
 	/* Of an earlier cut that failed something may lie there still. */
-	return f->lower_len > want && !file_commit_owes(f) ? file_lower_resize(f, want) : 0;
+	if (f->lower_len > want && !file_commit_owes(f))
+		rc = file_lower_resize(f, want);
+	return rc ? rc : file_commit_time(f);
 }
 
 /* To nothing: the old key goes with the content, so that one page destroys it all. */

@@ -279,6 +279,7 @@ static int check_fence(struct journal *j, uint64_t generation)
 
 int journal_flush(struct journal *j, uint64_t sequence)
 {
+	int rc = 0;
 	pthread_mutex_lock(&j->lock);
 	while (!j->failed && j->durable <= sequence) {
 		if (j->flushing) {
@@ -288,7 +289,7 @@ int journal_flush(struct journal *j, uint64_t sequence)
 		uint64_t reached = j->sequence, generation = j->super.generation;
 		j->flushing = true;
 		pthread_mutex_unlock(&j->lock);
-		int rc = check_fence(j, generation);
+		rc = check_fence(j, generation);
 		if (!rc)
 			rc = j->l->ops->fsync(j->l, j->fd, true);
 		pthread_mutex_lock(&j->lock);
@@ -299,9 +300,10 @@ int journal_flush(struct journal *j, uint64_t sequence)
 			j->durable = reached;
 		pthread_cond_broadcast(&j->flushed);
 	}
-	int rc = j->failed ? -EIO : 0;
+	if (j->failed && !rc)
+		rc = -EIO;
 	pthread_mutex_unlock(&j->lock);
-	return rc;
+	return rc < 0 ? rc : 0;
 }
 
 int journal_checkpoint_locked(struct journal *j, bool clean)

@@ -4,6 +4,7 @@
 #define TEST_STORE_PLACE_H
 
 #include "fs/store/dir.h"
+#include "fs/store/redo.h"
 #include "tests/unit/fail_lower.h"
 
 #include <fcntl.h>
@@ -34,6 +35,20 @@ static inline void store_place_alarm(void *context, const struct store_alarm *al
 static inline void store_place_mended(struct store_place *p)
 {
 	atomic_store(&p->store.troubled, 0);
+}
+
+/* Changes go through the journal from now on, which is open and empty; and no more. */
+static inline void store_place_redo(struct store_place *p)
+{
+	const struct redo_options options = {.by_hand = true};
+	if (redo_start(&p->store, &options, &p->store.redo) < 0)
+		abort();
+}
+static inline void store_place_no_redo(struct store_place *p)
+{
+	struct redo *r = p->store.redo;
+	(void)!redo_stop(r);
+	p->store.redo = NULL;
 }
 
 /* cmocka set-up and tear-down; *state is the struct store_place. */

@@ -14,6 +14,7 @@
 #include "fs/store/file.h"
 #include "fs/store/format.h"
 #include "fs/store/recover.h"
+#include "tests/unit/journal_fixture.h"
 #include "tests/unit/store_place.h"
 
 #include <errno.h>
@@ -295,10 +296,13 @@ static void journal_begin(struct store_place *p)
 		journal_create(&p->fail.base, p->tenant_fd, p->keys, JOURNAL_BYTES_MIN), 0);
 	assert_int_equal(
 		journal_open(&p->fail.base, p->tenant_fd, p->keys, &p->store.journal, NULL), 0);
+	store_place_redo(p);
 }
 
 static void journal_end(struct store_place *p)
 {
+	store_place_no_redo(p);
+	store_place_mended(p);
 	journal_close(p->store.journal);
 	p->store.journal = NULL;
 }
@@ -317,7 +321,7 @@ static void what_cannot_be_announced_does_not_begin(void **state)
 		assert_int_equal(file_write(f, bytes, CUTTABLE, 0), CUTTABLE);
 		assert_int_equal(file_commit(f), 0);
 		fail_lower_arm(&p->fail, FAIL_LOWER_FSYNC, 1, -EIO, true);
-		assert_int_equal(journal_erase_begin(p->store.journal, &none, &token), -EIO);
+		assert_int_equal(journal_fixture_announce(p->store.journal, &none, &token), -EIO);
 		fail_lower_arm(&p->fail, FAIL_LOWER_ANY, 0, 0, false);
 		assert_int_equal(free_blocks(f, i), -EIO);
 		expect(f, bytes, CUTTABLE);

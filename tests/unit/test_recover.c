@@ -13,6 +13,7 @@
 #include "fs/store/block_map.h"
 #include "fs/store/file.h"
 #include "fs/store/recover.h"
+#include "tests/unit/journal_fixture.h"
 #include "tests/unit/store_place.h"
 
 #include <errno.h>
@@ -135,7 +136,7 @@ static bool killed(struct store_place *p, unsigned at, const struct op *o)
 	if (!child) {
 		p->fail.instead = die;
 		if (journal_open(&p->fail.base, p->tenant_fd, p->keys, &p->store.journal, NULL) ||
-			(o && file_open(p->root, name_of(p).lower, &f)))
+			((store_place_redo(p), o) && file_open(p->root, name_of(p).lower, &f)))
 			_exit(2);
 		fail_lower_arm(&p->fail, FAIL_LOWER_ANY, at, -EIO, false);
 		_exit(o ? change(f, o) != 0 : recover_store(&p->store, &r) != 0);
@@ -234,8 +235,10 @@ static void each_kind_killed_at_each_call(void **state)
 			struct timespec before = changed(p);
 			struct recover_result r = recover(p);
 			assert_int_equal(r.gone + r.failed, 0);
-			assert_times(changed(p), before);
 			bool new = check(p, &ops[i], at);
+			/* The new state may have its own, which the kill kept from its place. */
+			if (!new || !hit)
+				assert_times(changed(p), before);
 			finished += new &&r.bytes;
 			assert_true(hit || new);
 			/* Again: nothing is left to do. */
@@ -278,7 +281,7 @@ static void leave_undone(struct store_place *p, const struct op *o)
 					 (off_t)block_map_tag_offset(1)),
 			PAGE);
 	open_journal(p);
-	assert_int_equal(journal_erase_begin(p->store.journal, &e, &token), 0);
+	assert_int_equal(journal_fixture_announce(p->store.journal, &e, &token), 0);
 	drop_journal(p);
 }
 
@@ -495,7 +498,7 @@ static void entries_of_one_file_in_either_order(void **state)
 		e[0].end = e[1].first = 100;
 		for (unsigned i = 0; i < 2; i++)
 			assert_int_equal(
-				journal_erase_begin(p->store.journal, &e[i ^ order], token), 0);
+				journal_fixture_announce(p->store.journal, &e[i ^ order], token), 0);
 		drop_journal(p);
 		assert_int_equal(recover(p).done, 2);
 		assert_true(check(p, &ops[3], 0));

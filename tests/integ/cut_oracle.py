@@ -1,5 +1,5 @@
 """Files that are overwritten at random and closed without a flush, and which bytes they may have afterwards (cut_work.py)."""
-import ctypes, mmap, os, random
+import ctypes, mmap, os, random, time
 
 from cut_work import PAGE, Workload, fill, get, libc, put, short, write_all
 
@@ -172,7 +172,11 @@ class Overwriter(Workload):
 
     def unreadable(self, i):
         """Which blocks do not read."""
-        bad, fd = [], os.open(f"{self.top}/{i}", os.O_RDONLY)
+        bad = []
+        try:
+            fd = os.open(f"{self.top}/{i}", os.O_RDONLY)
+        except OSError:
+            return "it does not open"
         size = os.fstat(fd).st_size
         for block in range((size + PAGE - 1) // PAGE):
             try:
@@ -204,6 +208,7 @@ class Closed(Workload):
                 write_all(fd, self.data(number, version))
                 os.close(fd)
                 self.note("closed", number, version)
+            time.sleep(self.rng.choice((0, 0.002, 0.02))) # the others want to work, too
 
     def check(self, cut_at):
         for what, number, version in self.noted(cut_at):

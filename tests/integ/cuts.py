@@ -417,7 +417,7 @@ def campaign(name, kind, o, killed):
         + ", ".join(f"{n} {c}" for n, c in counted.items()), flush=True)
     print(f"# {name}: {kind}: {homes} files remembered a directory that they had left, until fsck --repair", flush=True)
     if o.verbose:
-        print("\n".join(f"# said: {line}" for line in sorted(told)[:40]), flush=True)
+        print("\n".join(f"# said: {line}" for line in sorted(told)[:8]), flush=True)
 
 
 def main(name, rounds, count, killed, kinds):

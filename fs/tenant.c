@@ -238,6 +238,12 @@ static int reset_journal(struct tenant *t, struct err *e)
 		r = record_own(t, AUDIT_ALARM,
 			"the journal was replaced by an empty one at the request of whoever "
 			"mounted (journal=reset)");
+	if (r == -EINVAL)
+		return err_set(e, -EBADMSG,
+			"What stands in the journal's place is none that could be emptied: a "
+			"folder, link or pipe, or a file of a wrong size; move %s/t/%s/journal "
+			"away, then mount with journal=reset again.",
+			t->layout.store_path, t->layout.owner.tenant);
 	return r < 0 ? err_set(e, r, "Cannot start a new journal: %s.", strerror(-r)) : 0;
 }
 

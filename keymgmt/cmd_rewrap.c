@@ -1,12 +1,13 @@
 /*
  * What a rotation has to do before the old keys may go: the log's key, the policy, the journal, and
- * the header of every file in root/ and trash/ come under the newest keys. Each step may be
- * repeated, so an interrupted run is finished by running it again.
+ * the header of every file in root/, trash/ and lost+found/ come under the newest keys. Each step
+ * may be repeated, so an interrupted run is finished by running it again.
  */
 #include "fs/gate/audit.h"
 #include "fs/gate/policy_file.h"
 #include "fs/lower/walk.h"
 #include "fs/store/file.h"
+#include "fs/store/format.h"
 #include "fs/store/recover.h"
 #include "keymgmt/cmd.h"
 
@@ -31,6 +32,7 @@ struct rewrap {
 	struct cmd *c;
 	const struct store *store;
 	bool counting; /* first pass, for the progress bar */
+	bool lost;     /* in lost+found */
 	struct seen seen;
 	uint64_t total; /* 0 unknown */
 	uint64_t done, rewrapped, damaged;
@@ -123,6 +125,25 @@ static bool is_damage(int r)
 	return r == -EBADMSG || r == -EKEYREJECTED || r == -EIO || r == -EPROTONOSUPPORT;
 }
 
+/* Of what fsck moved there not everything is a file of the tree: its report, attributes, a journal.
+ * True unless one of the slots is a header's: docs/format.md, "Header". */
+static bool wraps_nothing(struct lower *l, int fd)
+{
+	static const char magic[4] = {'T', 'F', 'S', 'H'};
+	char start[sizeof(magic)];
+	for (uint64_t at = 0; at <= FORMAT_SLOT_LEN; at += FORMAT_SLOT_LEN) {
+		int r = lower_read_all(l, fd, start, sizeof(start), at);
+		/* What cannot be read is not passed over; a file may end before. */
+		struct stat st;
+		if (r < 0 && (l->ops->fstat(l, fd, &st) < 0 ||
+				     (uint64_t)st.st_size >= at + sizeof(start)))
+			return false;
+		if (r == 0 && memcmp(start, magic, sizeof(magic)) == 0)
+			return false;
+	}
+	return true;
+}
+
 static int rewrap_file(struct rewrap *w, const struct walk_entry *e)
 {
 	struct lower *l = lower_posix();
@@ -137,6 +158,8 @@ static int rewrap_file(struct rewrap *w, const struct walk_entry *e)
 	if (st.st_size == 0)
 		return 0;
 	AUTO_LOWER_HELD f = {l, walk_open(l, e->dirfd, e->name, O_RDWR | O_NONBLOCK)};
+	if (f.fd >= 0 && w->lost && wraps_nothing(l, f.fd))
+		return 0;
 	r = f.fd < 0 ? f.fd : file_rewrap(w->store, f.fd);
 	if (f.fd >= 0 && r == 0)
 		w->rewrapped++;
@@ -171,8 +194,19 @@ static int visit(void *context, const struct walk_entry *e)
 static int walk_all(struct rewrap *w)
 {
 	struct lower *l = lower_posix();
+	struct stat st;
 	int r = walk_tree(l, w->c->layout.tenant_fd, "root", visit, w);
-	return r < 0 ? r : walk_tree(l, w->c->layout.tenant_fd, "trash", visit, w);
+	if (r == 0)
+		r = walk_tree(l, w->c->layout.tenant_fd, "trash", visit, w);
+	if (r != 0)
+		return r;
+	r = l->ops->fstatat(l, w->c->layout.tenant_fd, "lost+found", &st);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	w->lost = true;
+	r = walk_tree(l, w->c->layout.tenant_fd, "lost+found", visit, w);
+	w->lost = false;
+	return r;
 }
 
 static bool has_old_kek(const struct keyring *k)

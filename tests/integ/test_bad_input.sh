@@ -58,6 +58,20 @@ check_status "a pipe in place of the lock" 7 "t/acme/lock .* is no file: .* remo
 rm "$STORE/t/acme/lock" && ln -s "$S/file" "$STORE/t/acme/lock"
 check_status "a link in place of the lock" 7 "t/acme/lock .* is no file: .* remove it" try
 restore
+for what in folder pipe link; do
+	rm -r "$STORE/t/acme/journal"
+	case $what in
+	folder) mkdir "$STORE/t/acme/journal" ;;
+	pipe) mkfifo "$STORE/t/acme/journal" ;;
+	link) ln -s "$S/file" "$STORE/t/acme/journal" ;;
+	esac
+	check_status "a $what in place of the journal" 7 "journal=reset" try
+	check_status "and with journal=reset" 7 "move .*/store/t/acme/journal away, then mount with journal=reset" try "" "" "" "" journal=reset
+done
+rm "$STORE/t/acme/journal"
+check "moved away, journal=reset makes a new one" tenantfs "$STORE#acme" "$M" -o "keys=$K,passfile=$(passphrase acme),journal=reset"
+check "and it is unmounted" umount_tenant "$M" "$(daemon_of acme)"
+restore
 truncate -s 100 "$ring"
 check_status "a keyring that was cut off" 7 "keyring" try
 restore

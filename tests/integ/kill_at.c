@@ -6,7 +6,7 @@
  *     -f FILE   counts only while that file exists
  *
  * Calls of all its threads and children count: what makes, writes, fsyncs, links, renames or
- * removes. Its exit status, or 137; the last line on standard error is "calls N".
+ * removes, also attributes. Its exit status, or 137; the last line on standard error is "calls N".
  */
 #include <elf.h>
 #include <errno.h>
@@ -56,6 +56,10 @@ static int changes(const struct call *c)
 	case SYS_mknodat:
 	case SYS_ftruncate:
 	case SYS_fallocate:
+	case SYS_setxattr:
+	case SYS_fsetxattr:
+	case SYS_removexattr:
+	case SYS_fremovexattr:
 		return 1;
 	default:
 		return 0;

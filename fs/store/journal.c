@@ -277,6 +277,17 @@ static int check_fence(struct journal *j, uint64_t generation)
 	return 0;
 }
 
+int journal_fence(struct journal *j)
+{
+	pthread_mutex_lock(&j->lock);
+	uint64_t generation = j->super.generation;
+	int rc = j->failed ? -EIO : check_fence(j, generation);
+	if (rc)
+		j->failed = true;
+	pthread_mutex_unlock(&j->lock);
+	return rc;
+}
+
 int journal_flush(struct journal *j, uint64_t sequence)
 {
 	int rc = 0;
@@ -310,12 +321,18 @@ int journal_checkpoint_locked(struct journal *j, bool clean)
 {
 	if (j->failed)
 		return -EIO;
+	/* His superblocks must not be written over. */
+	int rc = check_fence(j, j->super.generation);
+	if (rc) {
+		j->failed = true;
+		return rc;
+	}
 	AUTO_BUF text = {0};
 	AUTO_SECRET *key = secret_random(KEY_LEN);
 	struct journal_super next = j->super;
 	struct timespec now;
 	uint64_t sectors = 0;
-	int rc = key ? 0 : -ENOMEM;
+	rc = key ? 0 : -ENOMEM;
 	for (size_t i = 0; i < j->count; i++)
 		journal_format_put_erase(&text, &j->pending[i].erase);
 	clock_gettime(CLOCK_REALTIME, &now);

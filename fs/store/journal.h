@@ -87,6 +87,10 @@ MUST_USE int journal_append(struct journal *j, const struct journal_record *r,
  * another host has taken the tenant meanwhile. */
 MUST_USE int journal_flush(struct journal *j, uint64_t sequence);
 
+/* Nobody has taken the tenant meanwhile: before anything is written that no journal_flush comes
+ * before. -EIO for ever after; errnos of reading, for ever after too. */
+MUST_USE int journal_fence(struct journal *j);
+
 /* Of the record that was written last; 0 before the first. */
 uint64_t journal_sequence(struct journal *j);
 

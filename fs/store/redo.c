@@ -198,7 +198,10 @@ static int mark(struct redo *r)
 	const struct journal_record record = {.text = &text};
 	int rc = text.len ? redo_append(r->store, &record, &sequence, NULL) : 0;
 	/* What was hard already is flushed, too: nothing goes to its place before. */
-	return rc ? rc : redo_flush(r->store, journal_sequence(r->store->journal));
+	if (!rc)
+		rc = redo_flush(r->store, journal_sequence(r->store->journal));
+	/* It may have been durable long since, and another's by now. */
+	return rc ? rc : journal_fence(r->store->journal);
 }
 
 static void clear_table(struct redo *r)

@@ -350,7 +350,8 @@ static void what_is_gone_costs_one_walk(void **state)
 		fail_lower_arm(&p->fail, FAIL_LOWER_ANY, 0, 0, false);
 		assert_int_equal(r.gone, !copied);
 		assert_int_equal(r.done, copied);
-		assert_true(copied ? reads > 0 : reads == 0);
+		/* Both superblocks are read before they are written over. */
+		assert_true(copied ? reads > 2 : reads == 2);
 		drop_journal(p);
 	}
 }
@@ -498,7 +499,8 @@ static void entries_of_one_file_in_either_order(void **state)
 		e[0].end = e[1].first = 100;
 		for (unsigned i = 0; i < 2; i++)
 			assert_int_equal(
-				journal_fixture_announce(p->store.journal, &e[i ^ order], token), 0);
+				journal_fixture_announce(p->store.journal, &e[i ^ order], token),
+				0);
 		drop_journal(p);
 		assert_int_equal(recover(p).done, 2);
 		assert_true(check(p, &ops[3], 0));

@@ -31,7 +31,10 @@ def state(top):
     """What is there, told as one of the known states, or in full."""
     found = {}
     for name in sorted(os.listdir(top)):
-        found[name] = (os.listdir(top + name), {n: os.getxattr(top + name, n)[-1:] for n in os.listxattr(top + name)})
+        try:
+            found[name] = (os.listdir(top + name), {n: os.getxattr(top + name, n)[-1:] for n in os.listxattr(top + name)})
+        except OSError as e:
+            found[name] = str(e)
     old = ([], {"user.a": b"a"})
     new = (["file"], {"user.b": b"b"})
     if found.get("dir") == old and os.stat(top + "dir").st_mtime_ns != LONG_AGO:

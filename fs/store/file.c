@@ -266,6 +266,10 @@ static bool let_go(struct file *f, bool dies)
 		forget(f);
 	else
 		rc = file_commit_now(f, 0);
+	/* Nothing of the page cache comes any more, and who sets times now does not come by here.
+	 */
+	if (!rc)
+		f->keeps_time = false;
 	if (rc)
 		log_say(LOG_LEVEL_ERROR, "a file could not be committed at its close: %s",
 			strerror(-rc));

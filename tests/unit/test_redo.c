@@ -84,6 +84,28 @@ static void what_is_written_over_is_not_in_place_yet(void **state)
 	assert_int_equal(p->alarms, 0);
 }
 
+/* Times of a closed file are set without it, while it waits for the checkpoint: its next commit has
+ * them. */
+static void a_closed_file_keeps_no_time(void **state)
+{
+	struct store_place *p = *state;
+	const uint8_t home[DIR_ID_LEN] = {7};
+	const struct timespec ts[2] = {{1000, 1}, {2000, 2}};
+	struct stat st;
+	make(p);
+	struct file *f = redo_place_open(p, "x");
+	file_keep_time(f, true);
+	overwrite(f, 0, PAGE, 2);
+	file_put(f);
+	f = redo_place_open(p, "x");
+	int fd = file_fd(f);
+	assert_int_equal(utimensat(fd, "", ts, AT_EMPTY_PATH), 0);
+	assert_int_equal(file_home_add(f, home), 0);
+	assert_int_equal(fstat(fd, &st), 0);
+	assert_int_equal(st.st_mtim.tv_sec, 2000);
+	file_put(f);
+}
+
 static unsigned seen;
 static void no_write_before_the_flush(int fd, uint64_t at)
 {
@@ -629,6 +651,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 #define T(t) cmocka_unit_test_setup_teardown(t, redo_place_make, redo_place_remove)
 		T(what_is_written_over_is_not_in_place_yet),
+		T(a_closed_file_keeps_no_time),
 		T(nothing_goes_to_its_place_before_the_flush),
 		T(close_is_soft_and_fsync_hard),
 		T(one_flush_serves_all_who_wait),

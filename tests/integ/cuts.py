@@ -201,7 +201,8 @@ class Story:
         self.daemon = (Plain if plain else Daemon)(template.programs, self.disk, self.scratch)
         self.top = (self.disk.path + "/plain" if plain else self.daemon.mnt) + "/work"
         self.workloads = [c(self.top, self.notes, seed, killed) for c in chosen]
-        self.disturber, self.bad, self.rounds, self.names, self.homes, self.told = NOT_ONE, [], 0, 0, 0, []
+        self.disturber, self.bad, self.rounds, self.names, self.told = NOT_ONE, [], 0, 0, []
+        self.unfinished = {} # what fsck repaired: kind → how often
 
     def run(self, keep):
         """Its rounds; a problem ends it. keep: a folder for the image of the life that failed, as it was before it was mounted again, or None."""
@@ -321,15 +322,17 @@ class Story:
             self.bad.append((FSCK, f"audit verify: status {status}: {text[-600:]}"))
 
     def check_fsck(self):
-        """A file that was moved or linked may remember a directory that it has left: nothing is lost, and a repair puts it right."""
+        """What a cut left unfinished may be there: homes that were not let go, a record that was to be renamed. Nothing is lost, a repair ends it."""
         store = f"{self.daemon.store}#{TENANT}"
         status, text = self.daemon.ask("fsck", store, "--json")
         try:
             found = json.loads(text)["findings"]
         except ValueError:
             found = [text]
-        other = [f for f in found if isinstance(f, str) or f["kind"] != "homes" or f["severity"] != "unfinished"]
-        self.homes += len(found) - len(other)
+        other = [f for f in found if isinstance(f, str) or f["severity"] != "unfinished"]
+        for f in found:
+            if f not in other:
+                self.unfinished[f["kind"]] = self.unfinished.get(f["kind"], 0) + 1
         if other or (status and not found):
             self.bad.append((FSCK, f"fsck: status {status}: {len(other)} findings, first {other[:1]}"))
         elif found:
@@ -387,7 +390,7 @@ def programs(build):
 def campaign(name, kind, o, killed):
     """Stories until there are enough rounds; a result for each promise."""
     began, rounds, names, bad = time.monotonic(), 0, 0, {}
-    counted, told, homes, seed = {}, set(), 0, o.seed if o.seed is not None else random.SystemRandom().randrange(1 << 32)
+    counted, told, unfinished, seed = {}, set(), {}, o.seed if o.seed is not None else random.SystemRandom().randrange(1 << 32)
     print(f"# {name}: {kind}: first seed {seed}", flush=True)
     templates, tellings = [Template(kind, programs(o.build), mkfs) for mkfs in MKFS[kind]], 0
     try:
@@ -398,7 +401,8 @@ def campaign(name, kind, o, killed):
             for w in story.workloads:
                 counted[w.name] = counted.get(w.name, 0) + w.counted
             told |= {line for line in story.told}
-            homes += story.homes
+            for key, n in story.unfinished.items():
+                unfinished[key] = unfinished.get(key, 0) + n
             for what, text in story.bad:
                 bad.setdefault(what, []).append(f"seed {seed}: {text}")
                 print(f"# {kind}: seed {seed}: {what}: {text}", flush=True)
@@ -415,7 +419,7 @@ def campaign(name, kind, o, killed):
         report(key not in bad, f"{name}: {kind}: {promise}", f"{len(bad.get(key, []))} times, first {bad.get(key, [''])[0][:250]}{replay}")
     print(f"# {name}: {kind}: {rounds} rounds, {time.monotonic() - began:.0f} s, {names} names read; acknowledged and looked for: "
         + ", ".join(f"{n} {c}" for n, c in counted.items()), flush=True)
-    print(f"# {name}: {kind}: {homes} files remembered a directory that they had left, until fsck --repair", flush=True)
+    print(f"# {name}: {kind}: left unfinished, until fsck --repair: {unfinished}", flush=True)
     if o.verbose:
         print("\n".join(f"# said: {line}" for line in sorted(told)[:8]), flush=True)
 

@@ -26,8 +26,8 @@ int file_new(const struct store *s, struct file **ret)
 	f->fd = f->write_fd = -1;
 	f->slot = 1;
 	atomic_init(&f->refs, 1);
-	pthread_rwlock_init(&f->lock, NULL);
-	pthread_mutex_init(&f->cache_lock, NULL);
+	lock_rw_init(&f->lock, LOCK_FILE, false);
+	lock_init(&f->cache_lock, LOCK_FILE_CACHE);
 	*ret = f;
 	return 0;
 }
@@ -45,8 +45,8 @@ void file_free(struct file *f)
 	file_stage_free(f);
 	free(f->fresh);
 	free(f->scratch);
-	pthread_rwlock_destroy(&f->lock);
-	pthread_mutex_destroy(&f->cache_lock);
+	lock_rw_done(&f->lock);
+	lock_done(&f->cache_lock);
 	free(f);
 }
 
@@ -89,7 +89,7 @@ int file_begin(struct file *f, size_t text, unsigned erasures)
 	int rc = redo_enter(f->store, sectors, erasures);
 	if (rc)
 		return rc;
-	pthread_rwlock_wrlock(&f->lock);
+	lock_rw_write(&f->lock);
 	if (f->store->redo) {
 		f->reserved += sectors;
 		f->erasures += erasures;
@@ -112,7 +112,7 @@ void file_end(struct file *f)
 			!f->forgotten)
 			redo_list(f);
 	}
-	pthread_rwlock_unlock(&f->lock);
+	lock_rw_drop(&f->lock);
 	redo_leave(s);
 }
 
@@ -208,11 +208,11 @@ int file_open(struct dir *d, const char *lower, struct file **ret)
 int file_check_home(struct file *f, const struct dir *d)
 {
 	struct file_fault ft = FILE_FAULT_NONE;
-	pthread_rwlock_wrlock(&f->lock);
+	lock_rw_write(&f->lock);
 	int rc = check_home(f, d->id, &ft);
 	if (!f->has_header && !home_find(f, d->id))
 		home_add(f, d->id);
-	pthread_rwlock_unlock(&f->lock);
+	lock_rw_drop(&f->lock);
 	return file_finish(f, rc, &ft);
 }
 
@@ -308,9 +308,9 @@ void file_put(struct file *f)
 ssize_t file_read(struct file *f, void *bytes, size_t len, uint64_t offset)
 {
 	struct file_fault ft = FILE_FAULT_NONE;
-	pthread_rwlock_rdlock(&f->lock);
+	lock_rw_read(&f->lock);
 	ssize_t n = file_io_read(f, bytes, len, offset, &ft);
-	pthread_rwlock_unlock(&f->lock);
+	lock_rw_drop(&f->lock);
 	return n < 0 ? file_finish(f, (int)n, &ft) : n;
 }
 
@@ -442,19 +442,19 @@ int file_sync(struct file *f, bool data_only)
 	rc = sync_hard(f, data_only);
 	uint64_t hard = f->hard;
 	/* The flush is waited for without the file's lock: one serves all who wait. */
-	pthread_rwlock_unlock(&f->lock);
+	lock_rw_drop(&f->lock);
 	if (!rc && f->store->redo && hard)
 		rc = redo_flush(f->store, hard);
-	pthread_rwlock_wrlock(&f->lock);
+	lock_rw_write(&f->lock);
 	file_end(f);
 	return rc;
 }
 
 int file_settle_length(struct file *f)
 {
-	pthread_rwlock_rdlock(&f->lock);
+	lock_rw_read(&f->lock);
 	bool longer = f->has_header && f->lower_len > block_map_length(f->h.size);
-	pthread_rwlock_unlock(&f->lock);
+	lock_rw_drop(&f->lock);
 	if (!longer)
 		return 0;
 	int rc = file_begin(f, 0, 0);
@@ -473,7 +473,7 @@ int file_settle_length(struct file *f)
 int file_stat(struct file *f, struct stat *ret)
 {
 	struct lower *l = f->store->lower;
-	pthread_rwlock_rdlock(&f->lock);
+	lock_rw_read(&f->lock);
 	int rc = l->ops->fstat(l, f->fd, ret);
 	if (rc >= 0) {
 		rc = 0;
@@ -482,15 +482,15 @@ int file_stat(struct file *f, struct stat *ret)
 		if (f->trash_name[0] && ret->st_nlink)
 			ret->st_nlink--;
 	}
-	pthread_rwlock_unlock(&f->lock);
+	lock_rw_drop(&f->lock);
 	return rc;
 }
 
 void file_id(struct file *f, uint8_t ret[FILE_ID_LEN])
 {
-	pthread_rwlock_rdlock(&f->lock);
+	lock_rw_read(&f->lock);
 	memcpy(ret, f->h.file_id, FILE_ID_LEN);
-	pthread_rwlock_unlock(&f->lock);
+	lock_rw_drop(&f->lock);
 }
 
 int file_fd(const struct file *f)
@@ -501,9 +501,9 @@ int file_fd(const struct file *f)
 int file_set_mode(struct file *f, mode_t mode)
 {
 	struct lower *l = f->store->lower;
-	pthread_rwlock_wrlock(&f->lock);
+	lock_rw_write(&f->lock);
 	int rc = l->ops->fchmod(l, f->fd, mode & 07777);
-	pthread_rwlock_unlock(&f->lock);
+	lock_rw_drop(&f->lock);
 	return rc;
 }
 
@@ -564,9 +564,9 @@ int file_home_remove(struct file *f, const uint8_t dir_id[DIR_ID_LEN])
 
 void file_set_trashed(struct file *f, const char *trash_name)
 {
-	pthread_rwlock_wrlock(&f->lock);
+	lock_rw_write(&f->lock);
 	snprintf(f->trash_name, sizeof(f->trash_name), "%s", trash_name);
-	pthread_rwlock_unlock(&f->lock);
+	lock_rw_drop(&f->lock);
 }
 
 static void keep_time(struct file *f)
@@ -598,12 +598,12 @@ int file_set_times(struct file *f, const struct timespec ts[2])
 
 void file_keep_time(struct file *f, bool keep)
 {
-	pthread_rwlock_wrlock(&f->lock);
+	lock_rw_write(&f->lock);
 	if (keep && !f->keeps_time)
 		keep_time(f);
 	else if (!keep)
 		f->keeps_time = false;
-	pthread_rwlock_unlock(&f->lock);
+	lock_rw_drop(&f->lock);
 }
 
 int file_xattr_key(struct file *f, const struct secret **ret)

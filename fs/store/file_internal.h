@@ -26,6 +26,7 @@
 #include "fs/store/content.h"
 #include "fs/store/file.h"
 #include "fs/store/redo.h"
+#include "keymgmt/base/lock.h"
 
 #include <stdatomic.h>
 
@@ -102,7 +103,7 @@ struct file {
 	int fd;       /* owned; constant */
 	int write_fd; /* fd, another owned one, or -1 as long as nobody needed one; lock */
 	ino_t ino;
-	pthread_rwlock_t lock;
+	struct lock_rw lock;
 
 	/* lock: */
 	bool has_header;
@@ -140,7 +141,7 @@ struct file {
 	bool keeps_time;
 	char trash_name[64]; /* "" unless its last name is in the trash */
 
-	pthread_mutex_t cache_lock;
+	struct lock_mutex cache_lock;
 	struct file_tag_page *tags[FILE_TAG_PAGES]; /* cache_lock */
 	unsigned tag_count, tag_dirty;
 	uint64_t clock;

@@ -79,9 +79,9 @@ static int load(struct file *f, unsigned index, struct file_presence **ret, stru
 static int load_locked(
 	struct file *f, unsigned index, struct file_presence **ret, struct file_fault *ft)
 {
-	pthread_mutex_lock(&f->cache_lock);
+	lock_take(&f->cache_lock);
 	int rc = load(f, index, ret, ft);
-	pthread_mutex_unlock(&f->cache_lock);
+	lock_drop(&f->cache_lock);
 	return rc;
 }
 

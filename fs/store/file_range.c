@@ -402,8 +402,8 @@ static int64_t seek(struct file *f, uint64_t offset, bool data, struct file_faul
 int64_t file_range_seek(struct file *f, uint64_t offset, bool data)
 {
 	struct file_fault ft = FILE_FAULT_NONE;
-	pthread_rwlock_rdlock(&f->lock);
+	lock_rw_read(&f->lock);
 	int64_t at = seek(f, offset, data, &ft);
-	pthread_rwlock_unlock(&f->lock);
+	lock_rw_drop(&f->lock);
 	return at < 0 ? file_finish(f, (int)at, &ft) : at;
 }

@@ -75,13 +75,13 @@ int file_tags_copy(struct file *f, uint64_t group, unsigned index, unsigned coun
 	bool *ret_fresh, struct file_fault *ft)
 {
 	struct file_tag_page *p;
-	pthread_mutex_lock(&f->cache_lock);
+	lock_take(&f->cache_lock);
 	int rc = get(f, group, true, &p, ft);
 	if (!rc) {
 		memcpy(ret, p->entries + index * FORMAT_TAG_LEN, count * FORMAT_TAG_LEN);
 		*ret_fresh = p->fresh;
 	}
-	pthread_mutex_unlock(&f->cache_lock);
+	lock_drop(&f->cache_lock);
 	return rc;
 }
 
@@ -154,9 +154,9 @@ int file_tags_get(struct file *f, uint64_t group, struct file_tag_page **ret, st
 		if (rc)
 			return rc;
 	}
-	pthread_mutex_lock(&f->cache_lock);
+	lock_take(&f->cache_lock);
 	int rc = get(f, group, present, ret, ft);
-	pthread_mutex_unlock(&f->cache_lock);
+	lock_drop(&f->cache_lock);
 	return rc;
 }
 

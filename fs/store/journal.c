@@ -39,7 +39,7 @@ void journal_free(struct journal *j)
 	free(j->pending);
 	free(j->touched);
 	pthread_cond_destroy(&j->flushed);
-	pthread_mutex_destroy(&j->lock);
+	lock_done(&j->lock);
 	free(j);
 }
 
@@ -51,7 +51,7 @@ struct journal *journal_new(struct lower *l, const struct keyring *keys)
 	j->l = l;
 	j->keys = keys;
 	j->fd = -1;
-	pthread_mutex_init(&j->lock, NULL);
+	lock_init(&j->lock, LOCK_JOURNAL);
 	pthread_cond_init(&j->flushed, NULL);
 	return j;
 }
@@ -194,7 +194,7 @@ uint64_t journal_room(size_t text)
 
 int journal_reserve(struct journal *j, uint64_t sectors, unsigned erasures)
 {
-	pthread_mutex_lock(&j->lock);
+	lock_take(&j->lock);
 	int rc = 0;
 	j->reserved_erasures += erasures;
 	if (j->failed)
@@ -206,7 +206,7 @@ int journal_reserve(struct journal *j, uint64_t sectors, unsigned erasures)
 		j->reserved_erasures -= erasures;
 	else
 		j->reserved += sectors;
-	pthread_mutex_unlock(&j->lock);
+	lock_drop(&j->lock);
 	return rc;
 }
 
@@ -218,9 +218,9 @@ static void unreserve(struct journal *j, uint64_t sectors, unsigned erasures)
 
 void journal_unreserve(struct journal *j, uint64_t sectors, unsigned erasures)
 {
-	pthread_mutex_lock(&j->lock);
+	lock_take(&j->lock);
 	unreserve(j, sectors, erasures);
-	pthread_mutex_unlock(&j->lock);
+	lock_drop(&j->lock);
 }
 
 static int append(struct journal *j, const struct journal_record *r, uint64_t *ret_token)
@@ -254,11 +254,11 @@ static int append(struct journal *j, const struct journal_record *r, uint64_t *r
 int journal_append(struct journal *j, const struct journal_record *r, uint64_t *ret_sequence,
 	uint64_t *ret_token)
 {
-	pthread_mutex_lock(&j->lock);
+	lock_take(&j->lock);
 	*ret_sequence = j->sequence;
 	int rc = append(j, r, ret_token);
 	unreserve(j, r->sectors, r->erasures);
-	pthread_mutex_unlock(&j->lock);
+	lock_drop(&j->lock);
 	return rc;
 }
 
@@ -291,19 +291,19 @@ int journal_fence(struct journal *j)
 int journal_flush(struct journal *j, uint64_t sequence)
 {
 	int rc = 0;
-	pthread_mutex_lock(&j->lock);
+	lock_take(&j->lock);
 	while (!j->failed && j->durable <= sequence) {
 		if (j->flushing) {
-			pthread_cond_wait(&j->flushed, &j->lock);
+			lock_wait(&j->flushed, &j->lock);
 			continue;
 		}
 		uint64_t reached = j->sequence, generation = j->super.generation;
 		j->flushing = true;
-		pthread_mutex_unlock(&j->lock);
+		lock_drop(&j->lock);
 		rc = check_fence(j, generation);
 		if (!rc)
 			rc = j->l->ops->fsync(j->l, j->fd, true);
-		pthread_mutex_lock(&j->lock);
+		lock_take(&j->lock);
 		j->flushing = false;
 		if (rc < 0)
 			j->failed = true;
@@ -313,7 +313,7 @@ int journal_flush(struct journal *j, uint64_t sequence)
 	}
 	if (j->failed && !rc)
 		rc = -EIO;
-	pthread_mutex_unlock(&j->lock);
+	lock_drop(&j->lock);
 	return rc < 0 ? rc : 0;
 }
 
@@ -370,13 +370,13 @@ int journal_checkpoint_locked(struct journal *j, bool clean)
 
 int journal_checkpoint(struct journal *j)
 {
-	pthread_mutex_lock(&j->lock);
+	lock_take(&j->lock);
 	/* Who flushes reads the superblocks. */
 	while (j->flushing)
-		pthread_cond_wait(&j->flushed, &j->lock);
+		lock_wait(&j->flushed, &j->lock);
 	/* What a recovery leaves is not the end of an orderly one. */
 	int rc = journal_checkpoint_locked(j, false);
-	pthread_mutex_unlock(&j->lock);
+	lock_drop(&j->lock);
 	return rc;
 }
 
@@ -402,68 +402,68 @@ bool journal_was_unclean(struct journal *j, uint64_t *ret_since_ns)
 
 bool journal_touches(struct journal *j, uint64_t ino, uint8_t *ret_file_id)
 {
-	pthread_mutex_lock(&j->lock);
+	lock_take(&j->lock);
 	const struct journal_touched *t = j->touched_count ? find_touched(j, ino) : NULL;
 	bool found = t && t->ino;
 	if (found && ret_file_id)
 		memcpy(ret_file_id, t->file_id, CRYPTO_ID_LEN);
-	pthread_mutex_unlock(&j->lock);
+	lock_drop(&j->lock);
 	return found;
 }
 
 uint64_t journal_sequence(struct journal *j)
 {
-	pthread_mutex_lock(&j->lock);
+	lock_take(&j->lock);
 	uint64_t sequence = j->sequence - 1;
-	pthread_mutex_unlock(&j->lock);
+	lock_drop(&j->lock);
 	return sequence;
 }
 
 void journal_done(struct journal *j, uint64_t token)
 {
-	pthread_mutex_lock(&j->lock);
+	lock_take(&j->lock);
 	for (size_t i = 0; i < j->count; i++)
 		if (j->pending[i].token == token) {
 			j->pending[i] = j->pending[--j->count];
 			break;
 		}
-	pthread_mutex_unlock(&j->lock);
+	lock_drop(&j->lock);
 }
 
 bool journal_concerns(struct journal *j, const uint8_t file_id[CRYPTO_ID_LEN])
 {
 	bool found = false;
-	pthread_mutex_lock(&j->lock);
+	lock_take(&j->lock);
 	for (size_t i = 0; i < j->count && !found; i++)
 		found = memcmp(j->pending[i].erase.file_id, file_id, CRYPTO_ID_LEN) == 0;
-	pthread_mutex_unlock(&j->lock);
+	lock_drop(&j->lock);
 	return found;
 }
 
 size_t journal_pending(
 	struct journal *j, struct journal_erase *ret, uint64_t *ret_tokens, size_t max)
 {
-	pthread_mutex_lock(&j->lock);
+	lock_take(&j->lock);
 	size_t count = j->count;
 	for (size_t i = 0; i < count && i < max; i++) {
 		ret[i] = j->pending[i].erase;
 		ret_tokens[i] = j->pending[i].token;
 	}
-	pthread_mutex_unlock(&j->lock);
+	lock_drop(&j->lock);
 	return count;
 }
 
 bool journal_is_copy(struct journal *j)
 {
-	pthread_mutex_lock(&j->lock);
+	lock_take(&j->lock);
 	bool copy = j->copy;
-	pthread_mutex_unlock(&j->lock);
+	lock_drop(&j->lock);
 	return copy;
 }
 
 void journal_status(struct journal *j, struct journal_status *ret)
 {
-	pthread_mutex_lock(&j->lock);
+	lock_take(&j->lock);
 	*ret = (struct journal_status){.bytes = j->ring * JOURNAL_FORMAT_SECTOR,
 		.used = j->used * JOURNAL_FORMAT_SECTOR,
 		.waiting = j->count ? journal_format_sectors(j->count * JOURNAL_FORMAT_ERASE_LEN) *
@@ -471,5 +471,5 @@ void journal_status(struct journal *j, struct journal_status *ret)
 				    : 0,
 		.pending = (unsigned)j->count,
 		.failed = j->failed};
-	pthread_mutex_unlock(&j->lock);
+	lock_drop(&j->lock);
 }

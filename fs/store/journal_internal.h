@@ -6,8 +6,7 @@
 #define STORE_JOURNAL_INTERNAL_H
 
 #include "fs/store/journal.h"
-
-#include <pthread.h>
+#include "keymgmt/base/lock.h"
 
 struct journal_pending_erase {
 	uint64_t token;
@@ -24,7 +23,7 @@ struct journal {
 	struct lower *l;            /* borrowed */
 	const struct keyring *keys; /* borrowed */
 	int fd;                     /* owned */
-	pthread_mutex_t lock;
+	struct lock_mutex lock;
 	pthread_cond_t flushed;
 	/* lock: */
 	struct journal_super super; /* as the newest slot has it */

@@ -2,6 +2,7 @@
 
 #include "fs/store/file_internal.h"
 #include "keymgmt/base/buf.h"
+#include "keymgmt/base/lock.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -19,8 +20,8 @@
 struct redo {
 	const struct store *store; /* borrowed */
 	struct redo_options options;
-	pthread_rwlock_t gate;
-	pthread_mutex_t lock;        /* guards the rest, and file.listed, file.listed_next */
+	struct lock_rw gate;
+	struct lock_mutex lock;      /* guards the rest, and file.listed, file.listed_next */
 	pthread_cond_t wake;         /* the thread */
 	struct file *files[BUCKETS]; /* by inode number */
 	size_t count;
@@ -38,7 +39,7 @@ int redo_enter(const struct store *s, uint64_t sectors, unsigned erasures)
 		return 0;
 	/* Who enters only to look at the file again must be let in. */
 	for (unsigned i = 0;; i++) {
-		pthread_rwlock_rdlock(&r->gate);
+		lock_rw_read(&r->gate);
 		int rc = __atomic_load_n(&r->count, __ATOMIC_RELAXED) < LISTED_MAX
 				 ? journal_reserve(s->journal, sectors, erasures)
 				 : -ENOSPC;
@@ -46,7 +47,7 @@ int redo_enter(const struct store *s, uint64_t sectors, unsigned erasures)
 			__atomic_store_n(&r->active, true, __ATOMIC_RELAXED);
 			return 0;
 		}
-		pthread_rwlock_unlock(&r->gate);
+		lock_rw_drop(&r->gate);
 		if (rc != -ENOSPC || i >= TRIES)
 			return rc;
 		rc = redo_checkpoint(s);
@@ -58,7 +59,7 @@ int redo_enter(const struct store *s, uint64_t sectors, unsigned erasures)
 void redo_leave(const struct store *s)
 {
 	if (s->redo)
-		pthread_rwlock_unlock(&s->redo->gate);
+		lock_rw_drop(&s->redo->gate);
 }
 
 int redo_append(const struct store *s, const struct journal_record *r, uint64_t *ret_sequence,
@@ -78,7 +79,7 @@ int redo_flush(const struct store *s, uint64_t sequence)
 void redo_list(struct file *f)
 {
 	struct redo *r = f->store->redo;
-	pthread_mutex_lock(&r->lock);
+	lock_take(&r->lock);
 	if (!f->listed) {
 		struct file **bucket = &r->files[f->ino % BUCKETS];
 		f->listed = true;
@@ -86,7 +87,7 @@ void redo_list(struct file *f)
 		*bucket = f;
 		r->count++;
 	}
-	pthread_mutex_unlock(&r->lock);
+	lock_drop(&r->lock);
 }
 
 static void unlist_locked(struct redo *r, struct file *f)
@@ -104,9 +105,9 @@ static void unlist_locked(struct redo *r, struct file *f)
 void redo_unlist(struct file *f)
 {
 	struct redo *r = f->store->redo;
-	pthread_mutex_lock(&r->lock);
+	lock_take(&r->lock);
 	unlist_locked(r, f);
-	pthread_mutex_unlock(&r->lock);
+	lock_drop(&r->lock);
 }
 
 struct file *redo_find(const struct store *s, ino_t ino)
@@ -114,22 +115,22 @@ struct file *redo_find(const struct store *s, ino_t ino)
 	struct redo *r = s->redo;
 	if (!r)
 		return NULL;
-	pthread_mutex_lock(&r->lock);
+	lock_take(&r->lock);
 	struct file *f = r->files[ino % BUCKETS];
 	while (f && (f->ino != ino || f->forgotten))
 		f = f->listed_next;
 	if (f)
 		atomic_fetch_add(&f->refs, 1);
-	pthread_mutex_unlock(&r->lock);
+	lock_drop(&r->lock);
 	return f;
 }
 
 bool redo_drop(struct file *f)
 {
 	struct redo *r = f->store->redo;
-	pthread_mutex_lock(&r->lock);
+	lock_take(&r->lock);
 	bool last = atomic_fetch_sub(&f->refs, 1) == 1 && !f->listed;
-	pthread_mutex_unlock(&r->lock);
+	lock_drop(&r->lock);
 	return last;
 }
 
@@ -150,9 +151,9 @@ static int for_each(struct redo *r, int (*step)(struct file *f))
 {
 	int rc = 0;
 	for (struct file *f = next_file(r, NULL); f && !rc; f = next_file(r, f)) {
-		pthread_rwlock_wrlock(&f->lock);
+		lock_rw_write(&f->lock);
 		rc = step(f);
-		pthread_rwlock_unlock(&f->lock);
+		lock_rw_drop(&f->lock);
 	}
 	return rc;
 }
@@ -175,12 +176,12 @@ static int sync_data(struct redo *r, bool all)
 	for (struct file *f = next_file(r, NULL); f && rc >= 0; f = next_file(r, f)) {
 		if (!f->unsynced)
 			continue;
-		pthread_rwlock_wrlock(&f->lock);
+		lock_rw_write(&f->lock);
 		if (count > SYNC_EACH)
 			f->unsynced = false;
 		else
 			rc = file_lower_sync(f, !all);
-		pthread_rwlock_unlock(&f->lock);
+		lock_rw_drop(&f->lock);
 	}
 	return rc < 0 ? rc : 0;
 }
@@ -206,7 +207,7 @@ static int mark(struct redo *r)
 
 static void clear_table(struct redo *r)
 {
-	pthread_mutex_lock(&r->lock);
+	lock_take(&r->lock);
 	for (size_t i = 0; i < BUCKETS; i++)
 		while (r->files[i]) {
 			struct file *f = r->files[i];
@@ -215,7 +216,7 @@ static void clear_table(struct redo *r)
 			if (!atomic_load(&f->refs))
 				file_free(f);
 		}
-	pthread_mutex_unlock(&r->lock);
+	lock_drop(&r->lock);
 }
 
 static int checkpoint(struct redo *r)
@@ -248,13 +249,13 @@ int redo_checkpoint(const struct store *s)
 	struct redo *r = s->redo;
 	if (!r)
 		return 0;
-	pthread_rwlock_wrlock(&r->gate);
+	lock_rw_write(&r->gate);
 	int rc = checkpoint(r);
-	pthread_rwlock_unlock(&r->gate);
-	pthread_mutex_lock(&r->lock);
+	lock_rw_drop(&r->gate);
+	lock_take(&r->lock);
 	r->error = rc;
 	r->dirty_ticks = 0;
-	pthread_mutex_unlock(&r->lock);
+	lock_drop(&r->lock);
 	/* Short memory passes; whatever else it was, the journal cannot be emptied. */
 	if (rc && rc != -ENOMEM && rc != -EROFS)
 		store_trouble(s, "emptying the journal", rc);
@@ -266,24 +267,24 @@ void redo_hurry(const struct store *s)
 	struct redo *r = s->redo;
 	if (!r)
 		return;
-	pthread_mutex_lock(&r->lock);
+	lock_take(&r->lock);
 	r->hurry = true;
 	pthread_cond_signal(&r->wake);
-	pthread_mutex_unlock(&r->lock);
+	lock_drop(&r->lock);
 }
 
 void redo_tick(struct redo *r)
 {
 	struct journal_status status;
 	journal_status(r->store->journal, &status);
-	pthread_mutex_lock(&r->lock);
+	lock_take(&r->lock);
 	bool something = r->count || status.used > status.waiting;
 	bool idle = !__atomic_exchange_n(&r->active, false, __ATOMIC_RELAXED);
 	r->dirty_ticks = something ? r->dirty_ticks + 1 : 0;
 	bool due =
 		something && !status.failed && (idle || r->hurry || r->dirty_ticks >= TICKS_DIRTY);
 	r->hurry = false;
-	pthread_mutex_unlock(&r->lock);
+	lock_drop(&r->lock);
 	if (due)
 		(void)!redo_checkpoint(r->store);
 }
@@ -304,24 +305,22 @@ static struct timespec in_ms(int ms)
 static void *thread_main(void *argument)
 {
 	struct redo *r = argument;
-	pthread_mutex_lock(&r->lock);
+	lock_take(&r->lock);
 	while (!r->stop) {
 		struct timespec until = in_ms(TICK_MS);
-		while (!r->stop && !r->hurry &&
-			pthread_cond_timedwait(&r->wake, &r->lock, &until) != ETIMEDOUT)
+		while (!r->stop && !r->hurry && !lock_wait_until(&r->wake, &r->lock, &until))
 			;
 		if (r->hurry && !r->stop) { /* others may come along */
 			until = in_ms(HURRY_MS);
-			while (!r->stop &&
-				pthread_cond_timedwait(&r->wake, &r->lock, &until) != ETIMEDOUT)
+			while (!r->stop && !lock_wait_until(&r->wake, &r->lock, &until))
 				;
 		}
-		pthread_mutex_unlock(&r->lock);
+		lock_drop(&r->lock);
 		if (!r->stop)
 			redo_tick(r);
-		pthread_mutex_lock(&r->lock);
+		lock_take(&r->lock);
 	}
-	pthread_mutex_unlock(&r->lock);
+	lock_drop(&r->lock);
 	return NULL;
 }
 
@@ -340,8 +339,8 @@ static int start_thread(struct redo *r)
 static void free_redo(struct redo *r)
 {
 	pthread_cond_destroy(&r->wake);
-	pthread_mutex_destroy(&r->lock);
-	pthread_rwlock_destroy(&r->gate);
+	lock_done(&r->lock);
+	lock_rw_done(&r->gate);
 	free(r);
 }
 
@@ -350,16 +349,12 @@ int redo_start(const struct store *s, const struct redo_options *o, struct redo 
 	struct redo *r = calloc(1, sizeof(*r));
 	if (!r)
 		return -ENOMEM;
-	pthread_rwlockattr_t attributes;
 	pthread_condattr_t clock;
 	r->store = s;
 	r->options = *o;
 	/* A checkpoint must not wait for ever behind those who come after it. */
-	pthread_rwlockattr_init(&attributes);
-	pthread_rwlockattr_setkind_np(&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
-	pthread_rwlock_init(&r->gate, &attributes);
-	pthread_rwlockattr_destroy(&attributes);
-	pthread_mutex_init(&r->lock, NULL);
+	lock_rw_init(&r->gate, LOCK_JOURNAL_GATE, true);
+	lock_init(&r->lock, LOCK_FILES);
 	pthread_condattr_init(&clock);
 	pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
 	pthread_cond_init(&r->wake, &clock);
@@ -378,10 +373,10 @@ int redo_stop(struct redo *r)
 	if (!r)
 		return 0;
 	if (r->running) {
-		pthread_mutex_lock(&r->lock);
+		lock_take(&r->lock);
 		r->stop = true;
 		pthread_cond_signal(&r->wake);
-		pthread_mutex_unlock(&r->lock);
+		lock_drop(&r->lock);
 		pthread_join(r->thread, NULL);
 	}
 	int rc = redo_checkpoint(r->store);
@@ -395,21 +390,21 @@ bool redo_forget(const struct store *s, ino_t ino)
 	struct redo *r = s->redo;
 	if (!r)
 		return false;
-	pthread_rwlock_rdlock(&r->gate);
+	lock_rw_read(&r->gate);
 	struct file *f = redo_find(s, ino);
 	if (f) {
-		pthread_rwlock_wrlock(&f->lock);
+		lock_rw_write(&f->lock);
 		file_stage_drop(f, 0, UINT64_MAX);
 		journal_unreserve(s->journal, f->reserved, 0);
 		f->reserved = f->promised = 0;
 		f->dirty = f->unsynced = false;
 		f->forgotten = true;
-		pthread_rwlock_unlock(&f->lock);
+		lock_rw_drop(&f->lock);
 		redo_unlist(f);
 		if (redo_drop(f))
 			file_free(f);
 	}
-	pthread_rwlock_unlock(&r->gate);
+	lock_rw_drop(&r->gate);
 	return journal_touches(s->journal, ino, NULL);
 }
 

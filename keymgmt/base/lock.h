@@ -30,12 +30,12 @@ enum lock_rank {
 	LOCK_STRIPE,       /* inode_table.stripes; several */
 	LOCK_RENAME,       /* store.rename_lock */
 	LOCK_DIR,          /* dir.lock; several */
+	LOCK_ERASER,       /* no lock: the floor of the eraser's thread */
 	LOCK_JOURNAL_GATE, /* shared by whatever changes files */
 	LOCK_FILE,         /* file.lock */
 	LOCK_FILE_CACHE,   /* file.cache_lock */
 	LOCK_FILES,        /* the table of files that the journal knows */
 	LOCK_JOURNAL,      /* journal.lock */
-	LOCK_ERASER,       /* no lock: the floor of the eraser's thread */
 	LOCK_TRASH,        /* trash.lock */
 	LOCK_TRASH_LINKS,  /* eraser.links */
 	LOCK_NOTIFY,       /* notify.lock */

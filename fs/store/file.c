@@ -249,40 +249,40 @@ static void forget(struct file *f)
 	f->forgotten = true;
 }
 
-/* True when it is to be freed: nobody has it, and nothing of it waits for a checkpoint. */
-static bool let_go(struct file *f, bool dies)
+/* What a reference that is gone leaves. */
+enum let_go { LET_OTHERS, LET_LISTED, LET_FREE };
+
+static enum let_go drop(struct file *f)
+{
+	bool listed = false;
+	bool last = f->store->redo
+			    ? redo_drop(f, &listed)
+			    : atomic_fetch_sub_explicit(&f->refs, 1, memory_order_acq_rel) == 1;
+	return !last ? LET_OTHERS : listed ? LET_LISTED : LET_FREE;
+}
+
+/* The last one commits, or forgets. */
+static enum let_go let_go(struct file *f, bool dies)
 {
 	/* Without room there is no journal any more: what was not committed is lost, and said. */
 	int rc = file_begin(f, 0, 0);
-	if (rc) {
-		if (f->dirty && !dies)
-			log_say(LOG_LEVEL_ERROR, "a file could not be committed at its close: %s",
-				strerror(-rc));
-		return f->store->redo
-			       ? redo_drop(f)
-			       : atomic_fetch_sub_explicit(&f->refs, 1, memory_order_acq_rel) == 1;
-	}
-	if (dies)
+	bool begun = !rc;
+	if (begun && dies)
 		forget(f);
-	else
+	else if (begun)
 		rc = file_commit_now(f, 0);
 	/* Nothing of the page cache comes any more, and who sets times now does not come by here.
 	 */
-	if (!rc)
+	if (begun && !rc)
 		f->keeps_time = false;
-	if (rc)
+	if (rc && (begun || f->dirty))
 		log_say(LOG_LEVEL_ERROR, "a file could not be committed at its close: %s",
 			strerror(-rc));
-	const struct store *s = f->store;
-	bool last = true;
-	if (s->redo && dies)
+	if (begun && dies && f->store->redo)
 		redo_unlist(f);
-	file_end(f);
-	if (s->redo)
-		last = redo_drop(f);
-	else
-		last = atomic_fetch_sub_explicit(&f->refs, 1, memory_order_acq_rel) == 1;
-	return last;
+	if (begun)
+		file_end(f);
+	return drop(f);
 }
 
 void file_put(struct file *f)
@@ -296,12 +296,13 @@ void file_put(struct file *f)
 	char trash_name[sizeof(f->trash_name)];
 	memcpy(trash_name, f->trash_name, sizeof(trash_name));
 	bool nameless = !trash_name[0] && is_nameless(f);
-	if (!let_go(f, trash_name[0] || nameless))
-		return;
-	if (nameless)
+	/* As long as the eraser has not begun, a power cut may undo a removal. */
+	enum let_go left = let_go(f, nameless);
+	if (left == LET_FREE && nameless)
 		erase_nameless(f);
-	file_free(f);
-	if (trash_name[0] && s->trash)
+	if (left == LET_FREE)
+		file_free(f);
+	if (left != LET_OTHERS && trash_name[0] && s->trash)
 		trash_erase(s->trash, trash_name, -1);
 }
 

@@ -113,9 +113,18 @@ static int commit(
 	if (flags & FILE_COMMIT_TOUCH && clock_gettime(CLOCK_REALTIME, &times[1]) < 0)
 		return -EIO;
 	f->h.modified_ns = (uint64_t)times[1].tv_sec * 1000000000u + (uint64_t)times[1].tv_nsec;
-	rc = write_state(f, flags);
+	rc = write_state(f, logs ? flags | FILE_COMMIT_LONG : flags);
+	/* The older state's length must be there until this one cannot be lost any more. */
+	bool shrinks = !rc && logs && f->lower_len > block_map_length(f->h.size) &&
+		       !(flags & FILE_COMMIT_LONG) && !file_commit_owes(f);
+	if (shrinks)
+		flags |= FILE_COMMIT_HARD;
 	if (!rc && logs)
 		rc = log_state(f, flags, &times[1], e, ret_token);
+	if (!rc && shrinks)
+		rc = redo_flush(f->store, f->hard);
+	if (!rc && shrinks)
+		rc = file_lower_resize(f, block_map_length(f->h.size));
 	int set = l->ops->futimens(l, f->write_fd, times);
 	/* Only the owner and root may set times; with others the lower file's own must do. */
 	if (flags & FILE_COMMIT_TOUCH && (set == -EPERM || set == -EACCES)) {

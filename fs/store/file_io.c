@@ -1,6 +1,7 @@
 #include "fs/store/file_internal.h"
 
 #include <errno.h>
+#include <linux/falloc.h>
 #include <string.h>
 
 /* What a request covers only in part goes through a page of its own; whole blocks are sealed and
@@ -217,6 +218,19 @@ static bool is_fresh(const struct file *f, const struct file_tag_page *p, uint64
 			       file_unit_test(&p->written, index)));
 }
 
+/* After a commit that failed there may be nothing where the block is to go; what is named has its
+ * place. */
+static int take_space(struct file *f, const struct file_tag_page *p, uint64_t block)
+{
+	struct lower *l = f->store->lower;
+	const uint8_t *entry = p->entries + block_map_index(block) * FORMAT_TAG_LEN;
+	if (!f->redo_only || content_state(entry) == FORMAT_DATA)
+		return 0;
+	int rc = l->ops->fallocate(
+		l, f->write_fd, FALLOC_FL_KEEP_SIZE, block_map_data_offset(block), BLOCK_MAP_BLOCK);
+	return rc == -EOPNOTSUPP ? 0 : rc;
+}
+
 unsigned file_io_place(struct file *f, struct file_tag_page *p, uint64_t first, unsigned n,
 	const uint8_t *sealed, int *ret_error)
 {
@@ -226,7 +240,9 @@ unsigned file_io_place(struct file *f, struct file_tag_page *p, uint64_t first, 
 		uint64_t at = block_map_data_offset(first + done);
 		unsigned run = 1, placed = 1;
 		if (!is_fresh(f, p, first + done)) {
-			*ret_error = file_stage_put(f, at, from, NULL);
+			*ret_error = take_space(f, p, first + done);
+			if (!*ret_error)
+				*ret_error = file_stage_put(f, at, from, NULL);
 			if (*ret_error)
 				return done;
 		} else {

@@ -108,7 +108,7 @@ ssize_t file_lower_read(struct file *f, struct iovec *iov, int n, uint64_t offse
 		}
 	}
 	if (f->staged_count)
-		file_stage_see(f, whole, parts, offset, done);
+		done = file_stage_see(f, whole, parts, offset, done);
 	return (ssize_t)done;
 }
 

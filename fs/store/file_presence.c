@@ -102,7 +102,15 @@ int file_presence_prepare(struct file *f, uint64_t group, struct file_fault *ft)
 		return 0;
 	struct file_presence *p;
 	int rc = load_locked(f, block_map_presence_page(group), &p, ft);
-	return rc || p ? rc : place(f, block_map_presence_page(group), &p);
+	if (rc || p)
+		return rc;
+	/* Space for a new page is taken now: a commit must not want any. */
+	static const uint8_t blank[BLOCK_MAP_BLOCK];
+	unsigned index = block_map_presence_page(group);
+	if (f->store->redo)
+		(void)file_put_fresh(
+			f, blank, sizeof(blank), block_map_presence_offset(index), &rc);
+	return rc ? rc : place(f, index, &p);
 }
 
 void file_presence_set(struct file *f, uint64_t group)

@@ -77,6 +77,13 @@ static int verify_blocks(struct file *f, uint64_t first, unsigned count, struct 
 	return rc;
 }
 
+static bool is_data(uint64_t page)
+{
+	enum block_map_use use;
+	uint64_t block;
+	return !block_map_page(page * BLOCK_MAP_BLOCK, &use, &block) && use == BLOCK_MAP_DATA;
+}
+
 static int verify_page(struct file *f, uint64_t page, struct file_fault *ft)
 {
 	enum block_map_use use;
@@ -97,6 +104,28 @@ static int verify_page(struct file *f, uint64_t page, struct file_fault *ft)
 	}
 }
 
+/*
+ * A tag page in its place may be that of a commit that was dropped by an earlier recovery, in part
+ * or as a whole: each of its entries is a good one, but they are not those of this commit.
+ */
+static int verify_set(struct file *f, struct file_fault *ft)
+{
+	uint8_t entries[BLOCK_MAP_GROUP_BLOCKS * FORMAT_TAG_LEN], hash[FORMAT_HASH_LEN] = {0};
+	bool fresh;
+	for (uint64_t group = 0;; group++) {
+		int rc = file_presence_next(f, group, &group, ft);
+		if (rc || group >= BLOCK_MAP_GROUPS)
+			return rc ? rc : crypto_equal(hash, f->hash, sizeof(hash)) ? 0 : -EBADMSG;
+		unsigned blocks = block_map_group_blocks(group);
+		rc = file_tags_copy(f, group, 0, blocks, entries, &fresh, ft);
+		if (rc)
+			return rc;
+		for (unsigned i = 0; i < blocks; i++)
+			content_toggle(f->keys.hash, block_map_group_first(group) + i,
+				entries + i * FORMAT_TAG_LEN, hash);
+	}
+}
+
 /* Whether all that the commit put in its place is there. -EBADMSG: it is not. */
 static int verify(struct file *f, const struct journal_entry *e, struct file_fault *ft)
 {
@@ -106,10 +135,13 @@ static int verify(struct file *f, const struct journal_entry *e, struct file_fau
 	if (!rc && (!f->has_header || memcmp(f->h.file_id, e->file_id, FILE_ID_LEN) != 0 ||
 			   f->h.commits != e->commit.commits))
 		rc = -EBADMSG;
+	bool tags = false;
 	while (!rc && journal_format_next_fresh(&fresh, &run))
-		for (uint64_t i = 0; !rc && i < run.count; i++)
+		for (uint64_t i = 0; !rc && i < run.count; i++) {
 			rc = verify_page(f, run.page + i, ft);
-	return rc;
+			tags = tags || !is_data(run.page + i);
+		}
+	return rc || !tags || !f->has_header ? rc : verify_set(f, ft);
 }
 
 /* The version of the newest commit that the entries have; 0: none. */
@@ -242,7 +274,7 @@ static int drop_attributes(struct file *f)
 
 /* Page 0 first: as long as that is blank whoever is cut short begins again. Then what lies behind
  * it, which nobody has the key of any more. */
-static int empty_newborn(struct file *f, uint64_t *ret_bytes)
+static int empty_newborn(struct file *f, bool is_blank, uint64_t *ret_bytes)
 {
 	static const uint8_t blank[BLOCK_MAP_BLOCK];
 	struct lower *l = f->store->lower;
@@ -250,7 +282,8 @@ static int empty_newborn(struct file *f, uint64_t *ret_bytes)
 	int rc = file_lower_writable(f);
 	if (!rc)
 		rc = l->ops->fstat(l, f->fd, &st);
-	if (!rc)
+	/* On a full disk there may be no place for a page 0 that never had one. */
+	if (!rc && !is_blank)
 		rc = file_lower_write_all(f, blank, sizeof(blank), 0);
 	if (!rc)
 		rc = file_lower_sync(f, true);
@@ -280,7 +313,7 @@ int file_recover_length(const struct store *s, int dirfd, const char *name, uint
 		return rc;
 	ssize_t n = f->lower_len ? file_lower_read(f, &iov, 1, 0) : 0;
 	if (f->lower_len && n >= 0 && is_newborn(page)) {
-		rc = empty_newborn(f, ret_bytes);
+		rc = empty_newborn(f, bytes_all_zero(page, sizeof(page)), ret_bytes);
 		rc = rc < 0 ? rc : 1;
 	} else if (n > 0) {
 		rc = file_header_load(f, &ft);

@@ -99,16 +99,30 @@ int file_stage_patch(struct file *f, uint64_t offset, const uint8_t *bytes, size
 	return 0;
 }
 
-void file_stage_see(
-	const struct file *f, const struct iovec *iov, int n, uint64_t offset, size_t len)
+size_t file_stage_see(
+	const struct file *f, const struct iovec *iov, int n, uint64_t offset, size_t done)
 {
-	uint64_t end = offset + len;
+	uint64_t all = offset, reached = offset + done;
+	for (int k = 0; k < n; k++)
+		all += iov[k].iov_len;
+	/* The lower file ends before what is to come behind its end; between there is nothing. */
+	for (size_t i = position(f, reached); i < f->staged_count; i++)
+		if (f->staged[i]->offset < all)
+			reached = f->staged[i]->offset + BLOCK_MAP_BLOCK;
+	reached = reached < all ? reached : all;
+	uint64_t begin = offset; /* of the iov at hand */
+	for (int k = 0; k < n; begin += iov[k++].iov_len) {
+		uint64_t from = offset + done > begin ? offset + done - begin : 0;
+		if (from < iov[k].iov_len)
+			memset((uint8_t *)iov[k].iov_base + from, 0, iov[k].iov_len - (size_t)from);
+	}
 	for (size_t i = position(f, offset - offset % BLOCK_MAP_BLOCK);
-		i < f->staged_count && f->staged[i]->offset < end; i++) {
+		i < f->staged_count && f->staged[i]->offset < reached; i++) {
 		const struct file_stage *p = f->staged[i];
 		uint64_t from = p->offset > offset ? p->offset : offset;
-		uint64_t to = p->offset + BLOCK_MAP_BLOCK < end ? p->offset + BLOCK_MAP_BLOCK : end;
-		uint64_t begin = offset; /* of the iov at hand */
+		uint64_t to = p->offset + BLOCK_MAP_BLOCK < reached ? p->offset + BLOCK_MAP_BLOCK
+								    : reached;
+		begin = offset;
 		for (int k = 0; k < n && begin < to; begin += iov[k++].iov_len) {
 			uint64_t a = from > begin ? from : begin;
 			uint64_t b = to < begin + iov[k].iov_len ? to : begin + iov[k].iov_len;
@@ -117,6 +131,7 @@ void file_stage_see(
 					p->page + (a - p->offset), (size_t)(b - a));
 		}
 	}
+	return (size_t)(reached - offset);
 }
 
 void file_stage_drop(struct file *f, uint64_t offset, uint64_t end)
@@ -162,6 +177,7 @@ int file_stage_apply(struct file *f)
 {
 	struct iovec iov[16];
 	struct lower *l = f->store->lower;
+	f->unsynced = f->unsynced || f->staged_count;
 	for (size_t i = 0; i < f->staged_count;) {
 		uint64_t at = f->staged[i]->offset;
 		int n = 0;

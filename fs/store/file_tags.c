@@ -157,6 +157,10 @@ int file_tags_get(struct file *f, uint64_t group, struct file_tag_page **ret, st
 	lock_take(&f->cache_lock);
 	int rc = get(f, group, present, ret, ft);
 	lock_drop(&f->cache_lock);
+	/* Space for a new tag page is taken now: a commit must not want any. */
+	if (!rc && group && (*ret)->born && !(*ret)->dirty && f->store->redo)
+		(void)file_put_fresh(f, (*ret)->entries, sizeof((*ret)->entries),
+			block_map_tag_offset(group), &rc);
 	return rc;
 }
 

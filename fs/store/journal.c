@@ -383,9 +383,16 @@ int journal_checkpoint(struct journal *j)
 void journal_close(struct journal *j)
 {
 	/* Commits that are not in their place wait for the next mount. */
-	if (j && !j->failed && !j->touched_count && j->written)
+	if (j && !j->failed && !j->distrusted && !j->touched_count && j->written)
 		(void)!journal_checkpoint_locked(j, true);
 	journal_free(j);
+}
+
+void journal_distrust(struct journal *j)
+{
+	lock_take(&j->lock);
+	j->distrusted = true;
+	lock_drop(&j->lock);
 }
 
 size_t journal_entries(struct journal *j, const struct journal_entry **ret)

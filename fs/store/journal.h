@@ -43,6 +43,9 @@ MUST_USE int journal_reset(struct lower *l, int tenant_fd, const struct keyring 
  * unless nothing was ever written to it. */
 void journal_close(struct journal *j);
 
+/* What is in the files is not known to be on the disk: the end of this mount is no orderly one. */
+void journal_distrust(struct journal *j);
+
 /* What the last mount left: entries in the order in which they were written. Borrowed until
  * journal_forget, or the next checkpoint. */
 size_t journal_entries(struct journal *j, const struct journal_entry **ret);

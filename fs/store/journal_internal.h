@@ -45,6 +45,7 @@ struct journal {
 	bool unclean;       /* as it was found */
 	uint64_t since_ns;  /* as it was found */
 	bool written;       /* by us */
+	bool distrusted;    /* journal_distrust */
 	bool failed;        /* what is on the disk is not known any more: nothing is written */
 	struct journal_entry *entries; /* as they were found */
 	size_t entry_count, entry_room;

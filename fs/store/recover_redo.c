@@ -208,9 +208,10 @@ int recover_redo(const struct store *s, struct recover_result *ret)
 {
 	AUTO(redoing_done) struct redoing r = {.s = s, .result = ret};
 	int rc = load(&r);
+	if (!rc && (r.count || ret->unclean))
+		rc = flush_all(s);
 	if (rc || !r.count)
 		return rc;
-	rc = flush_all(s);
 	for (size_t i = 0; i < r.count; i++)
 		if (!r.files[i].decided)
 			r.files[i].upto = r.files[i].soft ? 0 : r.files[i].hard;

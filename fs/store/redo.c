@@ -125,11 +125,12 @@ struct file *redo_find(const struct store *s, ino_t ino)
 	return f;
 }
 
-bool redo_drop(struct file *f)
+bool redo_drop(struct file *f, bool *ret_listed)
 {
 	struct redo *r = f->store->redo;
 	lock_take(&r->lock);
-	bool last = atomic_fetch_sub(&f->refs, 1) == 1 && !f->listed;
+	bool last = atomic_fetch_sub(&f->refs, 1) == 1;
+	*ret_listed = f->listed;
 	lock_drop(&r->lock);
 	return last;
 }
@@ -380,6 +381,8 @@ int redo_stop(struct redo *r)
 		pthread_join(r->thread, NULL);
 	}
 	int rc = redo_checkpoint(r->store);
+	if (store_is_read_only(r->store))
+		journal_distrust(r->store->journal);
 	clear_table(r); /* what is left is in the journal */
 	free_redo(r);
 	return rc;
@@ -401,7 +404,8 @@ bool redo_forget(const struct store *s, ino_t ino)
 		f->forgotten = true;
 		lock_rw_drop(&f->lock);
 		redo_unlist(f);
-		if (redo_drop(f))
+		bool listed;
+		if (redo_drop(f, &listed) && !listed)
 			file_free(f);
 	}
 	lock_rw_drop(&r->gate);

@@ -50,9 +50,9 @@ void redo_list(struct file *f);
 void redo_unlist(struct file *f);
 /* The listed file of this inode, with a reference for the caller; NULL. */
 struct file *redo_find(const struct store *s, ino_t ino);
-/* f->refs is 1, and the reference is the caller's: true when nobody else has got one meanwhile, nor
- * the table, so that it is to be freed. */
-bool redo_drop(struct file *f);
+/* Gives a reference back: true when it was the last one. *ret_listed: the table has the file, and
+ * frees it; else the caller does. */
+bool redo_drop(struct file *f, bool *ret_listed);
 
 /* Everything that is written is committed, durable and in its place; the journal is empty and what
  * was in it unreadable. The errno of what failed. */

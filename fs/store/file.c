@@ -442,6 +442,9 @@ int file_sync(struct file *f, bool data_only)
 		return rc;
 	rc = sync_hard(f, data_only);
 	uint64_t hard = f->hard;
+	/* A time that was set since must not be taken back by what is older in the journal. */
+	if (!data_only && f->store->redo && journal_touches(f->store->journal, f->ino, NULL))
+		hard = journal_sequence(f->store->journal);
 	/* The flush is waited for without the file's lock: one serves all who wait. */
 	lock_rw_drop(&f->lock);
 	if (!rc && f->store->redo && hard)

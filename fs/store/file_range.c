@@ -178,8 +178,7 @@ static int zero_part(struct file *f, uint64_t from, uint64_t to, struct file_fau
 }
 
 /* Bytes [offset, end), end <= size: reads zeros afterwards, and what lay there is overwritten. */
-static int zero(struct file *f, int mode, uint64_t offset, uint64_t end, bool *ret_commits,
-	struct file_fault *ft)
+static int zero(struct file *f, int mode, uint64_t offset, uint64_t end, struct file_fault *ft)
 {
 	AUTO_BUF ranges = {0};
 	uint64_t token, first = (offset + BLOCK_MAP_BLOCK - 1) / BLOCK_MAP_BLOCK,
@@ -199,7 +198,6 @@ static int zero(struct file *f, int mode, uint64_t offset, uint64_t end, bool *r
 		if (!rc)
 			rc = dig(f, first, last, &ranges, ft);
 	}
-	*ret_commits = f->dirty;
 	int erased = file_range_erase(f, &ranges, &e, 0, &token);
 	if (!erased)
 		file_range_done(f, token);
@@ -292,16 +290,13 @@ static int change_step(
 	if (rc)
 		return rc;
 	uint64_t old_end = end < f->h.size ? end : f->h.size;
-	bool commits = false;
 	if (offset < old_end)
-		rc = zero(f, mode, offset, old_end, &commits, ft);
+		rc = zero(f, mode, offset, old_end, ft);
 	if (!rc && (mode & FALLOC_FL_PUNCH_HOLE)) {
 		uint64_t stop = end < f->h.size ? end : end + BLOCK_MAP_BLOCK - 1;
 		rc = punch(f, (offset + BLOCK_MAP_BLOCK - 1) / BLOCK_MAP_BLOCK,
 			stop / BLOCK_MAP_BLOCK, ft);
 	}
-	if (!rc && commits)
-		rc = file_commit_time(f);
 	file_end(f);
 	return rc;
 }
@@ -314,12 +309,15 @@ static int change_space(
 	if (rc)
 		return rc;
 	rc = file_lower_writable(f);
-	if (!rc && !after && mode & ~FALLOC_FL_KEEP_SIZE)
-		f->keeps_time = false;
 	if (!rc && !after && !(mode & FALLOC_FL_PUNCH_HOLE))
 		rc = allocate(f, offset, end);
 	if (!rc && after && !(mode & FALLOC_FL_KEEP_SIZE) && end > f->h.size)
 		rc = file_size_set(f, end, ft);
+	/* What gives space back moves the time, too. */
+	if (!rc && after && f->has_header && mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)) {
+		f->dirty = true;
+		rc = file_commit_now(f, FILE_COMMIT_TOUCH);
+	}
 	file_end(f);
 	return rc;
 }

@@ -264,11 +264,14 @@ static int drop_attributes(struct file *f)
 {
 	struct lower *l = f->store->lower;
 	char names[65536];
-	ssize_t len = l->ops->flistxattr(l, f->write_fd, names, sizeof(names));
+	ssize_t len = l->ops->flistxattr(l, f->fd, names, sizeof(names));
 	int rc = len < 0 && len != -EOPNOTSUPP ? (int)len : 0;
 	for (ssize_t at = 0; !rc && at < len; at += (ssize_t)strlen(names + at) + 1)
-		if (!strncmp(names + at, "user.", 5))
-			rc = l->ops->fremovexattr(l, f->write_fd, names + at);
+		if (!strncmp(names + at, "user.", 5)) {
+			rc = file_lower_writable(f);
+			if (!rc)
+				rc = l->ops->fremovexattr(l, f->write_fd, names + at);
+		}
 	return rc;
 }
 
@@ -323,7 +326,7 @@ int file_recover_length(const struct store *s, int dirfd, const char *name, uint
 		rc = longer ? file_sweep(s, dirfd, name, &behind, ret_bytes) : 0;
 		rc = rc < 0 && rc != -EBADMSG ? rc : 0;
 	} else {
-		rc = (int)n;
+		rc = n < 0 ? (int)n : drop_attributes(f);
 	}
 	file_free(f);
 	return rc;

@@ -148,6 +148,10 @@ int file_size_set(struct file *f, uint64_t size, struct file_fault *ft)
 	int rc = file_lower_writable(f);
 	if (rc)
 		return rc;
+	if (size == f->h.size && f->has_header) {
+		f->dirty = true;
+		return file_commit_now(f, FILE_COMMIT_TOUCH);
+	}
 	if (size == f->h.size) {
 		f->keeps_time = false;
 		struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_nsec = UTIME_NOW}};

@@ -140,7 +140,7 @@ static int visit_recent(void *context, const struct walk_entry *e)
 	if (e->type != DT_REG || l->ops->fstatat(l, e->dirfd, e->name, &st) < 0)
 		return 0;
 	uint64_t changed = (uint64_t)st.st_ctim.tv_sec * 1000000000u + (uint64_t)st.st_ctim.tv_nsec;
-	if (!S_ISREG(st.st_mode) || !st.st_size || changed + LAG_NS < t->since_ns)
+	if (!S_ISREG(st.st_mode) || changed + LAG_NS < t->since_ns)
 		return 0;
 	int rc = file_recover_length(t->s, e->dirfd, e->name, &t->result->bytes);
 	t->result->emptied += rc == 1;
@@ -166,12 +166,25 @@ static int finish_erasures(struct recovery *r)
 	return rc;
 }
 
+/* What may be in the page cache alone: the tree, and the journal. After a mere kill we would trust
+ * it. */
+static int flush_all(const struct store *s)
+{
+	struct lower *l = s->lower;
+	AUTO_LOWER_HELD d = {
+		l, l->ops->openat(l, s->root_fd, ".", O_RDONLY | O_DIRECTORY, 0, NULL)};
+	int rc = d.fd < 0 ? d.fd : l->ops->syncfs(l, d.fd);
+	return rc < 0 ? rc : journal_flush(s->journal, journal_sequence(s->journal));
+}
+
 int recover_store(const struct store *s, struct recover_result *ret)
 {
 	AUTO(recovery_done) struct recovery r = {.s = s};
 	struct traces t = {.s = s, .result = &r.result};
 	r.result.unclean = journal_was_unclean(s->journal, &t.since_ns);
-	int rc = recover_redo(s, &r.result);
+	int rc = r.result.unclean ? flush_all(s) : 0;
+	if (rc >= 0)
+		rc = recover_redo(s, &r.result);
 	if (rc >= 0)
 		rc = finish_erasures(&r);
 	if (rc >= 0 && r.result.unclean)

@@ -173,16 +173,6 @@ static int walk(struct redoing *r, bool applies)
 	return rc < 0 ? rc : 0;
 }
 
-/* What may be in the page cache alone: the tree, and the journal. */
-static int flush_all(const struct store *s)
-{
-	struct lower *l = s->lower;
-	AUTO_LOWER_HELD d = {
-		l, l->ops->openat(l, s->root_fd, ".", O_RDONLY | O_DIRECTORY, 0, NULL)};
-	int rc = d.fd < 0 ? d.fd : l->ops->syncfs(l, d.fd);
-	return rc < 0 ? rc : journal_flush(s->journal, journal_sequence(s->journal));
-}
-
 /* Durable: a recovery that is cut short and begun again does the same. */
 static int record_decision(struct redoing *r)
 {
@@ -208,8 +198,6 @@ int recover_redo(const struct store *s, struct recover_result *ret)
 {
 	AUTO(redoing_done) struct redoing r = {.s = s, .result = ret};
 	int rc = load(&r);
-	if (!rc && (r.count || ret->unclean))
-		rc = flush_all(s);
 	if (rc || !r.count)
 		return rc;
 	for (size_t i = 0; i < r.count; i++)

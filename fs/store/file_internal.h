@@ -302,10 +302,10 @@ MUST_USE int file_stage_put(struct file *f, uint64_t offset,
 	const uint8_t page[static BLOCK_MAP_BLOCK], const struct file_units *changed);
 /* Bytes anywhere, over what is in place where a page is new here: for recovery. */
 MUST_USE int file_stage_patch(struct file *f, uint64_t offset, const uint8_t *bytes, size_t len);
-/* Puts staged bytes over what was read of the iov, the first `done` bytes, and behind them: how
- * many there are then. Any lock. */
-size_t file_stage_see(
-	const struct file *f, const struct iovec *iov, int n, uint64_t offset, size_t done);
+/* Puts staged bytes over the len bytes that were read at `offset` into the iov. Staged pages may
+ * lie behind the end of the lower file, too: the length with them, zeros between. Any lock. */
+MUST_USE size_t file_stage_see(
+	const struct file *f, const struct iovec *iov, int n, uint64_t offset, size_t len);
 /* Pages that begin in [offset, end) are not brought to their place. */
 void file_stage_drop(struct file *f, uint64_t offset, uint64_t end);
 /* Appends what changed to a commit; it is logged. */

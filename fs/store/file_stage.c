@@ -99,30 +99,43 @@ int file_stage_patch(struct file *f, uint64_t offset, const uint8_t *bytes, size
 	return 0;
 }
 
-size_t file_stage_see(
-	const struct file *f, const struct iovec *iov, int n, uint64_t offset, size_t done)
+/* How far the staged pages of [offset, offset + room) reach, or len if that is more. */
+static size_t reach(const struct file *f, uint64_t offset, size_t room, size_t len)
 {
-	uint64_t all = offset, reached = offset + done;
-	for (int k = 0; k < n; k++)
-		all += iov[k].iov_len;
-	/* The lower file ends before what is to come behind its end; between there is nothing. */
-	for (size_t i = position(f, reached); i < f->staged_count; i++)
-		if (f->staged[i]->offset < all)
-			reached = f->staged[i]->offset + BLOCK_MAP_BLOCK;
-	reached = reached < all ? reached : all;
-	uint64_t begin = offset; /* of the iov at hand */
-	for (int k = 0; k < n; begin += iov[k++].iov_len) {
-		uint64_t from = offset + done > begin ? offset + done - begin : 0;
-		if (from < iov[k].iov_len)
-			memset((uint8_t *)iov[k].iov_base + from, 0, iov[k].iov_len - (size_t)from);
+	size_t behind = position(f, offset + room);
+	if (!behind)
+		return len;
+	uint64_t end = f->staged[behind - 1]->offset + BLOCK_MAP_BLOCK;
+	if (end <= offset + len)
+		return len;
+	return end - offset < room ? (size_t)(end - offset) : room;
+}
+
+static void zero(const struct iovec *iov, int n, size_t from, size_t to)
+{
+	for (size_t begin = 0; n && begin < to; begin += iov->iov_len, iov++, n--) {
+		size_t a = from > begin ? from - begin : 0;
+		size_t b = to - begin < iov->iov_len ? to - begin : iov->iov_len;
+		if (a < b)
+			memset((uint8_t *)iov->iov_base + a, 0, b - a);
 	}
+}
+
+size_t file_stage_see(
+	const struct file *f, const struct iovec *iov, int n, uint64_t offset, size_t len)
+{
+	size_t room = 0;
+	for (int k = 0; k < n; k++)
+		room += iov[k].iov_len;
+	size_t all = reach(f, offset, room, len);
+	zero(iov, n, len, all);
+	uint64_t end = offset + all;
 	for (size_t i = position(f, offset - offset % BLOCK_MAP_BLOCK);
-		i < f->staged_count && f->staged[i]->offset < reached; i++) {
+		i < f->staged_count && f->staged[i]->offset < end; i++) {
 		const struct file_stage *p = f->staged[i];
 		uint64_t from = p->offset > offset ? p->offset : offset;
-		uint64_t to = p->offset + BLOCK_MAP_BLOCK < reached ? p->offset + BLOCK_MAP_BLOCK
-								    : reached;
-		begin = offset;
+		uint64_t to = p->offset + BLOCK_MAP_BLOCK < end ? p->offset + BLOCK_MAP_BLOCK : end;
+		uint64_t begin = offset; /* of the iov at hand */
 		for (int k = 0; k < n && begin < to; begin += iov[k++].iov_len) {
 			uint64_t a = from > begin ? from : begin;
 			uint64_t b = to < begin + iov[k].iov_len ? to : begin + iov[k].iov_len;
@@ -131,7 +144,7 @@ size_t file_stage_see(
 					p->page + (a - p->offset), (size_t)(b - a));
 		}
 	}
-	return (size_t)(reached - offset);
+	return all;
 }
 
 void file_stage_drop(struct file *f, uint64_t offset, uint64_t end)

@@ -279,12 +279,12 @@ static int check_fence(struct journal *j, uint64_t generation)
 
 int journal_fence(struct journal *j)
 {
-	pthread_mutex_lock(&j->lock);
+	lock_take(&j->lock);
 	uint64_t generation = j->super.generation;
 	int rc = j->failed ? -EIO : check_fence(j, generation);
 	if (rc)
 		j->failed = true;
-	pthread_mutex_unlock(&j->lock);
+	lock_drop(&j->lock);
 	return rc;
 }
 

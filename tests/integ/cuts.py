@@ -364,6 +364,7 @@ def arguments(name, rounds, count):
     p.add_argument("--fs", choices=("ext4", "xfs"), action="append")
     p.add_argument("--seed", type=int, help="only this story")
     p.add_argument("--times", type=int, default=1, help="tell it so often")
+    p.add_argument("--first", action="store_true", help="end with the first that fails")
     p.add_argument("--only", default="", help="workloads, with commas")
     p.add_argument("--without", default="")
     p.add_argument("--keep", help="a folder for images, notes and messages of what failed")
@@ -394,7 +395,7 @@ def campaign(name, kind, o, killed):
     print(f"# {name}: {kind}: first seed {seed}", flush=True)
     templates, tellings = [Template(kind, programs(o.build), mkfs) for mkfs in MKFS[kind]], 0
     try:
-        while (tellings < o.times) if o.seed is not None else (rounds < o.rounds and sum(map(len, bad.values())) < 20):
+        while (tellings < o.times) if o.seed is not None else (rounds < o.rounds and sum(map(len, bad.values())) < (1 if o.first else 20)):
             keep = tempfile.mkdtemp(prefix=f"{kind}-{seed}-", dir=o.keep) if o.keep else None
             story = Story(templates[seed % len(templates)], seed, killed, o.chosen, o.plain).run(keep)
             rounds, names, tellings = rounds + story.rounds, names + story.names, tellings + 1

@@ -259,9 +259,9 @@ finish() {
 	local status=$?
 	trap - EXIT
 	# Under `check/selftest` and sanitizers the daemon's own complaints count too.
-	local complaint='ERROR: (Address|Leak)Sanitizer|runtime error:|WARNING: ThreadSanitizer'
+	local complaint='ERROR: (Address|Leak)Sanitizer|runtime error:|WARNING: ThreadSanitizer|Lock order: '
 	if grep -lqE "$complaint" "$S"/log-* 2>/dev/null; then
-		not_ok "a sanitizer complained"
+		not_ok "a sanitizer or the order of locks complained"
 		grep -hE -A30 "$complaint" "$S"/log-* | head -n 80 | sed 's/^/  /'
 	fi
 	cleanup

@@ -1,12 +1,14 @@
 /*
  * A directory's record `.dir`. Input: kind, then the record's text (kind 0), or its fields, bound
- * by the harness (kind 1: epoch, id, which bindings are right).
+ * by the harness (kind 1: epoch, id, which bindings are right). Kind 2: something is in it. Kind 4:
+ * there is no `.dir`, but the attribute that keeps one while the directory is removed.
  */
 #include "fs/store/name.h"
 #include "tests/fuzz/fuzz.h"
 
 #define LOWER "d"
 #define RECORD_LEN 35 /* bytes of a record with one binding */
+#define KEPT_HEAD 12
 
 static int folder(struct fuzz_tree *t)
 {
@@ -34,10 +36,11 @@ static void bind_record(const struct fuzz_tree *t, uint8_t *record, uint8_t *ret
 	crypto_mac(key, in, sizeof(in), ret_binding, 16);
 }
 
-static size_t bound_text(const struct fuzz_tree *t, struct cur *c, char *ret_text)
+static size_t bound_record(const struct fuzz_tree *t, struct cur *c, uint8_t *record)
 {
-	uint8_t record[RECORD_LEN + 16] = {0}, what = fuzz_u8(c);
-	size_t len = what & 4 ? sizeof(record) : RECORD_LEN;
+	uint8_t what = fuzz_u8(c);
+	size_t len = what & 4 ? RECORD_LEN + 16 : RECORD_LEN;
+	memset(record, 0, RECORD_LEN + 16);
 	record[0] = what & 8 ? fuzz_u8(c) : 1;
 	bytes_put16(record + 1, what & 16 ? fuzz_u16(c) : 1);
 	fuzz_bytes(c, record + 3, len - 3);
@@ -45,8 +48,29 @@ static size_t bound_text(const struct fuzz_tree *t, struct cur *c, char *ret_tex
 		bind_record(t, record, record + 19);
 	if (what & 2 && len > RECORD_LEN)
 		bind_record(t, record, record + RECORD_LEN);
-	crypto_b64(record, len, ret_text);
+	return len;
+}
+
+static size_t bound_text(const struct fuzz_tree *t, struct cur *c, char *ret_text)
+{
+	uint8_t record[RECORD_LEN + 16];
+	crypto_b64(record, bound_record(t, c, record), ret_text);
 	return strlen(ret_text);
+}
+
+/* docs/format.md, "rmdir": a time, and the record. False where the filesystem has no attributes. */
+static bool keep(const struct fuzz_tree *t, struct cur *c, bool bound, int fd)
+{
+	struct lower *l = lower_posix();
+	uint8_t kept[KEPT_HEAD + RECORD_LEN + 16 + 10];
+	size_t len = cur_left(c) < sizeof(kept) ? cur_left(c) : sizeof(kept);
+	if (bound) {
+		fuzz_bytes(c, kept, KEPT_HEAD);
+		len = KEPT_HEAD + bound_record(t, c, kept + KEPT_HEAD);
+	} else {
+		fuzz_bytes(c, kept, len);
+	}
+	return l->ops->fsetxattr(l, fd, "user.tfs-dir", kept, len, 0) == 0;
 }
 
 static void check_opened(struct fuzz_tree *t, struct dir *d, int fd)
@@ -77,14 +101,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 	struct dir *d = NULL;
 	int fd = folder(t);
 	uint8_t kind = fuzz_u8(&c);
+	bool kept = kind & 4 && keep(t, &c, kind & 1, fd);
 	if (kind & 1) {
 		text_len = bound_text(t, &c, text);
 	} else {
 		text_len = cur_left(&c) < sizeof(text) ? cur_left(&c) : sizeof(text) - 1;
 		fuzz_bytes(&c, text, text_len);
 	}
-	bool linked = fuzz_link(fd, ".dir", text, text_len);
-	if (linked && kind & 2)
+	bool linked = !(kind & 4) && fuzz_link(fd, ".dir", text, text_len);
+	if ((linked || kept) && kind & 2)
 		fuzz_write(fd, "x", "", 0);
 	unsigned alarms = t->alarms;
 	int r = dir_open(t->root, LOWER, &d);
@@ -94,8 +119,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 	if (r == 0)
 		check_opened(t, d, fd);
 	else
-		FUZZ_CHECK(linked && !d);
+		FUZZ_CHECK((linked || kept) && !d);
 	dir_put(d);
+	(void)!lower_posix()->ops->fremovexattr(lower_posix(), fd, "user.tfs-dir");
 	fuzz_unlink(fd, ".dir");
 	return 0;
 }
@@ -124,6 +150,10 @@ void fuzz_seeds(void)
 	seed("foreign", text, (size_t)n + 1);
 	dir_put(d);
 	seed("none", "\0", 1);
+	seed("kept", "\4twelve bytes", 13);
+	seed("kept-bound", "\5twelve bytes\1id", 16);
+	seed("kept-bound-second", "\5twelve bytes\6id", 16);
+	seed("kept-content", "\7twelve bytes\1id", 16);
 	seed("bound-first", "\1\1id", 4);
 	seed("bound-second", "\1\6id", 4);
 	seed("bound-both", "\1\7id", 4);

@@ -243,6 +243,7 @@ static void a_pipe_is_waited_for(void **state)
 		/* with nobody at its other end, and with somebody who says nothing */
 		for (int silent = 0; silent < 2; silent++) {
 			AUTO_CLOSE end = silent ? open(p->file, O_RDWR | O_CLOEXEC) : -1;
+			assert_int_equal(end >= 0, silent);
 			child = soon(send_term, p);
 			assert_refuses(s, -ECANCELED);
 			assert_int_equal(waitpid(child, &status, 0), child);

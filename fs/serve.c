@@ -3,6 +3,7 @@
 #include "fs/gate/policy_file.h"
 #include "fs/gate/subject.h"
 #include "fs/store/journal.h"
+#include "fs/store/redo.h"
 #include "fs/tenant.h"
 #include "keymgmt/base/log.h"
 #include "keymgmt/crypto.h"
@@ -111,11 +112,12 @@ static void list_mistakes(const struct policy_mistakes *m, struct buf *answer)
 	buf_str(answer, "]");
 }
 
-static int record_apply(
-	struct tenant *t, const struct control_request *q, const char *message, int error)
+/* On the log, with who asked. */
+static int record(struct tenant *t, const struct control_request *q, enum audit_kind kind,
+	const char *message, int error)
 {
 	struct subject_facts who;
-	struct audit_event event = {.kind = AUDIT_POLICY,
+	struct audit_event event = {.kind = kind,
 		.allowed = error == 0,
 		.error = error,
 		.caller = {q->uid, q->gid, q->pid},
@@ -135,7 +137,7 @@ static int apply(struct tenant *t, const struct control_request *q, struct polic
 	char message[96];
 	snprintf(message, sizeof(message), "policy apply, version %llu in force before",
 		(unsigned long long)gate_policy_version(t->front.gate));
-	int r = record_apply(t, q, message, 0);
+	int r = record(t, q, AUDIT_POLICY, message, 0);
 	if (r < 0)
 		return err_set(e, r,
 			"Cannot write to the audit log: %s; the policy was not changed.",
@@ -145,7 +147,7 @@ static int apply(struct tenant *t, const struct control_request *q, struct polic
 	if (r < 0) {
 		/* What was announced did not happen; when this cannot be written either, the log is
 		 * broken and says so. */
-		if (record_apply(t, q, "policy apply failed", r) < 0)
+		if (record(t, q, AUDIT_POLICY, "policy apply failed", r) < 0)
 			log_say(LOG_LEVEL_ERROR, "A policy that could not be stored is on the log "
 						 "as if it had been.");
 		return err_default(e, r, "Cannot store the policy: %s.", strerror(-r));
@@ -178,6 +180,41 @@ static void serve_apply(struct tenant *t, const struct control_request *q, struc
 	policy_put(p);
 }
 
+static void serve_checkpoint(struct tenant *t, struct buf *answer)
+{
+	char message[160];
+	int r = 0;
+	if (store_trouble_what(&t->store, &r)) {
+		/* Nothing is written any more: what is committed may be in the journal alone. */
+	} else if (!t->front.read_only) {
+		r = t->store.redo ? redo_checkpoint(&t->store) : front_commit(&t->front);
+	}
+	snprintf(message, sizeof(message),
+		"What is committed could not be brought to its place: %s; unmount the tenant and "
+		"check it then.",
+		strerror(-r));
+	say(answer, r, r < 0 ? message : "settled");
+	buf_str(answer, "}");
+}
+
+static void serve_checking(struct tenant *t, const struct control_request *q, struct buf *answer)
+{
+	char message[160];
+	size_t len = strnlen(q->payload, q->payload_len);
+	bool plain = len && len == q->payload_len && len < sizeof(message);
+	for (size_t i = 0; i < len && plain; i++)
+		plain = q->payload[i] >= ' ' && q->payload[i] <= '~';
+	if (!plain) {
+		say(answer, -EINVAL, "What is to be logged is one line of printable characters.");
+	} else {
+		snprintf(message, sizeof(message), "%.*s", (int)len, q->payload);
+		int r = record(t, q, AUDIT_RECOVERY, message, 0);
+		say(answer, r,
+			r < 0 ? "Cannot write to the audit log, so nothing is checked." : "logged");
+	}
+	buf_str(answer, "}");
+}
+
 void serve_request(void *context, const struct control_request *q, struct buf *answer)
 {
 	struct tenant *t = context;
@@ -187,6 +224,10 @@ void serve_request(void *context, const struct control_request *q, struct buf *a
 		serve_show(t, answer);
 	} else if (strcmp(q->verb, "policy-apply") == 0) {
 		serve_apply(t, q, answer);
+	} else if (strcmp(q->verb, "checkpoint") == 0) {
+		serve_checkpoint(t, answer);
+	} else if (strcmp(q->verb, "checking") == 0) {
+		serve_checking(t, q, answer);
 	} else {
 		say(answer, -EOPNOTSUPP,
 			"This daemon does not know the request; are daemon and tool of one "

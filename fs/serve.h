@@ -5,7 +5,8 @@
 #include "fs/control/control.h"
 
 /* A control_handler; context: struct tenant. Verbs: "status", "policy-show", "policy-apply"
- * (payload: the text). */
+ * (payload: the text), "checkpoint" (what is committed is brought to its place), "checking"
+ * (payload: what fsck wants to have on the log, one line). */
 void serve_request(void *context, const struct control_request *request, struct buf *answer);
 
 #endif

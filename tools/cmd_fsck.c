@@ -1,8 +1,9 @@
 /*
- * tenantctl fsck: everything of a tenant that is not mounted. Its exit statuses are those of
- * fsck(8), added up, not those of the other verbs. Without --repair all reading goes through
- * lower_readonly, so that nothing can change.
+ * tenantctl fsck: everything of a tenant, whether somebody has it mounted or not. Its exit statuses
+ * are those of fsck(8), added up, not those of the other verbs. Without --repair all reading goes
+ * through lower_readonly, so that nothing can change.
  */
+#include "fs/control/control.h"
 #include "fs/gate/audit_next.h"
 #include "fs/gate/policy_file.h"
 #include "fs/lower/lower_readonly.h"
@@ -26,6 +27,8 @@ enum {
 	FSCK_USAGE = 16,
 	FSCK_CANCELLED = 32
 };
+
+#define OWN_LOOKS 8 /* at the policy and the log beside a mount */
 
 static const struct option own[] = {
 	{"json", no_argument, NULL, 'j'},
@@ -103,11 +106,80 @@ static void own_finding(
 				 .damage = damage});
 }
 
-static int check_policy(struct fsck *f, struct lower *l)
+/* Beside a mount: pauses, and has what is committed brought to its place. */
+static int settle(void *context, unsigned again)
+{
+	struct fsck *f = context;
+	AUTO_BUF answer = {0};
+	long ms = again < 5 ? 15L << again : 500;
+	const struct timespec pause = {.tv_nsec = ms * 1000000};
+	nanosleep(&pause, NULL);
+	if (ending())
+		return -ECANCELED;
+	int r = control_call(f->c->layout.tenant_fd, "checkpoint", NULL, 0, &answer, &f->c->err);
+	if (r == -ENOTCONN)
+		return err_set(&f->c->err, r,
+			"tenant %s was unmounted meanwhile: check it once more",
+			f->c->layout.owner.tenant);
+	return r;
+}
+
+/* 1: it was changed meanwhile, so that what was read with our keyring says nothing. */
+static int is_stale(struct fsck *f)
+{
+	struct keyring *now = NULL;
+	int r = keyring_load(f->c->keys_fd, &f->c->layout.owner, &now, NULL);
+	bool stale = r == 0 && keyring_generation(now) != keyring_generation(f->c->keyring);
+	keyring_free(now);
+	return r == -ENOMEM ? r : stale;
+}
+
+static void own_in_use(struct fsck *f, const char *lower)
+{
+	f->own_in_use++;
+	cmd_fsck_show(f, &(struct check_finding){.kind = "in use",
+				 .lower = lower,
+				 .detail = "it was replaced while it was looked at",
+				 .block = UINT64_MAX,
+				 .in_use = true});
+}
+
+/* What another try may change. */
+static bool may_pass(int r)
+{
+	return r < 0 && r != -EACCES && r != -EPERM && r != -ENOMEM && r != -EPROTONOSUPPORT;
+}
+
+/* Beside a mount a load that fails is tried again: somebody may be in the middle of it. *ret_r is
+ * the last result. 0; 1: nothing can be said. */
+static int load_steadily(
+	struct fsck *f, struct lower *l, int (*load)(struct fsck *f, struct lower *l), int *ret_r)
+{
+	*ret_r = load(f, l);
+	for (unsigned again = 1; f->mounted && may_pass(*ret_r) && again < OWN_LOOKS; again++) {
+		int r = settle(f, again);
+		if (r < 0)
+			return r;
+		*ret_r = load(f, l);
+	}
+	return f->mounted && may_pass(*ret_r) ? is_stale(f) : 0;
+}
+
+static int load_policy(struct fsck *f, struct lower *l)
 {
 	AUTO_BUF text = {0};
 	uint64_t version;
 	int r = policy_file_load(l, f->c->layout.tenant_fd, f->c->keyring, &text, &version, NULL);
+	return r == -ENOENT ? 0 : r;
+}
+
+static int check_policy(struct fsck *f, struct lower *l)
+{
+	int r, stale = load_steadily(f, l, load_policy, &r);
+	if (stale > 0)
+		own_in_use(f, "policy");
+	if (stale)
+		return stale < 0 ? stale : 0;
 	if (r == -EBADMSG)
 		own_finding(f, "policy", "policy",
 			"it is damaged, or not the one that the keyring names", true);
@@ -117,14 +189,21 @@ static int check_policy(struct fsck *f, struct lower *l)
 		own_finding(f, "policy", "policy", "an update of it was cut short", false);
 	else if (r == -EACCES || r == -EPERM)
 		own_finding(f, "unread", "policy", "its mode keeps it from who checks", false);
-	else if (r < 0 && r != -ENOENT && r != -ENOMEM)
+	else if (r < 0 && r != -ENOMEM)
 		own_finding(f, "disk", "policy", "it cannot be read", true);
 	return r == -ENOMEM ? r : 0;
 }
 
-static int check_log(struct fsck *f, struct lower *l)
+static int load_next(struct fsck *f, struct lower *l)
 {
 	AUTO(audit_next_auto) struct audit_next next = {0};
+	AUTO_LOWER_HELD at = {l, l->ops->openat(l, f->c->layout.tenant_fd, "audit",
+					 O_RDONLY | O_DIRECTORY, 0, NULL)};
+	return at.fd < 0 ? at.fd : audit_next_load(l, at.fd, f->c->keyring, &next, NULL);
+}
+
+static int check_log(struct fsck *f, struct lower *l)
+{
 	AUTO_LOWER_HELD at = {l, l->ops->openat(l, f->c->layout.tenant_fd, "audit",
 					 O_RDONLY | O_DIRECTORY, 0, NULL)};
 	if (at.fd < 0) {
@@ -134,9 +213,11 @@ static int check_log(struct fsck *f, struct lower *l)
 			at.fd != -EACCES);
 		return 0;
 	}
-	int r = audit_next_load(l, at.fd, f->c->keyring, &next, NULL);
-	if (r == -ENOMEM)
-		return r;
+	int r, stale = load_steadily(f, l, load_next, &r);
+	if (stale > 0)
+		own_in_use(f, "audit/next");
+	if (stale || r == -ENOMEM)
+		return stale > 0 ? 0 : stale < 0 ? stale : r;
 	if (r < 0)
 		own_finding(f, r == -EACCES ? "unread" : "log", "audit/next",
 			r == -EACCES   ? "its mode keeps it from who checks"
@@ -158,17 +239,23 @@ static int count_one(void *context, const struct walk_entry *e)
 	return ending() ? -ECANCELED : 0;
 }
 
-/* -ECANCELED; else a total, or none where it cannot be had. */
+/* -ECANCELED; else a total, or a part of it where it cannot be had. */
 static int count_all(struct fsck *f, struct lower *l)
 {
-	int r = f->bar ? walk_tree(l, f->c->layout.tenant_fd, "root", count_one, f) : 0;
+	int r = f->bar ? -ENOENT : 0;
+	/* Beside a mount a folder may go before the walk comes to it. */
+	for (unsigned i = 0; r == -ENOENT && i < 3; i++) {
+		f->total_files = f->total_bytes = 0;
+		r = walk_tree(l, f->c->layout.tenant_fd, "root", count_one, f);
+	}
 	return r == -ECANCELED ? r : 0;
 }
 
 static int check_all(struct fsck *f, struct lower *l)
 {
 	struct store s;
-	const struct check_options o = {f->repair, on_found, on_progress, on_receipt, f};
+	const struct check_options o = {
+		f->repair, on_found, on_progress, on_receipt, f, f->mounted ? settle : NULL};
 	int r = store_init(&s, l, f->c->keyring, f->c->layout.tenant_fd);
 	if (r == -ENOENT || r == -ENOTDIR || r == -ELOOP) {
 		own_finding(f, "directory", "root", "the tree is missing", true);
@@ -187,6 +274,31 @@ static int check_all(struct fsck *f, struct lower *l)
 	cmd_fsck_bar(f, &f->counts, true);
 	store_done(&s);
 	return r;
+}
+
+/* Through whoever has it mounted. */
+static int log_beside(struct fsck *f, const char *message)
+{
+	AUTO_BUF answer = {0};
+	return control_call(
+		f->c->layout.tenant_fd, "checking", message, strlen(message), &answer, &f->c->err);
+}
+
+/* On the log that it is done, since it reads everything; and what came of it. */
+static int check_beside(struct fsck *f, struct lower *l)
+{
+	char message[160];
+	int r = log_beside(f, "fsck beside the mount begins");
+	if (r < 0)
+		return r;
+	r = check_all(f, l);
+	snprintf(message, sizeof(message),
+		"fsck beside the mount: %llu findings, %llu of damage, %llu in use%s",
+		(unsigned long long)(f->counts.findings + f->own),
+		(unsigned long long)(f->counts.damaged + f->own),
+		(unsigned long long)(f->counts.in_use + f->own_in_use), r < 0 ? ", not all" : "");
+	int logged = log_beside(f, message);
+	return r < 0 ? r : logged;
 }
 
 /* On the log before the first change, and what came of it. */
@@ -221,7 +333,7 @@ static int check_signals_held(struct fsck *f, struct lower *l)
 	sigaddset(&held, SIGTERM);
 	sigaddset(&held, SIGHUP);
 	sigprocmask(SIG_BLOCK, &held, &before);
-	int r = check_logged(f, l);
+	int r = f->mounted ? check_beside(f, l) : check_logged(f, l);
 	/* The exit status answers a signal that stopped us. */
 	while (r == -ECANCELED && sigtimedwait(&held, NULL, &now) > 0)
 		;
@@ -239,6 +351,28 @@ static void allow_descriptors(void)
 	}
 }
 
+/* The tenant's lock, or an understanding with who has it mounted. */
+static int lock_or_join(struct fsck *f)
+{
+	struct cmd *c = f->c;
+	AUTO_BUF answer = {0};
+	struct err e = {0};
+	int r = cmd_common_lock(c);
+	if (r == -EBUSY && !f->repair) {
+		int joined = control_call(c->layout.tenant_fd, "checkpoint", NULL, 0, &answer, &e);
+		if (joined == -ENOTCONN) /* somebody has it, and no mount */
+			return r;
+		c->err = e;
+		f->mounted = joined == 0;
+		return joined;
+	}
+	if (r == -EROFS && !f->repair) { /* then nobody else can change anything either */
+		c->err = (struct err){0};
+		r = 0;
+	}
+	return r;
+}
+
 /* 0 and a summary; -errno with a sentence. */
 static int fsck(struct fsck *f, const char *argument)
 {
@@ -247,11 +381,7 @@ static int fsck(struct fsck *f, const char *argument)
 	lower_readonly_init(&readonly, lower_posix());
 	int r = cmd_common_open(c, argument);
 	if (r == 0)
-		r = cmd_common_lock(c);
-	if (r == -EROFS && !f->repair) { /* then nobody else can change anything either */
-		c->err = (struct err){0};
-		r = 0;
-	}
+		r = lock_or_join(f);
 	if (r == 0)
 		r = cmd_common_unlock(c);
 	if (r < 0)

@@ -10,12 +10,13 @@
 struct fsck {
 	struct cmd *c;
 	bool repair, json, no_progress;
+	bool mounted; /* somebody else has it mounted: beside him */
 
-	struct check_counts counts;        /* of check_store */
-	uint64_t own, own_left;            /* findings that are not of check_store: policy, log */
-	struct audit *log;                 /* open once there was a receipt */
-	uint64_t total_files, total_bytes; /* of the counting pass; 0 unknown */
-	bool bar;                          /* a progress bar is wanted */
+	struct check_counts counts;         /* of check_store */
+	uint64_t own, own_left, own_in_use; /* what is not of check_store: policy, log */
+	struct audit *log;                  /* open once there was a receipt */
+	uint64_t total_files, total_bytes;  /* of the counting pass; 0 unknown */
+	bool bar;                           /* a progress bar is wanted */
 	bool shown_bar, begun_json;
 	uint64_t printed; /* findings */
 	struct timespec begun, shown;

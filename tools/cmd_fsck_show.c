@@ -35,6 +35,10 @@ static const struct {
 static const char *advice_of(const struct check_finding *f)
 {
 	size_t i = 0;
+	if (f->in_use)
+		return "it was not checked: do so when it is quiet";
+	if (f->waits)
+		return "what it is will be known when it was mounted once or with --repair";
 	if (!strcmp(f->kind, "unread"))
 		return "nothing is known of it; run this as root";
 	if (!f->damage)
@@ -66,6 +70,8 @@ static void put_json(struct buf *b, const struct check_finding *f)
 {
 	buf_printf(b, "{\"kind\": \"%s\", \"severity\": \"%s\", \"corrected\": %s", f->kind,
 		f->damage                        ? "damage"
+		: f->in_use                      ? "in use"
+		: f->waits                       ? "waiting"
 		: strcmp(f->kind, "unread") == 0 ? "unread"
 						 : "unfinished",
 		f->corrected ? "true" : "false");
@@ -131,8 +137,9 @@ static void begin_json(struct fsck *f)
 	if (f->begun_json)
 		return;
 	f->begun_json = true;
-	buf_printf(&b, "{\"tenant\": \"%s\", \"repair\": %s, \"findings\": [",
-		f->c->layout.owner.tenant, f->repair ? "true" : "false");
+	buf_printf(&b, "{\"tenant\": \"%s\", \"repair\": %s, \"mounted\": %s, \"findings\": [",
+		f->c->layout.owner.tenant, f->repair ? "true" : "false",
+		f->mounted ? "true" : "false");
 	fwrite(b.data, 1, b.len, stdout);
 }
 
@@ -200,9 +207,11 @@ static void json_summary(struct fsck *f, int status, const char *error)
 	buf_printf(&b,
 		", \"findings\": %" PRIu64 ", \"damaged\": %" PRIu64 ", \"corrected\": %" PRIu64
 		", \"left\": %" PRIu64 ", \"unread\": %" PRIu64 ", \"moved\": %" PRIu64
-		", \"settled\": %" PRIu64 "}, \"seconds\": %.3f",
+		", \"settled\": %" PRIu64 ", \"in_use\": %" PRIu64 ", \"waiting\": %" PRIu64
+		"}, \"seconds\": %.3f",
 		n->findings + f->own, n->damaged + f->own, n->corrected, n->left + f->own_left,
-		n->unread, n->moved, n->settled, seconds_since(&f->begun));
+		n->unread, n->moved, n->settled, n->in_use + f->own_in_use, n->waiting,
+		seconds_since(&f->begun));
 	if (error) {
 		buf_str(&b, ", \"error\": ");
 		buf_json(&b, error);
@@ -227,12 +236,16 @@ void cmd_fsck_summary(struct fsck *f, int status, const char *error)
 		n->attributes, n->links, n->others, passed,
 		passed > 0 ? (double)n->files / passed : 0.0,
 		passed > 0 ? (double)n->bytes / passed / 1e6 : 0.0);
+	uint64_t in_use = n->in_use + f->own_in_use;
 	if (!findings && !error)
-		printf("tenant %s is clean", f->c->layout.owner.tenant);
+		printf("tenant %s is clean%s", f->c->layout.owner.tenant,
+			in_use ? " as far as it was checked" : "");
 	else
 		printf("tenant %s: %" PRIu64 " finding%s, %" PRIu64 " corrected, %" PRIu64 " left",
 			f->c->layout.owner.tenant, findings, findings == 1 ? "" : "s", n->corrected,
 			n->left + f->own_left);
+	if (in_use)
+		printf("; %" PRIu64 " in use, not checked", in_use);
 	printf("; the chain of its log is checked by 'tenantctl audit verify'\n");
 	if (n->moved)
 		printf("%" PRIu64 " moved to lost+found in the tenant's folder: its file `report` "

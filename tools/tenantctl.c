@@ -44,10 +44,10 @@ static const struct cmd_verb verbs[] = {
 	{"status", "STORE#TENANT", "whether a tenant is mounted, and how it is",
 		"  --json                        the whole answer as JSON\n", false,
 		cmd_status_run},
-	{"fsck", "STORE#TENANT", "check everything of a tenant that is not mounted",
+	{"fsck", "STORE#TENANT", "check everything of a tenant, also beside its mount",
 		"  --repair                      put right what can be, move what cannot be read "
 		"to "
-		"lost+found\n"
+		"lost+found; not mounted\n"
 		"  --json                        findings and counts as one JSON object\n"
 		"  --no-progress                 no progress bar on a terminal\n"
 		"  exit status, added up: 0 clean; 1 corrected; 4 errors left; 8 could not check; "

@@ -96,6 +96,49 @@ void front_gate_calls(struct front *f, struct gate_front *ret)
 	*ret = (struct gate_front){states_of, path_of, file_id_of, f};
 }
 
+struct opened {
+	struct front *f;
+	struct inode **list; /* owned, with a reference each */
+	size_t count, room;
+};
+
+static void collect_opened(void *context, struct handle *h)
+{
+	struct opened *o = context;
+	if (!h->file || o->count == o->room)
+		return;
+	inode_get(&o->f->inodes, h->inode);
+	o->list[o->count++] = h->inode;
+}
+
+static void commit_one(struct front *f, struct inode *i)
+{
+	struct lock_mutex *stripe = inode_lock(&f->inodes, i->ino);
+	struct file *file = i->file ? inode_file_if_open(&f->inodes, i) : NULL;
+	lock_drop(stripe);
+	if (!file)
+		return;
+	(void)!file_commit(file);
+	inode_file_done(&f->inodes, i, file);
+}
+
+int front_commit(struct front *f)
+{
+	struct front_counts counts;
+	front_count(f, &counts);
+	struct opened o = {.f = f, .room = counts.handles};
+	o.list = calloc(o.room + 1, sizeof(struct inode *));
+	if (!o.list)
+		return -ENOMEM;
+	handle_each(&f->handles, collect_opened, &o);
+	for (size_t i = 0; i < o.count; i++) {
+		commit_one(f, o.list[i]);
+		inode_put(&f->inodes, o.list[i]);
+	}
+	free(o.list);
+	return 0;
+}
+
 void front_count(struct front *f, struct front_counts *ret)
 {
 	lock_take(&f->inodes.lock);

@@ -45,6 +45,10 @@ void front_operations(struct fuse_lowlevel_ops *ret);
 #define FRONT_BUFFER (1u << 20)
 char *front_buffer(struct front *f, size_t size);
 
+/* Commits every file that somebody has open, as FLUSH does; any thread. What fails stays to be
+ * committed: who has the file open is told at his next flush. 0, -ENOMEM. */
+MUST_USE int front_commit(struct front *f);
+
 /* Nothing may be changed: it was mounted so, or a flush failed (store_trouble). */
 static inline bool front_is_read_only(const struct front *f)
 {

@@ -16,7 +16,18 @@ void check_found(struct check *c, const struct check_finding *f)
 		told.lower = text_of(&c->lower);
 	if (!told.path && c->plain.len)
 		told.path = text_of(&c->plain);
+	if (c->holding) {
+		check_live_hold(c, &told);
+		return;
+	}
+	if (told.in_use) {
+		c->counts->in_use++;
+		if (c->o->found)
+			c->o->found(c->o->context, &told);
+		return;
+	}
 	c->counts->findings++;
+	c->counts->waiting += told.waits;
 	c->counts->damaged += told.damage;
 	c->counts->corrected += told.corrected;
 	c->counts->left += !told.corrected;
@@ -91,6 +102,8 @@ static void check_done(struct check *c)
 {
 	check_lost_done(&c->lost);
 	check_links_done(&c->links);
+	check_live_done(c);
+	free(c->waiting);
 	if (c->plain.data)
 		crypto_wipe(c->plain.data, c->plain.cap);
 	buf_done(&c->plain);
@@ -103,13 +116,14 @@ int check_store(
 	struct store *s, int tenant_fd, const struct check_options *o, struct check_counts *ret)
 {
 	*ret = (struct check_counts){0};
-	AUTO(check_done) struct check c = {.s = s, .o = o, .counts = ret};
+	AUTO(check_done)
+	struct check c = {.s = s, .o = o, .counts = ret, .unclean_since_ns = UINT64_MAX};
 	check_lost_init(&c.lost, s->lower, tenant_fd);
 	s->alarm = keep_alarm;
 	s->alarm_context = &c;
 	/* In the order of a mount: what was announced is finished before anything is judged. */
-	int r = check_journal(&c, tenant_fd);
-	if (r == 0)
+	int r = o->settle ? check_beside(&c, tenant_fd) : check_journal(&c, tenant_fd);
+	if (r == 0 && !o->settle)
 		r = check_trash(&c, tenant_fd);
 	if (r == 0)
 		r = check_tree(&c);

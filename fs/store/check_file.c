@@ -45,8 +45,8 @@ static const uint8_t *id_of(const struct file_check *state)
 	return state->has_header ? state->id : NULL;
 }
 
-static void tell_content(
-	struct check *c, const struct faults *f, const struct file_check *state, const char *moved)
+static void tell_content(struct check *c, const struct faults *f, const struct file_check *state,
+	const char *moved, bool waits)
 {
 	for (unsigned i = 0; i < f->count; i++) {
 		const struct file_check_fault *fault = &f->list[i].fault;
@@ -55,7 +55,8 @@ static void tell_content(
 				       .file_id = id_of(state),
 				       .block = fault->block,
 				       .blocks = fault->blocks,
-				       .damage = true,
+				       .damage = !waits,
+				       .waits = waits,
 				       .corrected = moved[0] != 0,
 				       .moved = moved[0] ? moved : NULL});
 	}
@@ -81,10 +82,11 @@ static void count(struct check *c, const struct file_check *state)
 	c->counts->attributes += state->attributes;
 }
 
-/* The content of d/lower, for the first of its names. *ret_bad: it went or should go. */
-static int check_content(struct check *c, struct dir *d, const char *lower,
-	struct file_check *state, bool *ret_bad, bool *ret_disk, bool *ret_moved)
+/* The content of d/lower, for the first of its names. link: bad, disk and waits are set. */
+static int check_content(
+	struct check *c, struct dir *d, const char *lower, struct check_link *link, bool *ret_moved)
 {
+	struct file_check *state = &link->state;
 	AUTO_FREE struct faults *f = calloc(1, sizeof(*f));
 	char moved[CHECK_LOST_NAME] = "";
 	if (!f)
@@ -97,15 +99,18 @@ static int check_content(struct check *c, struct dir *d, const char *lower,
 		return check_unread(c, r);
 	if (r > 0)
 		return -ECANCELED;
+	if (c->o->settle) /* as whatever is being written to */
+		state->longer = false;
 	if (!f->content && !f->disk)
 		return tell_attributes(c, f, d, lower, state);
-	*ret_bad = true;
-	*ret_disk = !f->content;
+	link->bad = true;
+	link->disk = !f->content;
+	link->waits = f->content && check_waits(c, state, link->ino, &link->changed);
 	/* What the disk does not read now it may read the next time: that stays where it is. */
-	if (f->content)
+	if (f->content && !link->waits)
 		*ret_moved = check_move(
 			c, d->fd, lower, f->list[0].fault.what, f->list[0].fault.detail, moved);
-	tell_content(c, f, state, moved);
+	tell_content(c, f, state, moved, link->waits);
 	return 0;
 }
 
@@ -172,53 +177,69 @@ static int remember(struct check *c, struct check_link *link, const uint8_t *dir
 }
 
 static void tell_again(struct check *c, struct dir *d, const char *lower,
-	const struct file_check *state, const char *kind, const char *detail, bool *ret_moved)
+	const struct check_link *link, const char *kind, const char *detail, bool *ret_moved)
 {
 	char moved[CHECK_LOST_NAME] = "";
-	*ret_moved = strcmp(kind, "disk") != 0 && check_move(c, d->fd, lower, kind, detail, moved);
+	*ret_moved = strcmp(kind, "disk") != 0 && !link->waits &&
+		     check_move(c, d->fd, lower, kind, detail, moved);
 	check_found(c, &(struct check_finding){.kind = kind,
 			       .detail = detail,
-			       .file_id = id_of(state),
+			       .file_id = id_of(&link->state),
 			       .block = UINT64_MAX,
-			       .damage = true,
+			       .damage = !link->waits,
+			       .waits = link->waits,
 			       .corrected = *ret_moved,
 			       .moved = *ret_moved ? moved : NULL});
+}
+
+/* What is right of a file with several names while they come and go. */
+static void check_live_homes(struct check *c, const struct check_link *link)
+{
+	if (!link->state.many_homes && names_of(&link->state) > link->nlink)
+		tell_settled(c, &link->state, true, false);
+}
+
+static int check_home(
+	struct check *c, struct dir *d, const char *lower, struct check_link *link, bool *ret_moved)
+{
+	if (!link->state.many_homes && !home_of(&link->state, d->id)) {
+		tell_again(
+			c, d, lower, link, "home", "it was moved here behind our back", ret_moved);
+		return 0;
+	}
+	if (link->nlink > 1 && !c->o->settle)
+		return remember(c, link, d->id);
+	if (link->nlink > 1)
+		check_live_homes(c, link);
+	else
+		check_only_home(c, d, lower, &link->state);
+	return 0;
 }
 
 int check_file(
 	struct check *c, struct dir *d, const char *lower, const struct stat *st, bool *ret_moved)
 {
-	struct file_check own = {0};
-	struct check_link *link = NULL;
-	bool bad = false, disk = false;
+	struct check_link own = {.ino = st->st_ino}, *link = &own;
 	if (st->st_nlink > 1) {
 		link = check_links_get(&c->links, st->st_ino);
 		if (!link)
 			return -ENOMEM;
+		if (c->o->settle)
+			check_links_renew(link, st, c->again);
 	}
-	struct file_check *state = link ? &link->state : &own;
 	int r = 0;
-	if (!link || !link->nlink)
-		r = check_content(c, d, lower, state, &bad, &disk, ret_moved);
+	if (!link->nlink)
+		link->changed = st->st_ctim;
+	if (!link->nlink)
+		r = check_content(c, d, lower, link, ret_moved);
 	else if (link->bad)
-		tell_again(c, d, lower, state, link->disk ? "disk" : "block",
+		tell_again(c, d, lower, link, link->disk ? "disk" : "block",
 			"another name of a file that does not verify", ret_moved);
-	if (link && !link->nlink) {
+	if (!link->nlink)
 		link->nlink = st->st_nlink;
-		link->bad = bad;
-		link->disk = disk;
-	}
-	if (r != 0 || bad || (link && link->bad) || !state->has_header)
+	if (r != 0 || link->bad || !link->state.has_header)
 		return r > 0 ? 0 : r;
-	if (!state->many_homes && !home_of(state, d->id)) {
-		tell_again(
-			c, d, lower, state, "home", "it was moved here behind our back", ret_moved);
-		return 0;
-	}
-	if (link)
-		return remember(c, link, d->id);
-	check_only_home(c, d, lower, state);
-	return 0;
+	return check_home(c, d, lower, link, ret_moved);
 }
 
 static uint64_t names_seen(const struct check_link *link)

@@ -7,6 +7,7 @@
  * check_links.c  files with several names, until all of them were seen
  * check_lost.c   lost+found
  * check_rest.c   journal and trash
+ * check_live.c   beside a mount: what is believed
  * check_text.c   bytes for people
  */
 #ifndef STORE_CHECK_INTERNAL_H
@@ -45,8 +46,10 @@ struct check_link {
 	char *lower, *plain;      /* paths of its first name, owned */
 	struct format_home *seen; /* owned: the directories it was seen in */
 	size_t seen_count;
-	bool bad;  /* it does not verify: every name of it is moved */
-	bool disk; /* but for this: only the disk does not read it */
+	bool bad;                /* it does not verify: every name of it is moved */
+	bool disk;               /* but for this: only the disk does not read it */
+	bool waits;              /* or this: see struct check_finding */
+	struct timespec changed; /* its ctime then */
 };
 struct check_links {
 	struct check_link **slots; /* owned, as are they */
@@ -55,8 +58,16 @@ struct check_links {
 void check_links_done(struct check_links *l);
 /* The file of this inode number, a new one with everything 0 but that; NULL without memory. */
 struct check_link *check_links_get(struct check_links *l, uint64_t ino);
+/* Beside a mount: as if it had not been seen, unless it is as it was then. */
+void check_links_renew(struct check_link *link, const struct stat *st, bool again);
 /* One name more in this directory. -ENOMEM. */
 MUST_USE int check_links_seen(struct check_link *link, const uint8_t dir_id[static DIR_ID_LEN]);
+
+/* A file of which the journal speaks. */
+struct check_waiting {
+	uint64_t ino;
+	uint8_t file_id[CRYPTO_ID_LEN];
+};
 
 struct check {
 	struct store *s;
@@ -67,6 +78,16 @@ struct check {
 	struct buf lower, plain; /* paths of what is looked at */
 	char alarm[160];         /* the last alarm's detail */
 	bool incomplete;         /* there are directories or entries that were not looked at */
+	/* Of whom the journal speaks, when it was left that way. */
+	struct check_waiting *waiting; /* owned */
+	size_t waiting_count;
+	bool waiting_copy;         /* its inode numbers are those of another filesystem */
+	uint64_t unclean_since_ns; /* from then on a file may be half made; UINT64_MAX: none is */
+	/* check_live.c */
+	struct check_held *held; /* owned */
+	size_t held_count;
+	bool holding, held_failed;
+	bool again; /* it is not the first look at this */
 };
 
 /* Tells of a finding about what c->lower and c->plain name. */
@@ -79,11 +100,46 @@ MUST_USE int check_unread(struct check *c, int r);
 bool check_move(struct check *c, int dirfd, const char *name, const char *kind, const char *detail,
 	char ret_name[static CHECK_LOST_NAME]);
 
+/* Whether what is wrong with a file may be the next mount's to put right. changed: its ctime. */
+bool check_waits(const struct check *c, const struct file_check *state, uint64_t ino,
+	const struct timespec *changed);
+
+/* What tells whether an object moved. */
+struct check_stamp {
+	uint64_t error, ino, nlink, size, ctime_s, ctime_ns;
+};
+struct check_stamps {
+	struct check_stamp list[4];
+	size_t count;
+};
+struct check_look {
+	/* Finds what there is to find, with check_found; may be repeated. 0 or -errno. */
+	int (*look)(void *context);
+	/* At most four stamps of all that the look goes by. False: it is not there any more. */
+	bool (*stamp)(void *context, struct check_stamps *ret);
+	void *context;
+};
+/*
+ * Looks once; beside a mount as often as it takes to believe what is found, or until it is given
+ * up as in use. What look returned, when that was so with nothing moving; what settle returned.
+ */
+MUST_USE int check_live(struct check *c, const struct check_look *l);
+/* Adds the stamp of dirfd/name, "" for dirfd itself; false when there is none. */
+bool check_live_stamp(struct check_stamps *s, struct lower *l, int dirfd, const char *name);
+/* As tree_check_sidecars; beside a mount for those that stay. */
+MUST_USE int check_live_orphans(struct check *c, struct dir *d,
+	int (*orphan)(void *context, const char *lower), void *context);
+/* For check_found: while something is looked at, a copy of what is found is kept. */
+void check_live_hold(struct check *c, const struct check_finding *f);
+void check_live_done(struct check *c);
+
 /* One attribute that does not verify. */
 void check_attribute(struct check *c, int fd, const char *attribute, const uint8_t *file_id);
 
 MUST_USE int check_journal(struct check *c, int tenant_fd);
 MUST_USE int check_trash(struct check *c, int tenant_fd);
+/* Both, beside a mount. */
+MUST_USE int check_beside(struct check *c, int tenant_fd);
 MUST_USE int check_tree(struct check *c);
 /* The file d/lower; *ret_moved: it is not there any more. */
 MUST_USE int check_file(

@@ -54,6 +54,19 @@ struct check_link *check_links_get(struct check_links *l, uint64_t ino)
 	return *at;
 }
 
+void check_links_renew(struct check_link *link, const struct stat *st, bool again)
+{
+	bool as_before = link->changed.tv_sec == st->st_ctim.tv_sec &&
+			 link->changed.tv_nsec == st->st_ctim.tv_nsec;
+	if (!as_before || again) {
+		free(link->lower);
+		free(link->plain);
+		free(link->seen);
+		*link = (struct check_link){.ino = link->ino};
+	}
+	link->changed = st->st_ctim;
+}
+
 int check_links_seen(struct check_link *link, const uint8_t dir_id[static DIR_ID_LEN])
 {
 	for (size_t i = 0; i < link->seen_count; i++)

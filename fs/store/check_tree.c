@@ -24,6 +24,8 @@ struct level {
 struct tree {
 	struct check *c;
 	struct level *level;
+	const char *entry; /* of the level, that is looked at */
+	struct dir *next;  /* owned: the directory that it turned out to be */
 };
 
 static void leave(struct tree *t)
@@ -37,6 +39,7 @@ static void leave(struct tree *t)
 
 static void tree_done(struct tree *t)
 {
+	dir_put(t->next);
 	while (t->level)
 		leave(t);
 }
@@ -80,10 +83,30 @@ static void bad_attribute(void *context, const char *lower)
 	check_attribute(t->c, t->level->dir->fd, lower, t->level->dir->id);
 }
 
+static int look_inside(void *context)
+{
+	struct tree *t = context;
+	struct level *l = t->level;
+	buf_reset(&l->names);
+	int r = walk_names(t->c->s->lower, l->dir->fd, add_name, &l->names);
+	if (r == 0)
+		r = xattr_check(NULL, l->dir, bad_attribute, t, &t->c->counts->attributes);
+	r = check_unread(t->c, r);
+	l->unread = r > 0;
+	return r < 0 ? r : 0;
+}
+
+static bool stamp_inside(void *context, struct check_stamps *ret)
+{
+	struct tree *t = context;
+	return check_live_stamp(ret, t->c->s->lower, t->level->dir->fd, "");
+}
+
 /* Takes dir. Paths are its own. */
 static int enter(struct tree *t, struct dir *dir)
 {
 	struct check *c = t->c;
+	const struct check_look look = {look_inside, stamp_inside, t};
 	struct level *l = calloc(1, sizeof(*l));
 	if (!l) {
 		dir_put(dir);
@@ -93,12 +116,14 @@ static int enter(struct tree *t, struct dir *dir)
 		.up = t->level, .dir = dir, .lower_len = c->lower.len, .plain_len = c->plain.len};
 	t->level = l;
 	c->counts->directories++;
-	int r = walk_names(c->s->lower, dir->fd, add_name, &l->names);
-	if (r == 0)
-		r = xattr_check(NULL, dir, bad_attribute, t, &c->counts->attributes);
-	r = check_unread(c, r);
-	l->unread = r > 0;
-	return r < 0 ? r : 0;
+	return check_live(c, &look);
+}
+
+static int enter_next(struct tree *t)
+{
+	struct dir *dir = t->next;
+	t->next = NULL;
+	return dir ? enter(t, dir) : 0;
 }
 
 static void tell(struct tree *t, const char *kind, const char *detail, bool damage, bool corrected,
@@ -160,7 +185,8 @@ static int check_subdir(struct tree *t, const char *lower)
 	if (before == two)
 		tell(t, "directory", "its renaming was cut short: it is bound to two places", false,
 			record_len(t, lower) != two, NULL);
-	return enter(t, child);
+	t->next = child;
+	return 0;
 }
 
 static int check_link(struct tree *t, const char *lower)
@@ -178,12 +204,16 @@ static int check_link(struct tree *t, const char *lower)
 	return r < 0 && check_unread(t->c, r) < 0 ? r : 0;
 }
 
-static int check_entry(struct tree *t, const char *lower)
+static int look_at(void *context)
 {
+	struct tree *t = context;
+	const char *lower = t->entry;
 	struct lower *l = t->c->s->lower;
 	struct dir *d = t->level->dir;
 	char plain[NAME_PLAIN_MAX + 1];
 	struct stat st;
+	dir_put(t->next);
+	t->next = NULL;
 	int r = l->ops->fstatat(l, d->fd, lower, &st);
 	if (r < 0) /* what was two names of one file may be gone with the first */
 		return r == -ENOENT ? 0 : check_unread(t->c, r) < 0 ? r : 0;
@@ -213,6 +243,49 @@ static int check_entry(struct tree *t, const char *lower)
 	r = check_file(t->c, d, lower, &st, &moved);
 	t->level->moved |= moved;
 	return r;
+}
+
+/* By the directory itself, or what is made in it would be its unrest: by its inode and record. */
+static void stamp_subdir(struct tree *t, struct check_stamps *ret)
+{
+	struct lower *l = t->c->s->lower;
+	struct check_stamp *whole = &ret->list[0];
+	AUTO_LOWER_HELD at = {
+		l, l->ops->openat(l, t->level->dir->fd, t->entry, O_PATH | O_DIRECTORY, 0, NULL)};
+	if (at.fd >= 0 && check_live_stamp(ret, l, at.fd, ".dir"))
+		*whole = (struct check_stamp){.ino = whole->ino};
+}
+
+static bool stamp_entry(void *context, struct check_stamps *ret)
+{
+	struct tree *t = context;
+	struct lower *l = t->c->s->lower;
+	int fd = t->level->dir->fd;
+	char sidecar[64], binding[TREE_CHECK_BINDING_LEN];
+	struct stat st;
+	bool there = check_live_stamp(ret, l, fd, t->entry);
+	int r = there ? l->ops->fstatat(l, fd, t->entry, &st) : -ENOENT;
+	if (r < 0)
+		return r != -ENOENT;
+	if (S_ISDIR(st.st_mode))
+		stamp_subdir(t, ret);
+	if (S_ISLNK(st.st_mode)) {
+		tree_check_binding(t->entry, binding);
+		(void)check_live_stamp(ret, l, fd, binding);
+	}
+	if (t->entry[0] == '~') {
+		snprintf(sidecar, sizeof(sidecar), "%.48s.n", t->entry);
+		(void)check_live_stamp(ret, l, fd, sidecar);
+	}
+	return true;
+}
+
+static int check_entry(struct tree *t, const char *lower)
+{
+	const struct check_look look = {look_at, stamp_entry, t};
+	t->entry = lower;
+	int r = check_live(t->c, &look);
+	return r < 0 ? r : enter_next(t);
 }
 
 static int orphan(void *context, const char *lower)
@@ -248,7 +321,7 @@ static int step(struct tree *t)
 		int r = check_entry(t, lower);
 		return r ? r : check_go_on(t->c);
 	}
-	int r = l->unread ? 0 : tree_check_sidecars(l->dir, orphan, t);
+	int r = l->unread ? 0 : check_live_orphans(t->c, l->dir, orphan, t);
 	if (r < 0) {
 		path_level(t);
 		r = check_unread(t->c, r);
@@ -257,22 +330,39 @@ static int step(struct tree *t)
 	return r < 0 ? r : 0;
 }
 
+static int look_at_root(void *context)
+{
+	struct tree *t = context;
+	dir_put(t->next);
+	t->next = NULL;
+	int r = dir_open_root(t->c->s, &t->next);
+	if (r == -EBADMSG) {
+		tell(t, "directory", t->c->alarm, true, false, NULL);
+		return 0;
+	}
+	return r;
+}
+
+static bool stamp_root(void *context, struct check_stamps *ret)
+{
+	struct tree *t = context;
+	(void)check_live_stamp(ret, t->c->s->lower, t->c->s->root_fd, ".dir");
+	return true;
+}
+
 int check_tree(struct check *c)
 {
 	AUTO(tree_done) struct tree t = {.c = c};
-	struct dir *root = NULL;
+	const struct check_look look = {look_at_root, stamp_root, &t};
 	buf_reset(&c->lower);
 	buf_str(&c->lower, "root");
 	buf_reset(&c->plain);
 	buf_str(&c->plain, "/");
 	if (!buf_ok(&c->lower) || !buf_ok(&c->plain))
 		return -ENOMEM;
-	int r = dir_open_root(c->s, &root);
-	if (r == -EBADMSG) {
-		tell(&t, "directory", c->alarm, true, false, NULL);
-		return 0;
-	}
-	r = r < 0 ? r : enter(&t, root);
+	int r = check_live(c, &look);
+	if (r == 0)
+		r = enter_next(&t);
 	while (r == 0 && t.level)
 		r = step(&t);
 	return r ? r : check_file_links(c);

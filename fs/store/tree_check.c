@@ -76,14 +76,10 @@ static void use(struct sidecars *s, const char *base, const char *suffix)
 		found->used = true;
 }
 
-/* docs/format.md, "Links": the binding's name follows from the entry's. */
-static void use_binding(struct sidecars *s, const char *lower)
+void tree_check_binding(const char *lower, char ret[static TREE_CHECK_BINDING_LEN])
 {
-	uint8_t hash[16];
-	char base[32] = "~";
-	crypto_digest(lower, strlen(lower), hash, sizeof(hash));
-	crypto_b64(hash, sizeof(hash), base + 1);
-	use(s, base, ".b");
+	_Static_assert(TREE_CHECK_BINDING_LEN == TREE_RECORD_LEN, "it is the record's name");
+	tree_bind_record(lower, ret);
 }
 
 static int mark(void *context, const struct walk_entry *e)
@@ -91,6 +87,7 @@ static int mark(void *context, const struct walk_entry *e)
 	struct sidecars *s = context;
 	struct lower *l = s->dir->store->lower;
 	const char *lower = e->name;
+	char binding[TREE_RECORD_LEN];
 	struct tree_tail tail;
 	struct stat st;
 	if (name_is_internal(lower))
@@ -102,7 +99,8 @@ static int mark(void *context, const struct walk_entry *e)
 	int r = l->ops->fstatat(l, s->dir->fd, lower, &st);
 	if (r < 0 || !S_ISLNK(st.st_mode))
 		return r == -ENOENT ? 0 : r;
-	use_binding(s, lower);
+	tree_bind_record(lower, binding);
+	use(s, binding, "");
 	if (st.st_size <= ENTRY_SHORT)
 		return 0;
 	r = tree_target_tail(s->dir, lower, &st, &tail);

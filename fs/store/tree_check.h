@@ -1,6 +1,7 @@
 /*
- * What checking a tree needs to know of links and sidecars, and nobody else: no alarms. Nobody else
- * uses the directory meanwhile.
+ * What checking a tree needs to know of links and sidecars, and nobody else: no alarms. Where
+ * somebody else uses the directory meanwhile, what is half done looks like damage or like an
+ * orphan.
  */
 #ifndef STORE_TREE_CHECK_H
 #define STORE_TREE_CHECK_H
@@ -21,6 +22,9 @@ MUST_USE int tree_check_link(struct dir *d, const char *lower);
  */
 MUST_USE int tree_check_sidecars(
 	struct dir *d, int (*orphan)(void *context, const char *lower), void *context);
+/* The name of the symlink beside the link `lower` that has its binding. */
+#define TREE_CHECK_BINDING_LEN 26
+void tree_check_binding(const char *lower, char ret[static TREE_CHECK_BINDING_LEN]);
 /* Whether a sidecar's name is that of one that continues a link's target. */
 bool tree_check_is_continuation(const char *name);
 

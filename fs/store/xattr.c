@@ -394,6 +394,8 @@ int xattr_check(struct file *f, struct dir *d, void (*bad)(void *context, const 
 		if (rc == -EBADMSG || rc == -EPROTONOSUPPORT) {
 			bad(context, one);
 			rc = 0;
+		} else if (rc == -ENODATA) { /* removed meanwhile */
+			rc = 0;
 		} else if (!rc) {
 			++*ret_count;
 		}

@@ -298,8 +298,9 @@ def run_rest(acme, beta):
 
 def run_refusals(acme, beta):
     acme.mount()
-    done = subprocess.run(words(acme), stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    report(done.returncode == FAILED and acme.mnt in done.stderr and "unmount" in done.stderr, "mounted: refused, with the mount point", done.stderr)
+    done = subprocess.run(words(acme, "--repair"), stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    report(done.returncode == FAILED and acme.mnt in done.stderr and "unmount" in done.stderr, "mounted: --repair is refused, with the mount point",
+        done.stderr)
     acme.unmount()
     for what, argv, status in (("no operand", ["fsck"], USAGE), ("no tenant", ["fsck", STORE], USAGE), ("an unknown option",
             ["fsck", acme.spec, "--what"], USAGE), ("another tenant's name", ["fsck", STORE + "#none", "--keys", KEYS], FAILED)):

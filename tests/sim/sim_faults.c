@@ -83,7 +83,7 @@ static void change(struct session *s, const int o[static 8])
 }
 
 /* Names that come, move and go. */
-static void move(struct session *s, const int o[static 8], bool overwrites)
+static void move(struct session *s, const int o[static 8])
 {
 	unsigned a = o[0] < 0 ? 0 : (unsigned)o[0], b = o[1] < 0 ? 0 : (unsigned)o[1];
 	unsigned c = o[2] < 0 ? 0 : (unsigned)o[2];
@@ -106,12 +106,12 @@ static void move(struct session *s, const int o[static 8], bool overwrites)
 	sim_session_list(s, 0);
 	sim_session_erase(s);
 	sim_session_unlink(s, b, THIRD);
-	session_content_write(s, overwrites ? o[5] : -1, 100, 9);
+	session_content_write(s, o[5], 100, 9);
 	int last = sim_session_create(s, a, FIRST);
 	session_content_write(s, last, 0, 40);
 	session_content_fsync(s, last, false);
 	sim_session_unlink(s, a, FIRST);
-	session_content_write(s, overwrites ? last : -1, 10, 10);
+	session_content_write(s, last, 10, 10);
 	session_content_close(s, last);
 	int empty = sim_session_mkdir(s, a, SECOND);
 	session_content_xattr(s, empty, 5);
@@ -120,19 +120,18 @@ static void move(struct session *s, const int o[static 8], bool overwrites)
 	session_content_xattr(s, o[3], 0);
 }
 
-static void run_session(struct session *s, bool overwrites)
+static void run_session(struct session *s)
 {
 	int o[8];
 	sim_session_mount(s);
 	begin(s, o);
-	if (overwrites)
-		change(s, o);
-	move(s, o, overwrites);
+	change(s, o);
+	move(s, o);
 	sim_session_unmount(s);
 	sim_session_mount(s);
 	for (int i = 3; i < 7; i++) {
 		session_content_read(s, o[i]);
-		session_content_write(s, overwrites ? o[i] : -1, 1, 2);
+		session_content_write(s, o[i], 1, 2);
 		session_content_fsync(s, o[i], i & 1);
 	}
 	sim_session_list(s, 0);
@@ -227,7 +226,7 @@ static bool one(struct sweep *w, const struct fault *f, unsigned at)
 	struct sim_disk *disk = sim_disk_clone(w->base, &o);
 	sim_session_init(&s, disk, w->keys);
 	arm(&s, disk, f, at);
-	run_session(&s, f->once || f->how != FAIL_LOWER_ERROR);
+	run_session(&s);
 	unsigned refused = s.refused;
 	bool hit = f->full ? refused : sim_session_hit(&s);
 	(void)sim_session_lift(&s);

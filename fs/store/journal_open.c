@@ -125,13 +125,15 @@ static int keep(struct journal *j, const struct journal_entry *e)
 	return 0;
 }
 
-static int read_entries(struct journal *j, const struct buf *text)
+/* *ret_last: it is a recovery's, and nothing comes behind it. */
+static int read_entries(struct journal *j, const struct buf *text, bool *ret_last)
 {
 	struct journal_entry e;
 	struct cur c = {text->data, text->data + text->len};
 	int rc;
 	while ((rc = journal_format_next(&c, &e)) > 0) {
 		e.sequence = j->sequence;
+		*ret_last = e.kind == JOURNAL_MARK && e.decision;
 		rc = keep(j, &e);
 		if (!rc && e.kind == JOURNAL_ERASE) {
 			rc = journal_add_pending(j, &e.erase);
@@ -145,9 +147,13 @@ static int read_entries(struct journal *j, const struct buf *text)
 	return rc;
 }
 
+/*
+ * A recovery's decision ends them: what stood behind the place that it was written to, and fits
+ * well, is what the decision was about, or came after it.
+ */
 static int read_records(struct journal *j)
 {
-	for (;;) {
+	for (bool last = false; !last;) {
 		struct buf *more = reallocarray(j->texts, j->text_count + 1, sizeof(*more));
 		if (!more)
 			return -ENOMEM;
@@ -157,7 +163,7 @@ static int read_records(struct journal *j)
 		uint64_t sectors = 0;
 		int rc = read_record(j, text, &sectors);
 		if (rc > 0)
-			rc = read_entries(j, text);
+			rc = read_entries(j, text, &last);
 		else
 			return rc;
 		if (rc)
@@ -166,6 +172,7 @@ static int read_records(struct journal *j)
 		j->used += sectors;
 		j->sequence++;
 	}
+	return 0;
 }
 
 static int open_fd(struct journal *j, int tenant_fd, uint64_t *ret_size)

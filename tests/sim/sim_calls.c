@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 
 #define XFS_MAGIC 0x58465342
@@ -88,7 +89,7 @@ static void background(struct sim_disk *d)
  * Around each call. With `changes` it counts, and may be the last one: then it happens or not, and
  * says -EIO.
  */
-static int begin(struct sim_disk *d, bool changes)
+static int begin(struct sim_disk *d, bool changes, const char *name)
 {
 	pthread_mutex_lock(&d->lock);
 	if (d->stopped)
@@ -96,9 +97,13 @@ static int begin(struct sim_disk *d, bool changes)
 	if (!changes)
 		return 0;
 	d->calls++;
+	if (d->options.trace)
+		printf("#   call %llu %s\n", (unsigned long long)d->calls, name + 4);
 	background(d);
 	if (d->calls == d->fail_at) {
 		d->failed = true;
+		if (d->options.trace)
+			printf("#     fails: %s\n", strerror(-d->fail_error));
 		return d->fail_error;
 	}
 	if (d->calls == d->stop_at) {
@@ -127,7 +132,7 @@ static ssize_t end(struct sim_disk *d, ssize_t r)
 #define CALL(l, changes, expression)                                                               \
 	({                                                                                         \
 		struct sim_disk *d = of(l);                                                        \
-		ssize_t call_result = begin(d, changes);                                           \
+		ssize_t call_result = begin(d, changes, __func__);                                 \
 		end(d, call_result < 0 ? call_result : (ssize_t)(expression));                     \
 	})
 
@@ -218,7 +223,11 @@ static ssize_t sim_preadv(struct lower *l, int fd, const struct iovec *iov, int 
 static ssize_t do_write(struct sim_disk *d, int fd, const struct iovec *iov, int n, uint64_t offset)
 {
 	INODE(fd, false, true);
-	return sim_pages_write(d, i, iov, n, offset, d->stopping);
+	ssize_t done = sim_pages_write(d, i, iov, n, offset, d->stopping);
+	if (d->options.trace)
+		printf("#     inode %u, %d parts, first %zu at %llu: %zd\n", i->ino, n,
+			iov[0].iov_len, (unsigned long long)offset, done);
+	return done;
 }
 
 static ssize_t sim_pwritev(struct lower *l, int fd, const struct iovec *iov, int n, uint64_t offset)
@@ -229,6 +238,8 @@ static ssize_t sim_pwritev(struct lower *l, int fd, const struct iovec *iov, int
 static int do_fsync(struct sim_disk *d, int fd, bool data_only)
 {
 	INODE(fd, false, false);
+	if (d->options.trace)
+		printf("#     inode %u\n", i->ino);
 	if (S_ISREG(i->core.mode))
 		sim_pages_flush(d, i);
 	sim_log_commit(d, data_only ? i->data : i->meta);
@@ -238,7 +249,7 @@ static int do_fsync(struct sim_disk *d, int fd, bool data_only)
 static int sim_fsync(struct lower *l, int fd, bool data_only)
 {
 	struct sim_disk *d = of(l);
-	int r = begin(d, true);
+	int r = begin(d, true, __func__);
 	const struct sim_fd *f = fd_of(d, fd);
 	if (r == 0)
 		r = do_fsync(d, fd, data_only);
@@ -269,7 +280,7 @@ static int do_syncfs(struct sim_disk *d, int fd)
 static int sim_syncfs(struct lower *l, int fd)
 {
 	struct sim_disk *d = of(l);
-	int r = begin(d, true);
+	int r = begin(d, true, __func__);
 	if (r == 0)
 		r = do_syncfs(d, fd);
 	else if (!d->stopped)

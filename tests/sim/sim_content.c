@@ -49,10 +49,17 @@ static int time_of(struct run *r, const struct model_node *n, struct timespec *r
 	if (error < 0)
 		return sim_steps_went(r, error, "file_stat");
 	*ret = st.st_mtim;
-	if (r->c->strict && n->versions && !n->times.open && !sim_steps_uncertain(r) &&
-		!same(&n->times.now, &st.st_mtim))
+	if (!n->times.refused && r->c->strict && n->versions && !n->times.open &&
+		!sim_steps_uncertain(r) && !same(&n->times.now, &st.st_mtim))
 		return sim_steps_fail(r, "a modification time that nobody changed", 0);
 	return 0;
+}
+
+/* A file that never had anything has no header to lose. */
+static void anchor(struct run *r, struct model_node *n)
+{
+	n->anchored = n->anchored || n->v[n->versions - 1].len ||
+		      r->m.states[r->m.now].xattr[node_of(r, n)];
 }
 
 static void durable_content(struct model_node *n)
@@ -67,8 +74,10 @@ void sim_content_all_durable(struct run *r)
 {
 	for (unsigned n = 1; n < MODEL_NODES; n++) {
 		struct model_node *node = &r->m.nodes[n];
-		if (node->type == DT_REG && node->versions && !sim_steps_uncertain(r))
+		if (node->type == DT_REG && node->versions && !sim_steps_uncertain(r)) {
 			node->synced = node->kept = model_newest(node);
+			anchor(r, node);
+		}
 	}
 }
 
@@ -131,7 +140,10 @@ static void remember_part(struct run *r, struct model_node *n, uint64_t from, ui
 		return;
 	for (unsigned i = 0; i < SAMPLED_BLOCKS && i < blocks; i++) {
 		uint64_t block = first + (blocks > SAMPLED_BLOCKS ? sim_steps_pick(r, blocks) : i);
-		sample_page(r, file_fd(n->file), removed, block_map_data_offset(block));
+		/* Where nothing is, there may be what a crash kept from being committed. */
+		const uint8_t *page = sim_bytes_page(&n->bytes, block);
+		if (page && sim_bytes_hash(block, page))
+			sample_page(r, file_fd(n->file), removed, block_map_data_offset(block));
 	}
 }
 
@@ -143,6 +155,18 @@ static void remembered(struct run *r, struct model_node *n)
 			r->m.removed[g].version = model_newest(n);
 }
 
+/* Elsewhere there may be what a crash kept from being committed, or what was overwritten. */
+static bool has_content(const struct model_node *n, uint64_t offset)
+{
+	enum block_map_use use;
+	uint64_t block;
+	const uint8_t *page;
+	if (block_map_page(offset, &use, &block) < 0 || (use != BLOCK_MAP_DATA && offset))
+		return false;
+	page = offset && !n->unread ? sim_bytes_page(&n->bytes, block) : NULL;
+	return !offset || (page && sim_bytes_hash(block, page));
+}
+
 void sim_content_remember(struct run *r, const struct model_node *n, int fd)
 {
 	struct lower *l = sim_disk_lower(r->disk);
@@ -152,7 +176,8 @@ void sim_content_remember(struct run *r, const struct model_node *n, int fd)
 	int count = removed < 0 ? 0 : l->ops->fiemap(l, fd, 0, extents, 16);
 	for (int i = 0; i < count; i++)
 		for (uint64_t at = 0; at < extents[i].length && at < 64 * SIM_PAGE; at += SIM_PAGE)
-			sample_page(r, fd, removed, extents[i].logical + at);
+			if (has_content(n, extents[i].logical + at))
+				sample_page(r, fd, removed, extents[i].logical + at);
 }
 
 static uint8_t *random_bytes(struct run *r, size_t len)
@@ -179,6 +204,11 @@ static int refused(struct run *r, struct model_node *n, uint64_t before)
 	if (model_version_of(n, before, len, digest, &version) < 0)
 		return sim_steps_fail(r, "a full disk left what was never written", 0);
 	sim_steps_trace(r, "refused, %llu bytes are there", (unsigned long long)len);
+	n->times.refused = true;
+	/* The numbers of what did not come about are given out again. */
+	for (unsigned g = 0; g < r->m.removed_count; g++)
+		if (r->m.removed[g].node == node_of(r, n) && r->m.removed[g].version > version)
+			r->m.removed[g].version = UINT64_MAX;
 	model_back_to(n, version);
 	return 0;
 }
@@ -187,6 +217,7 @@ static int changed(
 	struct run *r, struct model_node *n, uint64_t before, int error, const char *what)
 {
 	remembered(r, n);
+	n->wild = error < 0 && sim_disk_failed(r->disk);
 	if (error == -ENOSPC && r->full && !sim_steps_uncertain(r))
 		return refused(r, n, before);
 	return sim_steps_went(r, error, what);
@@ -284,6 +315,8 @@ static int step_range(struct run *r, struct model_node *n)
 		if (at < end)
 			sim_bytes_zero(&n->bytes, at, at + len < end ? len : end - at);
 	}
+	/* The size comes last. */
+	model_version(n);
 	if (!(mode & FALLOC_FL_KEEP_SIZE) && at + len > end)
 		sim_bytes_resize(&n->bytes, at + len);
 	model_version(n);
@@ -352,6 +385,7 @@ int sim_content_fsync(struct run *r)
 	int result = error ? sim_steps_went(r, error, "file_sync") : time_of(r, n, &time);
 	if (error == 0 && !sim_steps_uncertain(r)) {
 		committed(r, n, &time);
+		anchor(r, n);
 		if (data_only)
 			n->synced = n->kept;
 		else

@@ -205,6 +205,11 @@ unsigned sim_disk_open_files(const struct sim_disk *d)
 	return count;
 }
 
+const int64_t *sim_disk_clock(const struct sim_disk *d)
+{
+	return &d->clock_ns;
+}
+
 uint64_t sim_disk_used(const struct sim_disk *d)
 {
 	return d->block_count - 1u - d->free_count + d->delayed;
@@ -230,6 +235,17 @@ const uint8_t *sim_disk_block(const struct sim_disk *d, uint32_t block)
 	return d->medium[block] ? d->medium[block]->bytes : NULL;
 }
 
+ino_t sim_disk_owner(const struct sim_disk *d, uint32_t block, uint64_t *ret_page)
+{
+	for (uint32_t n = 0; n < d->inode_count; n++)
+		for (size_t at = 0; d->inodes[n] && at < d->inodes[n]->page_count; at++)
+			if (d->inodes[n]->pages[at].phys == block) {
+				*ret_page = d->inodes[n]->pages[at].index;
+				return n;
+			}
+	return 0;
+}
+
 void sim_disk_sync(struct sim_disk *d)
 {
 	for (uint32_t n = 0; n < d->inode_count; n++) {
@@ -241,6 +257,11 @@ void sim_disk_sync(struct sim_disk *d)
 		if (i)
 			i->lost = 0;
 	}
+	sim_log_commit(d, d->txn);
+}
+
+void sim_disk_commit(struct sim_disk *d)
+{
 	sim_log_commit(d, d->txn);
 }
 

@@ -63,6 +63,7 @@ struct sim_options {
 	unsigned background; /* of 1024 calls so many find that the kernel wrote something by
 				itself */
 	uint64_t space;      /* pages; 0: no limit */
+	bool trace;          /* changing calls are printed */
 	int64_t fs_type;     /* what fs_type answers; 0: that of xfs */
 };
 
@@ -109,6 +110,8 @@ unsigned sim_disk_lost(const struct sim_disk *d, ino_t ino);
 /* Pages in use, those promised included; and how many there may be from now on, 0: no limit. */
 uint64_t sim_disk_used(const struct sim_disk *d);
 void sim_disk_set_space(struct sim_disk *d, uint64_t pages);
+/* Its time, ns since 1970, for whoever must not see another one. */
+const int64_t *sim_disk_clock(const struct sim_disk *d);
 /* Open descriptors: a leak of the code under test. */
 unsigned sim_disk_open_files(const struct sim_disk *d);
 
@@ -116,9 +119,13 @@ unsigned sim_disk_open_files(const struct sim_disk *d);
  */
 uint32_t sim_disk_blocks(const struct sim_disk *d);
 const uint8_t *sim_disk_block(const struct sim_disk *d, uint32_t block);
+/* The inode that has the block, and which page of it that is; 0: nobody. */
+ino_t sim_disk_owner(const struct sim_disk *d, uint32_t block, uint64_t *ret_page);
 /* Everything that is dirty goes to the disk, and every transaction: as sync(2), and what an fsync
  * that failed forgot, too. */
 void sim_disk_sync(struct sim_disk *d);
+/* Every transaction, but not what is dirty. */
+void sim_disk_commit(struct sim_disk *d);
 /* Random numbers of this disk's own stream, for what a test wants to choose with the same seed. */
 uint64_t sim_disk_random(struct sim_disk *d, uint64_t below);
 

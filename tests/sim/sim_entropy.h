@@ -1,4 +1,4 @@
-/* Random numbers that can be told again, in the place of the kernel's. */
+/* Random numbers and a clock that can be told again, in the place of the kernel's. */
 #ifndef SIM_ENTROPY_H
 #define SIM_ENTROPY_H
 
@@ -6,5 +6,7 @@
 
 /* From now on, in this thread. */
 void sim_entropy_seed(uint64_t seed);
+/* From now on, in this thread: every clock shows these ns; NULL: some day. */
+void sim_entropy_clock(const int64_t *ns);
 
 #endif

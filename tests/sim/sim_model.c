@@ -219,9 +219,10 @@ static const struct look_entry *look_for(const struct look *seen, uint32_t paren
 
 static bool same_inode(const struct look_inode *a, const struct look_inode *b)
 {
+	/* A directory whose making was cut short gets another id each time. */
 	return a->type == b->type && a->status == b->status && a->len == b->len &&
-	       a->hash == b->hash && a->xattr == b->xattr && a->time.tv_sec == b->time.tv_sec &&
-	       a->time.tv_nsec == b->time.tv_nsec;
+	       (a->hash == b->hash || a->type == DT_DIR) && a->xattr == b->xattr &&
+	       a->time.tv_sec == b->time.tv_sec && a->time.tv_nsec == b->time.tv_nsec;
 }
 
 bool look_same(const struct look *a, const struct look *b)
@@ -244,6 +245,8 @@ bool look_same(const struct look *a, const struct look *b)
 
 static bool same_time(const struct model_times *t, const struct timespec *seen, bool killed)
 {
+	if (t->refused)
+		return true;
 	if (killed)
 		return t->open ||
 		       (t->now.tv_sec == seen->tv_sec && t->now.tv_nsec == seen->tv_nsec);
@@ -255,6 +258,10 @@ static bool same_time(const struct model_times *t, const struct timespec *seen, 
 
 static bool same_content(struct model_node *n, const struct look_inode *i, bool killed, bool strict)
 {
+	if (n->wild && !i->status) {
+		n->found = 0;
+		return true;
+	}
 	if (i->status ||
 		model_version_of(n, killed ? n->kept : n->synced, i->len, i->hash, &n->found))
 		return false;
@@ -280,7 +287,8 @@ static bool same_node(struct model_node *n, uint32_t xattr, const struct look_in
 	n->found = 0;
 	if (n->type == DT_REG && i->lost && !strict)
 		return true;
-	if (i->xattr_status || i->xattr != xattr)
+	bool dropped = !killed && !n->anchored && !i->xattr && !i->len && n->type == DT_REG;
+	if (i->xattr_status || (i->xattr != xattr && !dropped))
 		return false;
 	return n->type == DT_DIR ? same_dir(n, at, i) : same_content(n, i, killed, strict);
 }
@@ -333,14 +341,17 @@ int model_match(struct model *m, const struct look *seen, bool killed, bool stri
 static void keep_version(struct model_node *n, const struct look_inode *i)
 {
 	uint64_t v;
-	if (i->status || model_version_of(n, n->synced, i->len, i->hash, &v) < 0) {
+	if (i->status || i->xattr_status ||
+		model_version_of(n, n->synced, i->len, i->hash, &v) < 0) {
 		n->versions = 0;
+		n->wild = false;
 		return;
 	}
 	n->unread = n->unread || v != model_newest(n);
 	n->v[0] = n->v[v - n->first];
 	n->first = n->kept = n->synced = v;
 	n->versions = 1;
+	n->wild = false;
 	n->times = (struct model_times){.now = i->time, .count = 1, .synced = {i->time}};
 }
 
@@ -368,10 +379,11 @@ void model_adopt(struct model *m, const struct look *seen, unsigned state)
 			n->id = i->hash;
 			n->made = MODEL_LONG_AGO;
 		}
-		if (n->type == DT_REG && (i->xattr_status || i->xattr != m->states[0].xattr[at]))
-			n->versions = 0;
-		else if (n->type == DT_REG)
+		if (n->type == DT_REG) {
+			n->anchored = i->len || i->xattr;
+			m->states[0].xattr[at] = i->xattr;
 			keep_version(n, i);
+		}
 	}
 	m->nodes[0].last = 0;
 }

@@ -28,6 +28,7 @@ struct model_version {
  */
 struct model_times {
 	bool open, any;
+	bool refused; /* something failed: nobody promises anything */
 	unsigned count;
 	struct timespec now, synced[MODEL_TIMES];
 };
@@ -46,6 +47,8 @@ struct model_node {
 	struct sim_bytes bytes; /* the newest one */
 	bool unread;            /* but that must be read from the store first */
 	struct model_times times;
+	bool wild;         /* what changed its content said an error: it is anything between */
+	bool anchored;     /* its header survives a power cut, and so its attributes */
 	unsigned handles;  /* references that the steps have */
 	unsigned removed;  /* state that took its last name while it was open, or 0 */
 	uint64_t id;       /* of a directory, hash of what it was opened with; 0: not yet */

@@ -3,13 +3,17 @@
  * attributes, removal and erasing. After each end it is mounted again, perhaps ended again on the
  * way, and compared with the model.
  *
- *     sim-names [--states N] [--seed S] [--content] [--strict] [--calm] [--mistakes]
+ *     sim-names [--states N] [--seed S] [--content] [--strict] [--calls] [--brief] [--calm]
+ * [--mistakes]
  *
  * --states N   so many crash states (20000); SIM_STATES says it too
  * --seed S     one run, that of this seed: what a failure names
  * --content    also writes, cuts and punches into files that have content; needs a journal
  * --strict     content that was not flushed must be a version of the file too
+ * --calls      with --seed: lower calls that change something, too
+ * --brief      lives of a few steps: for short histories of failures
  * --calm       the ends come when all files are closed, and are mere kills
+ * --find       until the first failure, which is to be there: status 0 when it is
  * --mistakes   seeded mistakes instead, each of which must be found in N states
  */
 #include "tests/sim/sim_entropy.h"
@@ -18,12 +22,13 @@
 #include <malloc.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
 
 static double seconds(void)
 {
 	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
+	syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &t); /* not the simulated one */
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
@@ -46,6 +51,21 @@ static int find_mistakes(struct campaign *c, uint64_t states, uint64_t seed)
 	return status;
 }
 
+/* A simulation into which somebody put a mistake. */
+static int find_it(struct campaign *c, uint64_t states, uint64_t seed)
+{
+	struct sim_random seeds = {seed};
+	while (c->states < states) {
+		uint64_t one = sim_random_next(&seeds);
+		if (sim_run_one(c, one) < 0) {
+			printf("%llu states: %s\n", (unsigned long long)c->states, c->why);
+			return 0;
+		}
+	}
+	printf("%llu states\n", (unsigned long long)c->states);
+	return 1;
+}
+
 static int campaign(struct campaign *c, uint64_t states, uint64_t seed)
 {
 	double begun = seconds();
@@ -53,7 +73,7 @@ static int campaign(struct campaign *c, uint64_t states, uint64_t seed)
 	unsigned failures = 0;
 	printf("# sim names: seed 0x%016llx\n", (unsigned long long)seed);
 	fflush(stdout);
-	while (c->states < states && failures < 5)
+	while (c->states < states && failures < (c->brief ? 40 : 5))
 		failures += sim_run_one(c, sim_random_next(&seeds)) < 0;
 	double took = seconds() - begun;
 	printf("# %llu crash states in %.1f s (%.0f a second): %llu power cuts, %llu kills, %llu "
@@ -77,14 +97,14 @@ int main(int argc, char **argv)
 {
 	struct campaign c = {.mistake = -1};
 	uint64_t states = 20000, seed = 0;
-	bool one = false;
+	bool one = false, find = false;
 	struct timespec t;
 	const char *wanted = getenv("SIM_STATES");
 	if (wanted)
 		states = strtoull(wanted, NULL, 0);
 	if (crypto_init() < 0)
 		return 1;
-	clock_gettime(CLOCK_REALTIME, &t);
+	syscall(SYS_clock_gettime, CLOCK_REALTIME, &t);
 	seed = sim_random_next(&(struct sim_random){
 		(uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec + (uint64_t)getpid()});
 	for (int i = 1; i < argc; i++) {
@@ -97,16 +117,23 @@ int main(int argc, char **argv)
 			c.content = true;
 		} else if (!strcmp(argv[i], "--strict")) {
 			c.strict = true;
+		} else if (!strcmp(argv[i], "--calls")) {
+			c.calls = true;
+		} else if (!strcmp(argv[i], "--brief")) {
+			c.brief = true;
 		} else if (!strcmp(argv[i], "--calm")) {
 			c.calm = true;
+		} else if (!strcmp(argv[i], "--find")) {
+			c.quiet = find = true;
 		} else if (!strcmp(argv[i], "--mistakes")) {
 			c.quiet = true;
 		} else {
 			fprintf(stderr, "usage: sim-names [--states N] [--seed S] [--content] "
-					"[--strict] [--calm] [--mistakes]\n");
+					"[--strict] [--calm] [--find] [--mistakes]\n");
 			return 2;
 		}
 	}
+	setvbuf(stdout, NULL, _IOLBF, 0);
 	/* What the store says of each failed call is of no interest. */
 	FILE *null = fopen("/dev/null", "w");
 	if (null)
@@ -121,9 +148,10 @@ int main(int argc, char **argv)
 	c.keys = keys;
 	c.base = base;
 	c.base_blocks = sim_disk_blocks(base);
-	int status = c.quiet ? find_mistakes(&c, states, seed)
-		     : one   ? sim_run_one(&c, seed) < 0
-			     : campaign(&c, states, seed);
+	int status = find      ? find_it(&c, states, seed)
+		     : c.quiet ? find_mistakes(&c, states, seed)
+		     : one     ? sim_run_one(&c, seed) < 0
+			       : campaign(&c, states, seed);
 	sim_disk_free(base);
 	return status;
 }

@@ -488,7 +488,8 @@ ssize_t sim_pages_write(struct sim_disk *d, struct sim_inode *i, const struct io
 	for (int v = 0; v < n; v++) {
 		const uint8_t *from = iov[v].iov_base;
 		size_t left = iov[v].iov_len;
-		while (left && stop--) {
+		while (left && stop) {
+			stop--;
 			size_t len = write_page(d, i, from, left, offset);
 			if (!len)
 				return done ? done : -ENOSPC;

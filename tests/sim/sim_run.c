@@ -35,11 +35,15 @@ static int check_gone(struct run *r, const struct sim_disk *d, unsigned state, c
 			unsigned g = gone ? (unsigned)(gone - r->m.removed) : 0;
 			if (!gone || excused[g] || !must_be_gone(r, g, state))
 				continue;
+			uint64_t page = 0;
+			ino_t owner = sim_disk_owner(d, b, &page);
 			snprintf(r->why, sizeof(r->why),
-				"inode %u: what was removed by state %u or version %llu is in "
-				"block %u, sector %zu; found were %u and %llu",
+				"inode %u: what was removed by state %u or version %llu is on the "
+				"disk: block %u, sector %zu, which is page %llu of inode %llu; "
+				"found were %u and %llu",
 				gone->ino, gone->state, (unsigned long long)gone->version, b,
-				at / 512, state, (unsigned long long)r->m.nodes[gone->node].found);
+				at / 512, (unsigned long long)page, (unsigned long long)owner,
+				state, (unsigned long long)r->m.nodes[gone->node].found);
 			return -1;
 		}
 	}
@@ -58,6 +62,7 @@ static void end_disk(struct run *r, struct sim_disk *d, bool cut, bool *excused)
 
 int sim_run_mount(struct run *r, struct sim_disk *d)
 {
+	sim_entropy_clock(sim_disk_clock(d));
 	struct sim_store_options o = {.sync = sim_steps_pick(r, 4) == 0};
 	if (r->c->mistake >= 0) {
 		sim_mistakes_init(&r->mistakes, sim_disk_lower(d), (unsigned)r->c->mistake);
@@ -107,11 +112,16 @@ static void tell(const struct run *r, const struct look *seen, bool cut)
 			uint64_t version = 0;
 			if (n->type != DT_REG || n->ino != x->ino)
 				continue;
-			int known = model_version_of(n, 0, x->len, x->hash, &version);
+			int known = model_version_of(
+				n, cut ? n->synced : n->kept, x->len, x->hash, &version);
+			if (known < 0)
+				known = model_version_of(n, 0, x->len, x->hash, &version);
 			sim_steps_trace(r,
-				"inode %u = %u: %llu bytes, time %lld.%09ld, %s %llu of %llu; kept "
+				"inode %u = %u: xattr %u%s, %llu bytes, time %lld.%09ld, %s %llu "
+				"of %llu; kept "
 				"%llu, synced %llu; time %lld.%09ld%s%s",
-				x->ino, at, (unsigned long long)x->len, (long long)x->time.tv_sec,
+				x->ino, at, x->xattr, n->anchored ? " (anchored)" : "",
+				(unsigned long long)x->len, (long long)x->time.tv_sec,
 				x->time.tv_nsec, known < 0 ? "no version" : "version",
 				(unsigned long long)version, (unsigned long long)model_newest(n),
 				(unsigned long long)n->kept, (unsigned long long)n->synced,
@@ -156,6 +166,7 @@ static int again(struct run *r, struct sim_disk *d, bool *excused)
 		return -1;
 	if (look_same(&r->seen, &seen))
 		return 0;
+	tell(r, &r->seen, true);
 	tell(r, &seen, true);
 	return sim_steps_fail(r, "a second recovery has another result", 0);
 }
@@ -202,6 +213,7 @@ static struct sim_options options(struct run *r)
 		.sector = sim_steps_pick(r, 2) ? 512 : 4096,
 		.sizes = sim_steps_pick(r, 2) ? SIM_SIZE_AFTER_DATA : SIM_SIZE_WITH_DATA,
 		.background = background[sim_steps_pick(r, 3)],
+		.trace = r->c->calls,
 	};
 }
 
@@ -217,6 +229,7 @@ static int outcomes(struct run *r)
 		sim_store_unmount(&r->s, false);
 		if (result == 0 && sim_disk_open_files(copy))
 			result = sim_steps_fail(r, "descriptors are left open after recovery", 0);
+		sim_entropy_clock(sim_disk_clock(r->disk));
 		sim_disk_free(copy);
 		if (result < 0)
 			return result;
@@ -226,7 +239,7 @@ static int outcomes(struct run *r)
 
 static int one_life(struct run *r)
 {
-	uint64_t steps_left = 3 + sim_steps_pick(r, 45);
+	uint64_t steps_left = r->c->brief ? 2 + sim_steps_pick(r, 6) : 3 + sim_steps_pick(r, 45);
 	uint64_t last = 1 + sim_steps_pick(r, 10 + 4 * steps_left);
 	if (r->c->calm) {
 		/* Nothing happens to the disk. */
@@ -273,17 +286,20 @@ int sim_run_one(struct campaign *c, uint64_t seed)
 		sim_steps_fail(r, "first mount", result);
 	else
 		model_init(&r->m, (uint32_t)st.st_ino);
-	for (int life = 0; result == 0 && life < LIVES; life++)
+	for (int life = 0; result == 0 && life < (c->brief ? 1 : LIVES); life++)
 		result = one_life(r);
+	if (result < 0)
+		snprintf(c->why, sizeof(c->why), "%s", r->why);
 	if (result < 0 && !c->quiet)
 		printf("not ok - sim names: seed 0x%016llx: %s\n# again: sim-names --seed "
-		       "0x%016llx%s%s%s\n",
+		       "0x%016llx%s%s%s%s\n",
 			(unsigned long long)seed, r->why, (unsigned long long)seed,
 			c->content ? " --content" : "", c->strict ? " --strict" : "",
-			c->calm ? " --calm" : "");
+			c->calm ? " --calm" : "", c->brief ? " --brief" : "");
 	sim_steps_end(r);
 	sim_store_unmount(&r->s, false);
 	model_done(&r->m);
+	sim_entropy_clock(NULL);
 	sim_disk_free(r->disk);
 	free(r);
 	return result;

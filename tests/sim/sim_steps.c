@@ -118,6 +118,13 @@ static int did(struct run *r, int error, const char *what)
 	if (!done && !sim_steps_uncertain(r))
 		return sim_steps_fail(r, what, error);
 	model_did(&r->m, done);
+	for (unsigned n = 0; n < MODEL_NODES && !done; n++)
+		if (r->m.nodes[n].last == r->m.now + 1 && !r->m.nodes[n].bytes.len)
+			r->m.nodes[n].times.open = r->m.nodes[n].times.any = true;
+	/* What sets a time back may have been what failed. */
+	for (unsigned n = 0; n < MODEL_NODES && sim_disk_failed(r->disk); n++)
+		if (r->m.nodes[n].last == r->m.now + r->m.maybe)
+			r->m.nodes[n].times.open = r->m.nodes[n].times.any = true;
 	return 0;
 }
 
@@ -437,7 +444,7 @@ static int step_tick(struct run *r)
 {
 	bool late = sim_steps_pick(r, 2);
 	sim_steps_trace(r, "tick%s", late ? ", late" : "");
-	int error = sim_store_tick(&r->s, late ? 10000 : 1200);
+	int error = sim_store_tick(&r->s, late ? 6 : 1);
 	if (error == 1)
 		sim_content_all_durable(r);
 	return sim_steps_went(r, error, "tick");
@@ -531,8 +538,10 @@ int sim_steps_clear(struct run *r)
 		}
 	r->m.floor = 0;
 	int error = trash_drain(r->s.trash, -1);
-	/* What a power cut left is on the disk; what recovery made of it must be, too. */
-	if (!r->cut || !r->c->strict || sim_steps_pick(r, 4) == 0)
+	/* What a power cut left is on the disk; what recovery made of its content must be, too. */
+	if (r->cut && r->c->strict && sim_steps_pick(r, 4))
+		sim_disk_commit(r->disk);
+	else
 		sim_disk_sync(r->disk);
 	return error < 0 ? sim_steps_fail(r, "trash_drain", error) : 0;
 }

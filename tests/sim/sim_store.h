@@ -18,7 +18,6 @@ struct sim_store {
 	struct journal *journal;
 	struct redo *redo;
 	struct dir *root;
-	int64_t now_ms; /* of the daemon's own thread */
 	unsigned alarms, bad_receipts;
 	char what[64], detail[128]; /* of the last alarm */
 };
@@ -36,9 +35,9 @@ int sim_store_mount(struct sim_store *s, struct sim_disk *disk, const struct key
 	const struct sim_store_options *o);
 /* orderly: as fs/tenant.c does it; the trash is emptied first, and 0 or -errno of that. */
 int sim_store_unmount(struct sim_store *s, bool orderly);
-/* What the daemon's own thread does so many milliseconds later. 0; 1 then everything that was
- * written is durable; -errno. */
-int sim_store_tick(struct sim_store *s, int64_t ms);
+/* What the daemon's own thread does in so many seconds. 1, or 0 after less than 6 and when nothing
+ * goes any more: everything is durable. */
+int sim_store_tick(struct sim_store *s, unsigned seconds);
 /* Unmounts, and fsck: 0 nothing found; 1 with the first finding; -errno. */
 int sim_store_check(struct sim_store *s, char what[static 200]);
 /* Entries of the lower trash. */

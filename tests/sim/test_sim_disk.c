@@ -234,6 +234,33 @@ static void fsync_waits_for_all_before(void **state)
 	assert_true(later && later < ROUNDS);
 }
 
+/* A write of several parts that is cut short ends between two pages, each of which is in its place.
+ */
+static void parts(void **state)
+{
+	(void)state;
+	static uint8_t a[SIM_PAGE], b[SIM_PAGE], got[16 * SIM_PAGE];
+	const struct iovec iov[2] = {{a, SIM_PAGE}, {b, SIM_PAGE}};
+	unsigned seen[3] = {0};
+	memset(a, 'a', sizeof(a));
+	memset(b, 'b', sizeof(b));
+	for (uint64_t seed = 0; seed < ROUNDS; seed++) {
+		struct disk k = make(seed, 512, seed % 2);
+		int fd = create(&k, "f");
+		sim_disk_stop_at(k.d, 1);
+		assert_int_equal(k.o->pwritev(k.l, fd, iov, 2, 0), -EIO);
+		sim_disk_kill(k.d);
+		k.root = sim_disk_root(k.d);
+		size_t len = (size_t)load(&k, "f", got);
+		assert_true(len % SIM_PAGE == 0 && len <= 2 * SIM_PAGE);
+		assert_true(memcmp(got, a, len ? SIM_PAGE : 0) == 0);
+		assert_true(memcmp(got + SIM_PAGE, b, len > SIM_PAGE ? SIM_PAGE : 0) == 0);
+		seen[len / SIM_PAGE]++;
+		sim_disk_free(k.d);
+	}
+	assert_true(seen[0] && seen[1] && seen[2]);
+}
+
 /* Whatever was before it is there after it, and after one that is cut as much as after none. */
 static void syncfs_waits_for_everything(void **state)
 {
@@ -584,6 +611,7 @@ int main(void)
 		cmocka_unit_test(appended),
 		cmocka_unit_test(in_order),
 		cmocka_unit_test(fsync_waits_for_all_before),
+		cmocka_unit_test(parts),
 		cmocka_unit_test(syncfs_waits_for_everything),
 		cmocka_unit_test(fdatasync_commits_nothing),
 		cmocka_unit_test(renames),

@@ -324,6 +324,7 @@ size_t file_put_fresh(
 	struct file *f, const void *bytes, size_t len, uint64_t offset, int *ret_error);
 
 /* Two steps of a checkpoint, each for all files before the next. */
+bool file_redo_may_pass(int rc); /* it says nothing of the disk's health */
 MUST_USE int file_redo_commit(struct file *f);
 MUST_USE int file_redo_apply(struct file *f);
 

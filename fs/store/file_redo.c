@@ -6,20 +6,27 @@
 
 /* What a checkpoint does with a file. The gate is closed for everybody else. */
 
+bool file_redo_may_pass(int rc)
+{
+	return rc == -ENOSPC || rc == -EDQUOT || rc == -EINTR || rc == -ENOMEM || rc == -EROFS ||
+	       rc == -EACCES;
+}
+
 int file_redo_commit(struct file *f)
 {
 	if (f->forgotten)
 		return 0;
 	int rc = file_commit_now(f, 0);
-	/* It was opened, and changed nothing that may be changed. */
-	return rc == -EROFS || rc == -EACCES ? 0 : rc;
+	/* One that cannot be committed now, or not at all, is no reason not to commit the others,
+	 * unless there is a part of it in the journal. */
+	return file_redo_may_pass(rc) && !f->last ? 0 : rc;
 }
 
 int file_redo_apply(struct file *f)
 {
 	struct lower *l = f->store->lower;
 	struct stat st, now;
-	if (f->forgotten || !f->staged_count)
+	if (f->forgotten || f->dirty || !f->staged_count)
 		return 0;
 	int rc = l->ops->fstat(l, f->fd, &st);
 	if (!rc)

@@ -206,14 +206,17 @@ static int mark(struct redo *r)
 	return rc ? rc : journal_fence(r->store->journal);
 }
 
-static void clear_table(struct redo *r)
+/* Those that are in their place; all: whatever they have. */
+static void clear_table(struct redo *r, bool all)
 {
 	lock_take(&r->lock);
 	for (size_t i = 0; i < BUCKETS; i++)
-		while (r->files[i]) {
-			struct file *f = r->files[i];
-			unlist_locked(r, f);
+		for (struct file *f = r->files[i], *next; f; f = next) {
+			next = f->listed_next;
 			f->last = f->hard = 0;
+			if (f->dirty && !all)
+				continue;
+			unlist_locked(r, f);
 			if (!atomic_load(&f->refs))
 				file_free(f);
 		}
@@ -241,7 +244,7 @@ static int checkpoint(struct redo *r)
 	if (!rc)
 		rc = journal_checkpoint(r->store->journal);
 	if (!rc)
-		clear_table(r);
+		clear_table(r, false);
 	return rc;
 }
 
@@ -257,8 +260,7 @@ int redo_checkpoint(const struct store *s)
 	r->error = rc;
 	r->dirty_ticks = 0;
 	lock_drop(&r->lock);
-	/* Short memory passes; whatever else it was, the journal cannot be emptied. */
-	if (rc && rc != -ENOMEM && rc != -EROFS)
+	if (rc && !file_redo_may_pass(rc))
 		store_trouble(s, "emptying the journal", rc);
 	return rc;
 }
@@ -383,7 +385,7 @@ int redo_stop(struct redo *r)
 	int rc = redo_checkpoint(r->store);
 	if (store_is_read_only(r->store))
 		journal_distrust(r->store->journal);
-	clear_table(r); /* what is left is in the journal */
+	clear_table(r, true); /* what is left is in the journal */
 	free_redo(r);
 	return rc;
 }

@@ -1,6 +1,8 @@
 /* inode.h: the one open file of a lower inode, whoever uses it. */
 #include "fs/front/inode.h"
 
+#include "fs/store/redo.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -24,6 +26,9 @@ struct file *inode_file_of_retired(struct inode_table *t, ino_t ino)
 struct file *inode_file_if_open(struct inode_table *t, struct inode *i)
 {
 	struct file *f = i->file ? file_get(i->file) : inode_file_of_retired(t, i->ino);
+	/* Closed a moment ago, and not in its place yet: its times and its length are its own. */
+	if (!f && !__atomic_load_n(&i->retired, __ATOMIC_ACQUIRE))
+		f = redo_find(t->store, i->ino);
 	if (!f)
 		return NULL;
 	if (!i->file)

@@ -56,12 +56,13 @@ static int log_state(struct file *f, unsigned flags, const struct timespec *modi
 	int rc = flags & FILE_COMMIT_HARD && f->unsynced ? file_lower_sync(f, true) : 0;
 	if (rc)
 		return rc;
+	/* First: it takes away what older records have for these blocks, not what this one has. */
+	if (e)
+		journal_format_put_erase(&text, e);
 	size_t begun = journal_format_begin_commit(
 		&text, f->h.file_id, f->ino, &c, modified, f->fresh, f->fresh_count);
 	file_stage_log(f, &text);
 	journal_format_end_commit(&text, begun);
-	if (e)
-		journal_format_put_erase(&text, e);
 	if (!buf_ok(&text))
 		return -ENOMEM;
 	struct journal_record r = {.text = &text,

@@ -9,7 +9,7 @@
 bool file_redo_may_pass(int rc)
 {
 	return rc == -ENOSPC || rc == -EDQUOT || rc == -EINTR || rc == -ENOMEM || rc == -EROFS ||
-	       rc == -EACCES;
+	       rc == -EACCES || rc == -EFBIG;
 }
 
 int file_redo_commit(struct file *f)
@@ -25,7 +25,7 @@ int file_redo_commit(struct file *f)
 int file_redo_apply(struct file *f)
 {
 	struct lower *l = f->store->lower;
-	struct stat st, now;
+	struct stat st;
 	if (f->forgotten || f->dirty || !f->staged_count)
 		return 0;
 	int rc = l->ops->fstat(l, f->fd, &st);
@@ -35,14 +35,13 @@ int file_redo_apply(struct file *f)
 		return rc;
 	f->unsynced = true;
 	/* Nothing that a user did: the modification time stays, and the set-id bits, which the
-	 * kernel takes away when anybody but root writes. */
+	 * kernel takes away when anybody but root writes. Who changes them takes the file's lock.
+	 */
 	const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, st.st_mtim};
 	rc = l->ops->futimens(l, f->write_fd, times);
 	if (rc == -EPERM || rc == -EACCES)
 		rc = 0;
-	if (!rc && st.st_mode & (S_ISUID | S_ISGID))
-		rc = l->ops->fstat(l, f->fd, &now);
-	if (!rc && st.st_mode & (S_ISUID | S_ISGID) && now.st_mode != st.st_mode)
+	if (!rc && !f->store->as_root && st.st_mode & (S_ISUID | S_ISGID))
 		rc = l->ops->fchmod(l, f->fd, st.st_mode & 07777);
 	return rc;
 }

@@ -163,7 +163,16 @@ int file_size_set(struct file *f, uint64_t size, struct file_fault *ft)
 	rc = file_header_make(f);
 	if (rc)
 		return rc;
+	/* The lower filesystem may know no files so long. */
+	uint64_t old = f->h.size, want = block_map_length(size);
+	if (f->lower_len < want)
+		rc = file_lower_resize(f, want);
+	if (rc)
+		return rc;
 	f->h.size = size;
 	f->dirty = true;
-	return file_commit_now(f, FILE_COMMIT_TOUCH);
+	rc = file_commit_now(f, FILE_COMMIT_TOUCH);
+	if (rc && f->dirty)
+		f->h.size = old;
+	return rc;
 }

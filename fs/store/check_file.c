@@ -203,6 +203,7 @@ static int check_home(
 	struct check *c, struct dir *d, const char *lower, struct check_link *link, bool *ret_moved)
 {
 	if (!link->state.many_homes && !home_of(&link->state, d->id)) {
+		link->waits = check_waits(c, &link->state, link->ino, &link->changed);
 		tell_again(
 			c, d, lower, link, "home", "it was moved here behind our back", ret_moved);
 		return 0;

@@ -8,10 +8,10 @@ import atexit, ctypes, errno, fcntl, hashlib, json, os, pty, random, shutil, sig
 import test_attacker as attacker
 from test_attacker import PAGE, KEYS, STORE, Tenant, entry_at, flip, program, sh
 
-CLEAN, LEFT, FAILED, CANCELLED = 0, 4, 8, 32
+CLEAN, CORRECTED, LEFT, FAILED, CANCELLED = 0, 1, 4, 8, 32
 SECONDS = float(os.environ.get("FSCK_LIVE_SECONDS", 20))
 SEED = int(os.environ.get("FSCK_LIVE_SEED", time.time()))
-RUNS, PROCESSES, USERS = 20, 8, (40001, 40002)
+RUNS, KILLS, PROCESSES, USERS = 20, 5, 8, (40001, 40002)
 libc = ctypes.CDLL(None, use_errno=True)
 failures = 0
 
@@ -162,8 +162,8 @@ def restless(path, stop):
     return at
 
 
-def start_load(top, stop):
-    """Process ids."""
+def start_load(top, stop, dies=False):
+    """Process ids. dies: the mount will go, which is no matter then."""
     started = []
     for number in range(PROCESSES + 1):
         pid = os.fork()
@@ -181,7 +181,8 @@ def start_load(top, stop):
             done = Worker(top, number).run(stop) if number < PROCESSES else restless(top + "/d0/restless", stop)
             status = 0 if done > 20 else 2
         except BaseException:
-            traceback.print_exc()
+            if not dies:
+                traceback.print_exc()
         finally:
             os._exit(status)
     return started
@@ -359,6 +360,38 @@ def run_without_journal(acme, hot, stop):
     report(status == CLEAN and not findings, "and none off-line", f"{status} {findings[:3]} {answer.get('error')}")
 
 
+def run_killed(acme, hot, stop):
+    """What a kill leaves is in the journal: it is told as that, and --repair brings it to its place."""
+    waiting = unclean = 0
+    for _ in range(KILLS):
+        os.unlink(stop)
+        acme.mount()
+        load = start_load(hot, stop, True)
+        time.sleep(1.5)
+        acme.daemon.kill()
+        acme.daemon.wait()
+        open(stop, "w").close()
+        for pid in load:
+            os.waitpid(pid, 0)
+        sh("umount", "-l", acme.mnt)
+        status, findings, _, answer = fsck(acme)
+        wrong = [f for f in findings if f["severity"] == "damage"]
+        told = [f for f in findings if f["kind"] == "journal" and "not unmounted orderly" in f["what"]]
+        unclean += bool(told)
+        waiting += answer["counts"].get("waiting", 0)
+        if wrong or status != (LEFT if findings else CLEAN) or (answer["counts"].get("waiting") and not told):
+            report(False, "after a kill nothing is damage", f"seed {SEED}: {status} {wrong[:3]} {told} {answer.get('error')}")
+        status, findings, _, answer = fsck(acme, "--repair")
+        left = [f for f in findings if not f["corrected"]]
+        if status not in (CLEAN, CORRECTED) or left or answer["counts"].get("moved"):
+            report(False, "--repair after a kill", f"seed {SEED}: {status} {left[:3]} {answer.get('error')}")
+        status, findings, _, answer = fsck(acme)
+        if status != CLEAN or findings:
+            report(False, "after a kill and --repair it is clean", f"seed {SEED}: {status} {findings[:3]} {answer.get('error')}")
+    report(unclean > 0 and waiting > 0, "after a kill: not unmounted orderly, and what waits for the journal is no damage", f"{unclean} {waiting}")
+    print(f"  {KILLS} kills: {unclean} journals with entries, {waiting} files that waited for them")
+
+
 def main():
     atexit.register(lambda: os.environ.get("KEEP") or shutil.rmtree(attacker.SCRATCH, ignore_errors=True))
     attacker.LIFE_SECONDS = 380
@@ -393,6 +426,7 @@ def main():
     run_ends(acme)
     run_damage(acme, "when it is unmounted", expected)
     run_without_journal(acme, hot, stop)
+    run_killed(acme, hot, stop)
 
 
 main()

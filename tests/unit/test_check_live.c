@@ -666,16 +666,17 @@ static void what_waits_for_the_journal(void **state)
 	fail_lower_arm(&a.p->fail, FAIL_LOWER_PWRITEV, 1, -EIO, false);
 	journal_close(j);
 	disarm(a.p);
-	static step *const harms[] = {flip_block, flip_header};
-	for (size_t i = 0; i < 2; i++) {
+	static step *const harms[] = {flip_block, flip_header, move_f};
+	static step *const mends[] = {flip_block, flip_header, move_f_back};
+	for (size_t i = 0; i < 3; i++) {
 		struct run r = {.a = &a};
 		harms[i](&a);
 		assert_int_equal(check(&r, false), 0);
 		assert_int_equal(r.findings, 2); /* the journal first */
-		assert_string_equal(r.path, "/f");
+		assert_string_equal(r.path, harms[i] == move_f ? "/d/f" : "/f");
 		assert_true(r.waits && !r.damage);
 		assert_int_equal(r.counts.waiting, 1);
-		harms[i](&a);
+		mends[i](&a);
 	}
 	/* Of another file it says nothing. */
 	struct run r = {.a = &a}, traced = {.a = &a}, clean = {.a = &a};

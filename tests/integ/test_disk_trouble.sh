@@ -32,7 +32,7 @@ says_so() { # name
 	check "$1: the message is in the system log" grep -qE "Disk trouble: .*$sentence" "$S/log-acme"
 	check_same "$1: once" 1 "$(grep -c 'Disk trouble' "$S/log-acme")"
 	tenantctl status "$STORE#acme" >"$S/status"
-	check "$1: status says so" grep -qE 'READ-ONLY: [a-z' ]+ failed \(Input/output error\); what was not synced before may be lost' "$S/status"
+	check "$1: status says so" grep -qE 'READ-ONLY: .+ failed \(Input/output error\); what was not synced before may be lost' "$S/status"
 	tenantctl status "$STORE#acme" --json >"$S/status.json"
 	check "$1: status --json says so" /usr/bin/python3 -c 'import json, sys; s = json.load(open(sys.argv[1]))["store"]
 assert s["read_only"] is True and s["failed"] and s["why"] == "Input/output error", s' "$S/status.json"

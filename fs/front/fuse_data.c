@@ -254,6 +254,9 @@ static void op_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_
 	(void)ino;
 	/* What was lost is not known: nothing can be promised of any file. */
 	int r = store_is_read_only(f->store) ? -EIO : file_sync(handle_of(fi)->file, data_only);
+	/* A disk that is gone fails before there is anything to flush. */
+	if (r == -EIO)
+		store_trouble(f->store, "the flush of a file", r);
 	fuse_reply_err(req, -err_to_fuse(r));
 }
 

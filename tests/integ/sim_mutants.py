@@ -4,8 +4,7 @@ number (unit/journal has it), nor does it in the model."""
 import collections
 
 Mutant = collections.namedtuple("Mutant", "name source changes arguments")
-CONTENT = ("--content", "--strict")
-BRIEF = CONTENT + ("--brief",)
+CONTENT = ("--content",)
 
 
 def of(name, source, *changes, arguments=CONTENT):

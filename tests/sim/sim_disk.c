@@ -81,6 +81,7 @@ struct sim_disk *sim_disk_clone(const struct sim_disk *from, const struct sim_op
 	d->txn = from->txn;
 	d->committed = from->committed;
 	d->stopped = from->stopped;
+	d->lies = from->lies;
 	sim_log_copy(d, from);
 	return d;
 }
@@ -141,6 +142,11 @@ uint64_t sim_disk_calls(const struct sim_disk *d)
 	return d->calls;
 }
 
+bool sim_disk_lies(const struct sim_disk *d)
+{
+	return d->lies;
+}
+
 /* Calls work again; what nobody has open and nothing names goes. */
 static void go_on(struct sim_disk *d)
 {
@@ -193,6 +199,7 @@ void sim_disk_power_cut(struct sim_disk *d)
 			i->meta = i->data = 0;
 	}
 	d->txn = upto;
+	d->lies = false;
 	go_on(d);
 	sim_log_commit(d, d->txn);
 }
@@ -257,6 +264,7 @@ void sim_disk_sync(struct sim_disk *d)
 		if (i)
 			i->lost = 0;
 	}
+	d->lies = false;
 	sim_log_commit(d, d->txn);
 }
 

@@ -93,6 +93,9 @@ bool sim_disk_stopped(const struct sim_disk *d);
  */
 void sim_disk_fail_at(struct sim_disk *d, uint64_t n, int error);
 bool sim_disk_failed(const struct sim_disk *d);
+/* Since a flush that failed, pages look clean whose content is not on the medium: who is killed and
+ * started again has no means to know. Until the next power cut. */
+bool sim_disk_lies(const struct sim_disk *d);
 /* Changing calls so far. */
 uint64_t sim_disk_calls(const struct sim_disk *d);
 

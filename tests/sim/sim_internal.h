@@ -131,6 +131,7 @@ struct sim_disk {
 	uint64_t calls, stop_at, fail_at;
 	int fail_error;
 	bool stopped, stopping, failed;
+	bool lies; /* pages look clean whose content is not on the medium */
 };
 
 void *sim_disk_grow(void *array, size_t need, size_t size, uint32_t *room);

@@ -16,8 +16,6 @@ struct looking {
 	struct sim_store *s;
 	struct look *ret;
 	char *why;
-	bool strict;
-	unsigned explained; /* alarms about content that was not flushed */
 };
 
 const char *sim_look_name(unsigned index)
@@ -146,7 +144,6 @@ static int look_file(struct looking *k, struct dir *d, const char *lower, struct
 	AUTO(file_auto) struct file *f = NULL;
 	struct stat listed, opened;
 	unsigned alarms = k->s->alarms;
-	i->lost = sim_disk_lost(k->s->disk, i->ino) & SIM_LOST_CONTENT;
 	int r = tree_stat(d, lower, &listed);
 	i->time = listed.st_mtim;
 	i->status = file_open(d, lower, &f);
@@ -154,12 +151,8 @@ static int look_file(struct looking *k, struct dir *d, const char *lower, struct
 		i->status = sim_look_content(f, &i->len, &i->hash, NULL);
 	if (i->status == 0)
 		look_xattr(f, NULL, i);
-	if (i->lost && !k->strict)
-		k->explained += k->s->alarms - alarms;
-	else if (k->s->alarms > alarms || i->status || i->xattr_status)
+	if (k->s->alarms > alarms || i->status || i->xattr_status)
 		return say_file(k, i);
-	if (i->status)
-		return 0;
 	if (r == 0)
 		r = file_stat(f, &opened);
 	/* The length is a hint: an end may leave it too long until somebody opens the file. */
@@ -244,13 +237,13 @@ static int look_dir(struct looking *k, struct dir *d, uint32_t ino)
 	return r < 0 ? say(k, "a directory does not list", r) : 0;
 }
 
-int sim_look(struct sim_store *s, bool strict, struct look *ret, char why[static 256])
+int sim_look(struct sim_store *s, struct look *ret, char why[static 256])
 {
-	struct looking k = {.s = s, .ret = ret, .why = why, .strict = strict};
+	struct looking k = {.s = s, .ret = ret, .why = why};
 	unsigned alarms = s->alarms;
 	struct stat st;
 	ret->count = ret->inodes = 0;
 	int r = s->lower->ops->fstat(s->lower, s->root->fd, &st);
 	r = r < 0 ? say(&k, "the root", r) : look_dir(&k, s->root, (uint32_t)st.st_ino);
-	return r == 0 && s->alarms != alarms + k.explained ? say(&k, "an alarm", 0) : r;
+	return r == 0 && s->alarms != alarms ? say(&k, "an alarm", 0) : r;
 }

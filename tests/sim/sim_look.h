@@ -11,11 +11,10 @@ const char *sim_look_name(unsigned index);
 #define SIM_XATTR "user.number"
 int sim_look_set_xattr(struct file *f, struct dir *d, uint32_t value);
 /*
- * 0 and everything that is there. -1 with a sentence in why: a directory, a name or a link that
- * does not open, a name that nobody made, an alarm (strict: also of content that was not flushed),
- * a size that is told wrongly.
+ * 0 and everything that is there. -1 with a sentence in why: a directory, a name, a link or a file
+ * that does not open or read, a name that nobody made, an alarm, a size that is told wrongly.
  */
-int sim_look(struct sim_store *s, bool strict, struct look *ret, char why[static 256]);
+int sim_look(struct sim_store *s, struct look *ret, char why[static 256]);
 /* Length and digest of an open file, as struct sim_bytes has them; every block is read. keep: an
  * empty one that gets the bytes, or NULL. 0 or -errno. */
 int sim_look_content(

@@ -86,6 +86,11 @@ uint64_t model_newest(const struct model_node *n)
 	return n->first + n->versions - 1;
 }
 
+uint64_t model_length(const struct model_node *n)
+{
+	return n->versions ? n->v[n->versions - 1].len : 0;
+}
+
 void model_back_to(struct model_node *n, uint64_t version)
 {
 	n->versions = (unsigned)(version - n->first) + 1;
@@ -256,7 +261,7 @@ static bool same_time(const struct model_times *t, const struct timespec *seen, 
 	return t->any;
 }
 
-static bool same_content(struct model_node *n, const struct look_inode *i, bool killed, bool strict)
+static bool same_content(struct model_node *n, const struct look_inode *i, bool killed)
 {
 	if (n->wild && !i->status) {
 		n->found = 0;
@@ -265,7 +270,7 @@ static bool same_content(struct model_node *n, const struct look_inode *i, bool 
 	if (i->status ||
 		model_version_of(n, killed ? n->kept : n->synced, i->len, i->hash, &n->found))
 		return false;
-	return !strict || same_time(&n->times, &i->time, killed);
+	return same_time(&n->times, &i->time, killed);
 }
 
 /* Only when its making was cut short a directory gets another id. */
@@ -274,8 +279,8 @@ static bool same_dir(const struct model_node *n, unsigned at, const struct look_
 	return !n->id || n->id == i->hash || n->made == at;
 }
 
-static bool same_node(struct model_node *n, uint32_t xattr, const struct look_inode *i, unsigned at,
-	bool killed, bool strict)
+static bool same_node(
+	struct model_node *n, uint32_t xattr, const struct look_inode *i, unsigned at, bool killed)
 {
 	char target[MODEL_TARGET];
 	if (n->type != i->type)
@@ -285,12 +290,10 @@ static bool same_node(struct model_node *n, uint32_t xattr, const struct look_in
 		return !i->status && i->len == len && i->hash == model_hash(target, len);
 	}
 	n->found = 0;
-	if (n->type == DT_REG && i->lost && !strict)
-		return true;
 	bool dropped = !killed && !n->anchored && !i->xattr && !i->len && n->type == DT_REG;
 	if (i->xattr_status || (i->xattr != xattr && !dropped))
 		return false;
-	return n->type == DT_DIR ? same_dir(n, at, i) : same_content(n, i, killed, strict);
+	return n->type == DT_DIR ? same_dir(n, at, i) : same_content(n, i, killed);
 }
 
 /* Of something that is there when the last operation begins: numbers are reused. */
@@ -303,8 +306,7 @@ static bool known(const struct model *m, uint32_t ino)
 	return false;
 }
 
-static bool same_state(
-	struct model *m, unsigned at, const struct look *seen, bool killed, bool strict)
+static bool same_state(struct model *m, unsigned at, const struct look *seen, bool killed)
 {
 	const struct model_state *s = &m->states[at];
 	if (s->count != seen->count)
@@ -321,18 +323,18 @@ static bool same_state(
 		if (n->ino != found->ino)
 			return false;
 		const struct look_inode *i = look_at(seen, found->ino);
-		if (!i || !same_node(n, s->xattr[x->node], i, at, killed, strict))
+		if (!i || !same_node(n, s->xattr[x->node], i, at, killed))
 			return false;
 	}
 	const struct look_inode *root = look_at(seen, m->nodes[0].ino);
 	return root && !root->xattr_status && root->xattr == s->xattr[0];
 }
 
-int model_match(struct model *m, const struct look *seen, bool killed, bool strict)
+int model_match(struct model *m, const struct look *seen, bool killed)
 {
 	unsigned last = m->now + m->maybe;
 	for (unsigned at = killed ? m->now : m->floor; at <= last; at++)
-		if (same_state(m, at, seen, killed, strict))
+		if (same_state(m, at, seen, killed))
 			return (int)at;
 	return -1;
 }

@@ -99,7 +99,6 @@ struct model {
 struct look_inode {
 	uint32_t ino;
 	uint8_t type;
-	bool lost;  /* some of its content was not flushed at a power cut */
 	int status; /* of reading it: 0 or -errno */
 	uint64_t len;
 	uint64_t hash; /* of content, target, or a directory's id */
@@ -136,6 +135,8 @@ void model_version(struct model_node *n);
 /* Writes, and a version for each page of it: a write that is cut short leaves whole pages. */
 void model_write(struct model_node *n, const uint8_t *bytes, size_t len, uint64_t offset);
 uint64_t model_newest(const struct model_node *n);
+/* Of the newest version; 0 when there is none. */
+uint64_t model_length(const struct model_node *n);
 /* It is none of the versions behind this one. The bytes must be read again. */
 void model_back_to(struct model_node *n, uint64_t version);
 /* The first version from `from` on that it is. 0 or -1. */
@@ -160,10 +161,9 @@ uint64_t model_hash(const void *bytes, size_t len);
 
 /*
  * The first state from `floor` on that what was found can be, or -1. killed: nothing that was
- * finished may be missing. strict: content that was not flushed must be a version too, otherwise it
- * may be anything.
+ * finished may be missing.
  */
-int model_match(struct model *m, const struct look *seen, bool killed, bool strict);
+int model_match(struct model *m, const struct look *seen, bool killed);
 /* Goes on from there: one state, one version a file. Nodes that are not in it are free again. Those
  * whose content is none of theirs get no version. */
 void model_adopt(struct model *m, const struct look *seen, unsigned state);

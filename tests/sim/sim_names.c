@@ -1,15 +1,14 @@
 /*
  * The real store on a simulated disk, ended at random lower calls: names, directories, links,
- * attributes, removal and erasing. After each end it is mounted again, perhaps ended again on the
- * way, and compared with the model.
+ * attributes, times, content, removal and erasing. After each end it is mounted again, perhaps
+ * ended again on the way, and compared with the model.
  *
- *     sim-names [--states N] [--seed S] [--content] [--strict] [--calls] [--brief] [--calm]
+ *     sim-names [--states N] [--seed S] [--content] [--calls] [--brief] [--calm] [--find]
  * [--mistakes]
  *
  * --states N   so many crash states (20000); SIM_STATES says it too
  * --seed S     one run, that of this seed: what a failure names
- * --content    also writes, cuts and punches into files that have content; needs a journal
- * --strict     content that was not flushed must be a version of the file too
+ * --content    mostly writes, cuts and punches; without it mostly names
  * --calls      with --seed: lower calls that change something, too
  * --brief      lives of a few steps: for short histories of failures
  * --calm       the ends come when all files are closed, and are mere kills
@@ -71,7 +70,8 @@ static int campaign(struct campaign *c, uint64_t states, uint64_t seed)
 	double begun = seconds();
 	struct sim_random seeds = {seed};
 	unsigned failures = 0;
-	printf("# sim names: seed 0x%016llx\n", (unsigned long long)seed);
+	const char *name = c->content ? "content" : "names";
+	printf("# sim %s: seed 0x%016llx\n", name, (unsigned long long)seed);
 	fflush(stdout);
 	while (c->states < states && failures < (c->brief ? 40 : 5))
 		failures += sim_run_one(c, sim_random_next(&seeds)) < 0;
@@ -88,7 +88,7 @@ static int campaign(struct campaign *c, uint64_t states, uint64_t seed)
 		(unsigned long long)c->again, (unsigned long long)c->checked,
 		(unsigned long long)c->full, (unsigned long long)c->commits_refused);
 	if (!failures)
-		printf("ok - sim names: %llu crash states, no name lost, nothing half erased\n",
+		printf("ok - sim %s: %llu crash states, nothing lost, nothing half erased\n", name,
 			(unsigned long long)c->states);
 	return failures ? 1 : 0;
 }
@@ -115,8 +115,6 @@ int main(int argc, char **argv)
 			one = c.trace = true;
 		} else if (!strcmp(argv[i], "--content")) {
 			c.content = true;
-		} else if (!strcmp(argv[i], "--strict")) {
-			c.strict = true;
 		} else if (!strcmp(argv[i], "--calls")) {
 			c.calls = true;
 		} else if (!strcmp(argv[i], "--brief")) {
@@ -129,7 +127,7 @@ int main(int argc, char **argv)
 			c.quiet = true;
 		} else {
 			fprintf(stderr, "usage: sim-names [--states N] [--seed S] [--content] "
-					"[--strict] [--calm] [--find] [--mistakes]\n");
+					"[--calm] [--find] [--mistakes]\n");
 			return 2;
 		}
 	}

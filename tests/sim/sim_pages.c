@@ -237,6 +237,7 @@ void sim_pages_lose(struct sim_disk *d, struct sim_inode *i)
 		forget_versions(p);
 		p->dirty = false;
 		i->lost |= SIM_LOST_CONTENT;
+		d->lies = true;
 	}
 }
 

@@ -11,7 +11,7 @@ struct campaign {
 	const struct sim_disk *base;
 	char why[256]; /* of the last failure */
 	uint32_t base_blocks;
-	bool content, strict, calm, brief, trace, calls, quiet;
+	bool content, calm, brief, trace, calls, quiet;
 	int mistake; /* -1: none */
 	uint64_t states, powercuts, kills, inner, gone_checked, lost_files, faults, again, checked,
 		full, commits_refused;

@@ -119,7 +119,7 @@ static int did(struct run *r, int error, const char *what)
 		return sim_steps_fail(r, what, error);
 	model_did(&r->m, done);
 	for (unsigned n = 0; n < MODEL_NODES && !done; n++)
-		if (r->m.nodes[n].last == r->m.now + 1 && !r->m.nodes[n].bytes.len)
+		if (r->m.nodes[n].last == r->m.now + 1 && !model_length(&r->m.nodes[n]))
 			r->m.nodes[n].times.open = r->m.nodes[n].times.any = true;
 	/* What sets a time back may have been what failed. */
 	for (unsigned n = 0; n < MODEL_NODES && sim_disk_failed(r->disk); n++)
@@ -539,7 +539,7 @@ int sim_steps_clear(struct run *r)
 	r->m.floor = 0;
 	int error = trash_drain(r->s.trash, -1);
 	/* What a power cut left is on the disk; what recovery made of its content must be, too. */
-	if (r->cut && r->c->strict && sim_steps_pick(r, 4))
+	if (r->cut && sim_steps_pick(r, 4))
 		sim_disk_commit(r->disk);
 	else
 		sim_disk_sync(r->disk);

@@ -72,7 +72,7 @@ class Workload:
         if self.pid:
             return
         try:
-            os.setpgid(0, 0)
+            os.setpgid(0, 0) # so that what it starts is stopped and killed with it
             libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
             self.out = os.open(self.notes, os.O_WRONLY | os.O_APPEND)
             self.work()
@@ -84,12 +84,17 @@ class Workload:
         finally:
             os._exit(0)
 
-    def kill(self):
-        """With what it has started."""
+    def signal(self, number):
+        """To it and what it has started."""
+        if not self.pid:
+            return
         try:
-            os.killpg(self.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            os.kill(self.pid, signal.SIGKILL)
+            os.killpg(self.pid, number)
+        except ProcessLookupError: # not yet a group of its own
+            os.kill(self.pid, number)
+
+    def kill(self):
+        self.signal(signal.SIGKILL)
         os.waitpid(self.pid, 0)
         self.pid = 0
 

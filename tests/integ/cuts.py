@@ -252,6 +252,8 @@ class Story:
         if disturbed:
             self.disturber = disturb(f"{self.disk.path}/store/t/{TENANT}", self.rng.random())
         time.sleep(self.rng.choice((self.rng.uniform(0.02, 0.2), self.rng.uniform(0.1, 1.0))))
+        if self.rng.random() < 0.25:
+            self.wait_for_checkpoint()
         self.cut_at = time.monotonic()
         if self.killed:
             self.end_life(keep)
@@ -267,6 +269,19 @@ class Story:
                 self.begin_recovery()
                 self.power_cut(None)
         self.daemon.mount()
+
+    def wait_for_checkpoint(self):
+        """Everybody pauses until the daemon, idle, begins to empty its journal; then some moments of that."""
+        for w in self.workloads:
+            w.signal(signal.SIGSTOP)
+        top = f"{self.disk.path}/store/t/{TENANT}"
+        paths = [os.path.join(d, f) for d, _, files in os.walk(top + "/root") for f in files] + [top + "/journal"]
+        looks = lambda: [os.stat(p, follow_symlinks=False).st_ctime_ns for p in paths if os.path.lexists(p)]
+        time.sleep(0.1)
+        before, stop = looks(), time.monotonic() + 2.5
+        while looks() == before and time.monotonic() < stop:
+            time.sleep(0.0005)
+        time.sleep(self.rng.choice((0, self.rng.uniform(0, 0.005), self.rng.uniform(0, 0.04))))
 
     def begin_recovery(self):
         """Some moments of a mount, or all of it."""
@@ -291,6 +306,8 @@ class Story:
             os.kill(self.disturber, signal.SIGKILL)
             os.waitpid(self.disturber, 0)
             self.disturber = NOT_ONE
+        for w in self.workloads:
+            w.signal(signal.SIGCONT)
         for w in self.workloads:
             if not w.ended(20):
                 self.bad.append((ENDS, f"{w.name} does not end"))

@@ -72,6 +72,8 @@ static int log_state(struct file *f, unsigned flags, const struct timespec *modi
 		.ino = f->ino};
 	memcpy(r.file_id, f->h.file_id, sizeof(r.file_id));
 	rc = redo_append(f->store, &r, &sequence, ret_token);
+	if (rc == -ENOMEM) /* the next one will be as long */
+		return rc;
 	f->reserved = 0;
 	if (e)
 		f->erasures = 0;

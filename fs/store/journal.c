@@ -257,7 +257,8 @@ int journal_append(struct journal *j, const struct journal_record *r, uint64_t *
 	lock_take(&j->lock);
 	*ret_sequence = j->sequence;
 	int rc = append(j, r, ret_token);
-	unreserve(j, r->sectors, r->erasures);
+	if (rc != -ENOMEM)
+		unreserve(j, r->sectors, r->erasures);
 	lock_drop(&j->lock);
 	return rc;
 }

@@ -72,8 +72,8 @@ void journal_unreserve(struct journal *j, uint64_t sectors, unsigned erasures);
 /* A record to be written. */
 struct journal_record {
 	const struct buf *text;
-	/* Of the room kept, given back whatever becomes of it; all 0 for marks, whose room is
-	 * always there. */
+	/* Of the room kept, given back whatever becomes of it but -ENOMEM; all 0 for marks, whose
+	 * room is always there. */
 	uint64_t sectors;
 	unsigned erasures;
 	const struct journal_erase *erase; /* NULL, or the text's one: it waits from now on */

@@ -429,8 +429,9 @@ void redo_times(const struct store *s, ino_t ino, const struct timespec ts[2])
 	if (journal_touches(s->journal, ino, file_id)) {
 		journal_format_put_times(&text, file_id, ino, &modified);
 		const struct journal_record record = {.text = &text, .sectors = sectors};
-		if (!buf_ok(&text) || redo_append(s, &record, &sequence, NULL) < 0)
-			journal_unreserve(s->journal, buf_ok(&text) ? 0 : sectors, 0);
+		int rc = buf_ok(&text) ? redo_append(s, &record, &sequence, NULL) : -ENOMEM;
+		if (rc == -ENOMEM)
+			journal_unreserve(s->journal, sectors, 0);
 	} else {
 		journal_unreserve(s->journal, sectors, 0);
 	}

@@ -22,6 +22,8 @@ static inline int journal_fixture_announce(
 	}
 	if (!rc)
 		rc = journal_append(j, &r, &sequence, ret_token);
+	if (rc == -ENOMEM)
+		journal_unreserve(j, r.sectors, 1);
 	return rc ? rc : journal_flush(j, sequence);
 }
 

@@ -98,11 +98,17 @@ uint64_t journal_format_generation(const uint8_t slot[static JOURNAL_FORMAT_SECT
 	return bytes_get64(slot + 8);
 }
 
-/* What is wrong with a sector that was only written in part, or that is another one's. */
-static uint64_t check(const struct journal_place *at, uint64_t index, const uint8_t *sector)
+/*
+ * What is wrong with a sector that was only written in part, or that is another one's. The nonce in
+ * the first sector's head tells a record from one that was begun at the same place with the same
+ * sequence, and never whole.
+ */
+static uint64_t check(
+	const struct journal_place *at, uint64_t index, const uint8_t *sector, const uint8_t *first)
 {
+	uint64_t seed = (at->sector + index) % at->ring;
 	return XXH3_64bits_withSeed(
-		sector, JOURNAL_FORMAT_PAYLOAD + 16, (at->sector + index) % at->ring);
+		sector, JOURNAL_FORMAT_PAYLOAD + 16, index ? seed ^ bytes_get64(first + 8) : seed);
 }
 
 static void associate(
@@ -143,16 +149,17 @@ int journal_format_seal(enum crypto_suite suite, const struct secret *key,
 		memcpy(sector, head + i * JOURNAL_FORMAT_PAYLOAD, JOURNAL_FORMAT_PAYLOAD);
 		bytes_put64(sector + JOURNAL_FORMAT_PAYLOAD, at->sequence);
 		bytes_put64(sector + JOURNAL_FORMAT_PAYLOAD + 8, at->epoch);
-		bytes_put64(sector + JOURNAL_FORMAT_PAYLOAD + 16, check(at, i, sector));
+		bytes_put64(sector + JOURNAL_FORMAT_PAYLOAD + 16, check(at, i, sector, head));
 	}
 	return rc;
 }
 
-bool journal_format_is_sector(const struct journal_place *at, uint64_t index, const uint8_t *sector)
+bool journal_format_is_sector(
+	const struct journal_place *at, uint64_t index, const uint8_t *sector, const uint8_t *first)
 {
 	const uint8_t *mark = sector + JOURNAL_FORMAT_PAYLOAD;
 	return bytes_get64(mark) == at->sequence && bytes_get64(mark + 8) == at->epoch &&
-	       bytes_get64(mark + 16) == check(at, index, sector);
+	       bytes_get64(mark + 16) == check(at, index, sector, first);
 }
 
 int journal_format_length(const uint8_t *sector, size_t *ret_len)

@@ -53,9 +53,10 @@ uint64_t journal_format_sectors(size_t len);
 /* ret: journal_format_sectors(len) sectors. len <= JOURNAL_FORMAT_TEXT_MAX. -EIO, -ENOMEM. */
 MUST_USE int journal_format_seal(enum crypto_suite suite, const struct secret *key,
 	const struct journal_place *at, const void *text, size_t len, uint8_t *ret);
-/* Whether this is, whole, sector number `index` of the record that stands there. */
-bool journal_format_is_sector(
-	const struct journal_place *at, uint64_t index, const uint8_t *sector);
+/* Whether this is, whole, sector number `index` of the record that stands there and begins with the
+ * sector `first`. */
+bool journal_format_is_sector(const struct journal_place *at, uint64_t index, const uint8_t *sector,
+	const uint8_t *first);
 /* The length of the text, from a record's first sector. -EBADMSG beyond JOURNAL_FORMAT_TEXT_MAX. */
 MUST_USE int journal_format_length(const uint8_t *sector, size_t *ret_len);
 /* All sectors of a record, each of them whole; appends its text. -EBADMSG, -EIO, -ENOMEM. */

@@ -89,7 +89,7 @@ static int read_record(struct journal *j, struct buf *text, uint64_t *ret_sector
 	int rc = journal_transfer(j, j->head, first, 1, false);
 	if (rc)
 		return rc;
-	if (!journal_format_is_sector(&at, 0, first))
+	if (!journal_format_is_sector(&at, 0, first, first))
 		return 0;
 	rc = journal_format_length(first, &len);
 	if (rc)
@@ -102,7 +102,7 @@ static int read_record(struct journal *j, struct buf *text, uint64_t *ret_sector
 		return -ENOMEM;
 	rc = journal_transfer(j, j->head, bytes, sectors, false);
 	for (uint64_t i = 0; !rc && i < sectors; i++)
-		if (!journal_format_is_sector(&at, i, bytes + i * JOURNAL_FORMAT_SECTOR))
+		if (!journal_format_is_sector(&at, i, bytes + i * JOURNAL_FORMAT_SECTOR, bytes))
 			return 0; /* the power failed before it was whole */
 	if (!rc)
 		rc = journal_format_open(j->super.suite, j->key, &at, bytes, len, text);

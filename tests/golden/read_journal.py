@@ -26,12 +26,12 @@ class Journal:
         _, self.epoch, self.tail, self.sequence, self.key = max(self.slots)
         self.ring = (len(text) - RING) // SECTOR
 
-    def sector(self, number, sequence):
+    def sector(self, number, sequence, nonce=0):
         """Its payload; None when it is not a whole one of this record."""
         at = RING + number % self.ring * SECTOR
         raw = self.text[at : at + SECTOR]
         marks = struct.unpack_from("<QQQ", raw, PAYLOAD)
-        good = xxhash.XXH3_64bits_withSeed(raw[:504], 504, number % self.ring)
+        good = xxhash.XXH3_64bits_withSeed(raw[:504], 504, number % self.ring ^ nonce)
         return raw[:PAYLOAD] if marks == (sequence, self.epoch, good) else None
 
     def records(self):
@@ -42,7 +42,8 @@ class Journal:
                 return
             length = struct.unpack_from("<I", first)[0]
             count = (36 + length + PAYLOAD - 1) // PAYLOAD
-            parts = [self.sector(at + i, sequence) for i in range(count)]
+            nonce = struct.unpack_from("<Q", first, 8)[0]
+            parts = [self.sector(at + i, sequence, nonce if i else 0) for i in range(count)]
             if None in parts:
                 return
             whole = b"".join(parts)

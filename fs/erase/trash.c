@@ -204,11 +204,20 @@ static void weaken(struct trash_receipt *receipt, int error)
 		receipt->assurance = TRASH_C;
 }
 
+/* What took the place of a removed file may be in memory alone, as what closed a moment ago is: of
+ * the two one must always be there. That a full disk keeps something from the disk is no reason not
+ * to empty it. */
+static void replace_durably(struct trash *t)
+{
+	(void)!settle_elsewhere(t, true);
+}
+
 static void run_batch(struct trash *t, struct batch *b)
 {
 	struct lower *l = t->eraser.lower;
 	struct overwrite o = {l, t->buffer, &t->stop};
 	int settled = -EROFS;
+	replace_durably(t);
 	if (halted(t))
 		settle_done(&b->settle, l);
 	else
@@ -429,6 +438,7 @@ static bool erase_now(struct trash *t, const char *name, int parent_fd)
 	lock_take(&t->lock);
 	t->files++;
 	lock_drop(&t->lock);
+	replace_durably(t);
 	int r = halted(t) ? -EROFS : 0;
 	bool durable =
 		r == 0 && parent_fd >= 0 && flushed(t, l->ops->fsync(l, parent_fd, false)) == 0;

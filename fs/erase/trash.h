@@ -32,8 +32,9 @@ struct trash_options {
 	/* Before a file is overwritten: nobody may write to it any more. True: what somebody else
 	 * has of it must go before its receipt. */
 	bool (*begin)(void *context, ino_t ino);
-	/* Lets it go, for all files of a batch: 0, or -errno, and the receipts say assurance C.
-	 * Both may be NULL, and are called as `receipt` is. */
+	/* Everything that others have of these files goes, and everything that was written is made
+	 * durable: before a batch begins, and after it when `begin` said so: 0, or -errno, and the
+	 * receipts say assurance C. Both may be NULL, and are called as `receipt` is. */
 	int (*settle)(void *context);
 	/* Without trash locks held: by the eraser's thread, with `sync` by the caller of
 	 * trash_erase. May be NULL. */

@@ -280,8 +280,13 @@ static enum let_go let_go(struct file *f, bool dies)
 			strerror(-rc));
 	if (begun && dies && f->store->redo)
 		redo_unlist(f);
-	if (begun)
+	if (begun) {
+		/* It may stay for a while. */
+		free(f->scratch);
+		f->scratch = NULL;
+		f->scratch_len = 0;
 		file_end(f);
+	}
 	return drop(f);
 }
 

@@ -144,7 +144,8 @@ static int visit_recent(void *context, const struct walk_entry *e)
 		return 0;
 	int rc = file_recover_length(t->s, e->dirfd, e->name, &t->result->bytes);
 	t->result->emptied += rc == 1;
-	return rc < 0 && rc != -EACCES && rc != -EPERM && rc != -ENOENT ? rc : 0;
+	/* Whoever opens it learns that it cannot be read. */
+	return rc < 0 && rc != -EACCES && rc != -EPERM && rc != -ENOENT && rc != -EIO ? rc : 0;
 }
 
 static int finish_erasures(struct recovery *r)

@@ -136,6 +136,14 @@ static int by_id(const void *id, const void *file)
 	return memcmp(id, ((const struct one *)file)->entries[0]->file_id, CRYPTO_ID_LEN);
 }
 
+static bool is_wanted(const struct redoing *r, uint64_t ino)
+{
+	for (size_t i = 0; i < r->count; i++)
+		if (!r->files[i].settled && r->files[i].entries[0]->ino == ino)
+			return true;
+	return false;
+}
+
 static int visit(void *context, const struct walk_entry *e)
 {
 	struct redoing *r = context;
@@ -143,6 +151,8 @@ static int visit(void *context, const struct walk_entry *e)
 	if (e->type != DT_REG || (!r->by_id && !(*filter_word(r, e->ino) >> (e->ino % 64) & 1)))
 		return 0;
 	int rc = recover_claimed_id(r->s->lower, e, id);
+	if (rc < 0 && !is_wanted(r, e->ino))
+		return 0; /* whoever opens it learns that it cannot be read */
 	if (rc <= 0)
 		return rc;
 	struct one *f = bsearch(id, r->files, r->count, sizeof(*r->files), by_id);

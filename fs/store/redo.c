@@ -5,6 +5,7 @@
 #include "keymgmt/base/lock.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <time.h>
@@ -19,6 +20,7 @@
 
 struct redo {
 	const struct store *store; /* borrowed */
+	int fd; /* the tree's root; open all the time, so that syncfs tells every error since */
 	struct redo_options options;
 	struct lock_rw gate;
 	struct lock_mutex lock;      /* guards the rest, and file.listed, file.listed_next */
@@ -163,17 +165,13 @@ static int for_each(struct redo *r, int (*step)(struct file *f))
 static int sync_data(struct redo *r, bool all)
 {
 	const struct store *s = r->store;
-	struct file *one = NULL;
 	size_t count = 0;
 	int rc = 0;
 	for (struct file *f = next_file(r, NULL); f; f = next_file(r, f))
-		if (f->unsynced) {
-			one = f;
-			count++;
-		}
+		count += f->unsynced;
 	if (count > SYNC_EACH)
 		rc = store_flushed(s, "the flush of the store's filesystem",
-			s->lower->ops->syncfs(s->lower, one->fd));
+			s->lower->ops->syncfs(s->lower, r->fd));
 	for (struct file *f = next_file(r, NULL); f && rc >= 0; f = next_file(r, f)) {
 		if (!f->unsynced)
 			continue;
@@ -341,6 +339,7 @@ static int start_thread(struct redo *r)
 
 static void free_redo(struct redo *r)
 {
+	r->store->lower->ops->close(r->store->lower, r->fd);
 	pthread_cond_destroy(&r->wake);
 	lock_done(&r->lock);
 	lock_rw_done(&r->gate);
@@ -355,6 +354,12 @@ int redo_start(const struct store *s, const struct redo_options *o, struct redo 
 	pthread_condattr_t clock;
 	r->store = s;
 	r->options = *o;
+	r->fd = s->lower->ops->openat(s->lower, s->root_fd, ".", O_RDONLY | O_DIRECTORY, 0, NULL);
+	if (r->fd < 0) {
+		int rc = r->fd;
+		free(r);
+		return rc;
+	}
 	/* A checkpoint must not wait for ever behind those who come after it. */
 	lock_rw_init(&r->gate, LOCK_JOURNAL_GATE, true);
 	lock_init(&r->lock, LOCK_FILES);

@@ -122,10 +122,11 @@ static int dig_group(
 	for (unsigned i = from; !rc && i < to; i++)
 		if (content_state(p->entries + i * FORMAT_TAG_LEN) == FORMAT_DATA)
 			rc = content_seal_hole(&c, base + i, holes[i]);
+	/* Half of them would be overwritten and still named. */
+	if (!rc && !buf_reserve(ranges, (size_t)(to - from) * 16))
+		rc = -ENOMEM;
 	if (!rc)
 		file_range_add_entries(ranges, base, p->entries, from, to);
-	if (!rc && !buf_ok(ranges))
-		rc = -ENOMEM;
 	for (unsigned i = from; !rc && i < to; i++)
 		if (content_state(p->entries + i * FORMAT_TAG_LEN) == FORMAT_DATA)
 			file_tags_set(f, p, i, holes[i]);

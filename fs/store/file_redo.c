@@ -26,11 +26,16 @@ int file_redo_apply(struct file *f)
 {
 	struct lower *l = f->store->lower;
 	struct stat st;
-	if (f->forgotten || f->dirty || !f->staged_count)
+	uint64_t want = block_map_length(f->h.size);
+	/* When cutting it failed: the length tells the size to whoever does not open the file. */
+	bool cut = f->has_header && f->write_fd >= 0 && f->lower_len > want && !file_commit_owes(f);
+	if (f->forgotten || f->dirty || (!f->staged_count && !cut))
 		return 0;
 	int rc = l->ops->fstat(l, f->fd, &st);
 	if (!rc)
 		rc = file_stage_apply(f);
+	if (!rc && cut)
+		rc = file_lower_resize(f, want);
 	if (rc < 0)
 		return rc;
 	f->unsynced = true;

@@ -96,6 +96,8 @@ int journal_write_supers(struct journal *j, struct journal_super *s, const struc
 	}
 	if (rc < 0)
 		j->failed = true;
+	else
+		j->seen = 0;
 	return rc < 0 ? rc : 0;
 }
 
@@ -263,6 +265,11 @@ int journal_append(struct journal *j, const struct journal_record *r, uint64_t *
 	return rc;
 }
 
+static uint64_t known_generation(const struct journal *j)
+{
+	return j->seen > j->super.generation ? j->seen : j->super.generation;
+}
+
 /* Whoever took the tenant meanwhile has written superblocks of a later generation. */
 static int check_fence(struct journal *j, uint64_t generation)
 {
@@ -281,7 +288,7 @@ static int check_fence(struct journal *j, uint64_t generation)
 int journal_fence(struct journal *j)
 {
 	lock_take(&j->lock);
-	uint64_t generation = j->super.generation;
+	uint64_t generation = known_generation(j);
 	int rc = j->failed ? -EIO : check_fence(j, generation);
 	if (rc)
 		j->failed = true;
@@ -298,7 +305,7 @@ int journal_flush(struct journal *j, uint64_t sequence)
 			lock_wait(&j->flushed, &j->lock);
 			continue;
 		}
-		uint64_t reached = j->sequence, generation = j->super.generation;
+		uint64_t reached = j->sequence, generation = known_generation(j);
 		j->flushing = true;
 		lock_drop(&j->lock);
 		rc = check_fence(j, generation);
@@ -323,7 +330,7 @@ int journal_checkpoint_locked(struct journal *j, bool clean)
 	if (j->failed)
 		return -EIO;
 	/* His superblocks must not be written over. */
-	int rc = check_fence(j, j->super.generation);
+	int rc = check_fence(j, known_generation(j));
 	if (rc) {
 		j->failed = true;
 		return rc;

@@ -63,6 +63,8 @@ static int read_super(struct journal *j)
 			return -ENOMEM;
 		int rc = lower_read_all(j->l, j->fd, slot, sizeof(slot),
 			i % 2 * (uint64_t)JOURNAL_FORMAT_SUPER_STEP);
+		if (!rc && journal_format_generation(slot) > j->seen)
+			j->seen = journal_format_generation(slot);
 		if (!rc)
 			rc = journal_format_super_open(
 				slot, keyring_owner(j->keys), subkey, &s, &key);

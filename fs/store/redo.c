@@ -26,8 +26,8 @@ struct redo {
 	struct lock_mutex lock;      /* guards the rest, and file.listed, file.listed_next */
 	pthread_cond_t wake;         /* the thread */
 	struct file *files[BUCKETS]; /* by inode number */
-	size_t count;
-	bool active; /* somebody entered since the last tick */
+	atomic_size_t count;         /* read under the gate alone, too */
+	bool active;                 /* somebody entered since the last tick */
 	unsigned dirty_ticks;
 	bool hurry, stop, running;
 	int error; /* of the last checkpoint */
@@ -42,7 +42,7 @@ int redo_enter(const struct store *s, uint64_t sectors, unsigned erasures)
 	/* Who enters only to look at the file again must be let in. */
 	for (unsigned i = 0;; i++) {
 		lock_rw_read(&r->gate);
-		int rc = __atomic_load_n(&r->count, __ATOMIC_RELAXED) < LISTED_MAX
+		int rc = atomic_load_explicit(&r->count, memory_order_relaxed) < LISTED_MAX
 				 ? journal_reserve(s->journal, sectors, erasures)
 				 : -ENOSPC;
 		if (!rc) {

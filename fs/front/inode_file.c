@@ -26,8 +26,9 @@ struct file *inode_file_of_retired(struct inode_table *t, ino_t ino)
 struct file *inode_file_if_open(struct inode_table *t, struct inode *i)
 {
 	struct file *f = i->file ? file_get(i->file) : inode_file_of_retired(t, i->ino);
-	/* Closed a moment ago, and not in its place yet: its times and its length are its own. */
-	if (!f && !__atomic_load_n(&i->retired, __ATOMIC_ACQUIRE))
+	/* Closed a moment ago, and not in its place yet: its times and its length are its own. The
+	 * number of one that is gone may be another's by now. */
+	if (!f && !__atomic_load_n(&i->retired, __ATOMIC_ACQUIRE) && inode_found_by_number(t, i))
 		f = redo_find(t->store, i->ino);
 	if (!f)
 		return NULL;

@@ -264,6 +264,15 @@ static enum let_go drop(struct file *f)
 /* The last one commits, or forgets. */
 static enum let_go let_go(struct file *f, bool dies)
 {
+	lock_rw_write(&f->lock);
+	bool dirty = f->dirty;
+	/* Nothing of the page cache comes any more, and who sets times now does not come by here.
+	 */
+	if (!dirty)
+		f->keeps_time = false;
+	lock_rw_drop(&f->lock);
+	if (!dirty && !dies)
+		return drop(f);
 	/* Without room there is no journal any more: what was not committed is lost, and said. */
 	int rc = file_begin(f, 0, 0);
 	bool begun = !rc;
@@ -271,8 +280,6 @@ static enum let_go let_go(struct file *f, bool dies)
 		forget(f);
 	else if (begun)
 		rc = file_commit_now(f, 0);
-	/* Nothing of the page cache comes any more, and who sets times now does not come by here.
-	 */
 	if (begun && !rc)
 		f->keeps_time = false;
 	if (rc && (begun || f->dirty))
@@ -280,13 +287,8 @@ static enum let_go let_go(struct file *f, bool dies)
 			strerror(-rc));
 	if (begun && dies && f->store->redo)
 		redo_unlist(f);
-	if (begun) {
-		/* It may stay for a while. */
-		free(f->scratch);
-		f->scratch = NULL;
-		f->scratch_len = 0;
+	if (begun)
 		file_end(f);
-	}
 	return drop(f);
 }
 

@@ -172,7 +172,8 @@ static int judge(struct file *f, const struct journal_entry *const *entries, siz
 			return 0;
 		if (rc)
 			return rc;
-		if (entries[i]->sequence > hard)
+		/* An erasure stands before its commit, and counts with it. */
+		if (entries[i]->sequence > hard && entries[i]->kind != JOURNAL_ERASE)
 			*ret_upto = entries[i]->sequence;
 	}
 	return 0;

@@ -26,10 +26,11 @@ struct redo {
 	struct lock_mutex lock;      /* guards the rest, and file.listed, file.listed_next */
 	pthread_cond_t wake;         /* the thread */
 	struct file *files[BUCKETS]; /* by inode number */
-	atomic_size_t count;         /* read under the gate alone, too */
+	atomic_size_t count;         /* changed under lock, read without it as well */
 	bool active;                 /* somebody entered since the last tick */
 	unsigned dirty_ticks;
-	bool hurry, stop, running;
+	bool hurry, running;
+	atomic_bool stop;
 	int error; /* of the last checkpoint */
 	pthread_t thread;
 };

@@ -10,9 +10,11 @@
  * file_io.c      read and write
  * file_size.c    truncate
  * file_commit.c  the order in which a state reaches the lower file
+ * file_sync.c    fsync
  * file_range.c   ranges: erased, allocated, punched, zeroed, looked for
  * file_stage.c   pages that are newer than what is in their place
- * file_redo.c    what a checkpoint and recovery do with a file
+ * file_redo.c    what a checkpoint does with a file
+ * file_recover.c what recovery does with one
  * file_rewrap.c  new wraps for rotation
  * file_sweep.c   erasing that was cut short, finished
  *

@@ -143,8 +143,11 @@ static int commit(
 int file_commit_erasing(
 	struct file *f, unsigned flags, const struct journal_erase *e, uint64_t *ret_token)
 {
-	if (!e && f->owes) {
+	/* The next mount does what is owed, and this one with it: nobody here overwrites both. */
+	if (f->owes) {
+		owe(f, e);
 		e = &f->owed;
+		ret_token = NULL;
 		flags |= FILE_COMMIT_LONG;
 	}
 	int rc = commit(f, flags, e, ret_token);

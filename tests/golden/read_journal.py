@@ -19,9 +19,9 @@ class Journal:
         for at in (0, 4096):
             slot = text[at : at + SECTOR]
             magic, version, self.suite, zero, generation, epoch, size, tail, sequence = struct.unpack_from("<4sHBBQQQQQ", slot)
-            assert magic == b"TFSJ" and version == 1 and not zero and not any(slot[140:]) and size == len(text)
+            assert magic == b"TFSJ" and version == 1 and not zero and not any(slot[156:]) and size == len(text)
             assert at == generation % 2 * 4096
-            key = unwrap(self.suite, subkey, b"tfs-journal-super" + slot[:64] + store + tenant, tenant[:12], slot[64:140])
+            key = unwrap(self.suite, subkey, b"tfs-journal-super" + slot[:80] + store + tenant, tenant[:12], slot[80:156])
             self.slots.append((generation, epoch, tail, sequence, key))
         _, self.epoch, self.tail, self.sequence, self.key = max(self.slots)
         self.ring = (len(text) - RING) // SECTOR
@@ -52,13 +52,38 @@ class Journal:
             yield aead_open(self.suite, self.key, whole[8:20], suffix, ad, whole[36 : 36 + length], whole[20:36])
             at, sequence = at + count, sequence + 1
 
+    @staticmethod
+    def entry(kind, body):
+        file_id, ino = struct.unpack_from("<16sQ", body)
+        found = dict(kind=["erase", "commit", "times", "mark"][kind - 1], file_id=file_id.hex(), ino=ino)
+        rest = body[24:]
+        if kind == 1:
+            first, end, flags = struct.unpack("<QQI", rest)
+            found |= dict(first=first, end=end, keep_space=bool(flags & 1))
+        elif kind == 2:
+            commits, length, seconds, nanoseconds, flags, count = struct.unpack_from("<QQqIQQ", rest)
+            fresh = [struct.unpack_from("<QQ", rest, 44 + 16 * i) for i in range(count)]
+            ranges, at = [], 44 + 16 * count
+            while at < len(rest):
+                offset, size = struct.unpack_from("<QI", rest, at)
+                assert at + 12 + size <= len(rest)
+                ranges.append((offset, size))
+                at += 12 + size
+            found |= dict(commits=commits, length=length, modified=(seconds, nanoseconds), hard=bool(flags & 1),
+                          fresh=fresh, ranges=ranges)
+        elif kind == 3:
+            found |= dict(modified=struct.unpack("<qI", rest))
+        else:
+            upto, flags = struct.unpack("<QI", rest)
+            found |= dict(upto=upto, decision=bool(flags & 1))
+        return found
+
     def entries(self):
         for text in self.records():
             while text:
                 kind, zero, length = struct.unpack_from("<HHI", text)
-                assert (kind, zero, length) == (1, 0, 44), "an entry of a newer format"
-                file_id, ino, first, end, flags = struct.unpack_from("<16sQQQI", text, 8)
-                yield dict(file_id=file_id.hex(), ino=ino, first=first, end=end, keep_space=bool(flags & 1))
+                assert 1 <= kind <= 4 and not zero, "an entry of a newer format"
+                yield self.entry(kind, text[8 : 8 + length])
                 text = text[8 + length :]
 
 

@@ -977,6 +977,7 @@ def live_row(name, make, tamper, access):
         for f in files:
             if not os.path.islink(os.path.join(folder, f)):
                 drop(os.path.join(folder, f))
+    everything_in_place()
     try:
         tamper(lambda n="": acme.lower(f"{base}/{n}"))
         access(base)
@@ -995,6 +996,14 @@ def drop(path):
     os.fsync(fd)
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
     os.close(fd)
+
+
+def everything_in_place():
+    """What was written a moment ago is not read from the disk before it is there."""
+    until = time.monotonic() + 20
+    while json.loads(sh(program("tenantctl"), "status", acme.spec, "--json").stdout)["journal"]["used"]:
+        assert time.monotonic() < until, "the journal does not become empty"
+        time.sleep(0.1)
 
 
 def run_live():

@@ -64,7 +64,7 @@ def act_killed(tenant, act, path, step, gate):
 def announced(tenant, lower, blocks):
     """What a reader written from docs/format.md finds in the journal that a killed daemon left: nothing, or this file and these blocks."""
     (ring,) = glob.glob(f"{tenant.keys}/*/{TENANT}.json")
-    entries = list(read_journal.read(tenant.folder, ring, tenant.pass_file).entries())
+    entries = [e for e in read_journal.read(tenant.folder, ring, tenant.pass_file).entries() if e["kind"] == "erase"]
     with open(lower, "rb") as f:
         file_id, ino = f.read(24)[8:].hex(), os.fstat(f.fileno()).st_ino
     first = blocks[0] if blocks else 0

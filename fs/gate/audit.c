@@ -582,23 +582,3 @@ void audit_close(struct audit *a)
 	lock_drop(&a->lock);
 	free_log(a);
 }
-
-int audit_rewrap(struct lower *l, int tenant_fd, struct keyring *k, struct err *e)
-{
-	AUTO(audit_next_auto) struct audit_next key = {.stale = -1};
-	int dir_fd = open_dir(l, tenant_fd);
-	if (dir_fd < 0)
-		return err_set(
-			e, dir_fd, "the folder audit cannot be opened (%s)", strerror(-dir_fd));
-	int r = audit_next_load(l, dir_fd, k, &key, e);
-	if (r == 0 && key.stale >= 0)
-		r = audit_next_shred(l, dir_fd, (unsigned)key.stale);
-	unsigned used = key.slot;
-	if (r == 0 && key.retiring)
-		r = audit_next_store(l, dir_fd, k, &key);
-	if (r == 0 && key.retiring)
-		r = audit_next_shred(l, dir_fd, used);
-	l->ops->close(l, dir_fd);
-	return r < 0 ? err_default(e, r, "audit/next cannot be wrapped anew (%s)", strerror(-r))
-		     : 0;
-}

@@ -5,6 +5,7 @@ import collections
 
 Mutant = collections.namedtuple("Mutant", "name source changes arguments")
 CONTENT = ("--content",)
+NAMES = ()
 
 
 def of(name, source, *changes, arguments=CONTENT):
@@ -28,6 +29,8 @@ MUTANTS = [
          "\t}\n\tif (rc < 0)\n\t\tj->failed = true;")),
     of("a checkpoint writes no mark", "store/redo.c", ("if (f->last > f->hard)", "if (false && f->last > f->hard)")),
     of("a checkpoint flushes one file before its mark", "store/redo.c",
+        ("\tfor (struct file *f = next_file(r, NULL); f && rc >= 0; f = next_file(r, f)) {\n\t\tif (!f->unsynced)",
+         "\tstruct file *one = next_file(r, NULL);\n\tfor (struct file *f = one; f && rc >= 0; f = next_file(r, f)) {\n\t\tif (!f->unsynced)"),
         ("\t\tif (count > SYNC_EACH)\n\t\t\tf->unsynced = false;", "\t\tif (count > SYNC_EACH || f != one)\n\t\t\tf->unsynced = false;")),
     of("soft records are not verified", "store/file_recover.c",
         ("if (!rc && entries[i]->sequence > hard && entries[i]->kind == JOURNAL_COMMIT)", "if (false)")),
@@ -45,7 +48,8 @@ MUTANTS = [
     # Others.
     of("what is erased is brought to its place afterwards", "store/file_range.c",
         ("\t\tfile_stage_drop(f, at, at + bytes_get64(ranges->data + i + 8));", "")),
-    of("a recovery writes over what came after an erasure", "store/file_recover.c",
+    of("a recovery brings back what was erased", "store/file_recover.c",
+        ("\t\tcancel_erased(f, &e->erase);", "\t\t;"),
         ("\t\tfile_stage_drop(\n\t\t\tf, run.page * BLOCK_MAP_BLOCK, (run.page + run.count) * BLOCK_MAP_BLOCK);", "\t\t;")),
     of("a lower file gets shorter before the record that makes it so", "store/file_commit.c",
         ("rc = write_state(f, logs ? flags | FILE_COMMIT_LONG : flags);", "rc = write_state(f, flags);")),
@@ -58,17 +62,16 @@ MUTANTS = [
         ("if (f->lower_len && n >= 0 && is_newborn(page)) {", "if (false) {")),
     of("a file that was just closed is read from the disk", "store/redo.c",
         ("while (f && (f->ino != ino || f->forgotten))", "while (f)")),
-    of("a commit that verifies may be another one", "store/file_recover.c",
-        ("f->h.commits != e->commit.commits", "false")),
     of("a rejected soft record is applied", "store/file_recover.c",
         ("\t\tif (rc == -EBADMSG)\n\t\t\treturn 0;", "\t\tif (rc == -EBADMSG)\n\t\t\treturn *ret_upto = entries[i]->sequence, 0;")),
     of("a tag page of a dropped commit is taken for the new one", "store/file_recover.c",
-        ("rc || !tags || !f->has_header ? rc : verify_set(f, ft)", "rc")),
+        ("rc || !tags || !f->has_header ? rc : verify_set(f, ft)", "rc"), arguments=CONTENT + ("--sparse",)),
     of("a commit forgets the first page that it wrote over", "store/file_stage.c",
         ("for (size_t i = 0; i < f->staged_count; i++) {\n\t\tconst struct file_stage *p = f->staged[i];\n\t\tfor (unsigned from",
          "for (size_t i = f->staged_count > 1; i < f->staged_count; i++) {\n\t\tconst struct file_stage *p = f->staged[i];\n\t\tfor (unsigned from")),
     of("a decision is not obeyed", "store/recover_redo.c", ("\t\tf->decided = true;\n", "")),
-    of("what is erased is written to by a checkpoint", "store/redo.c", ("\t\tf->forgotten = true;\n", "")),
+    of("what is erased is written to by a checkpoint", "store/redo.c",
+        ("\tstruct file *f = redo_find(s, ino);\n\tif (f) {\n\t\tlock_rw_write(&f->lock);\n\t\tfile_stage_drop", "\tstruct file *f = NULL;\n\tif (f) {\n\t\tlock_rw_write(&f->lock);\n\t\tfile_stage_drop")),
     of("a file is forgotten before its removal is durable", "store/file.c",
         ("left = let_go(f, nameless)", "left = let_go(f, nameless || trash_name[0])")),
     of("what an erasure puts in place is not flushed by the next checkpoint", "store/file_stage.c",
@@ -81,9 +84,8 @@ MUTANTS = [
         ("\telse if (begun)\n\t\trc = file_commit_now(f, 0);", "\telse if (begun)\n\t\trc = 0;")),
     of("a recovery leaves pages behind the end", "store/file_recover.c",
         ("\tfile_stage_drop(f, e->commit.length - e->commit.length % BLOCK_MAP_BLOCK, UINT64_MAX);", "")),
-    of("an end after a failed flush is called a good one", "store/redo.c", ("journal_distrust(r->store->journal);", ";")),
-    of("attributes outlive the key that they are under", "store/file_recover.c", ("rc = n < 0 ? (int)n : drop_attributes(f);", "rc = (int)n;")),
-    of("a length is not flushed", "store/file_lower.c", ("\tf->lower_len = len;\n\t/* The length tells the size to whoever does not open the file. */\n\tf->unsynced = true;", "\tf->lower_len = len;")),
+    of("an end after a failed flush is called a good one", "store/redo.c", ("journal_distrust(r->store->journal);", ";"), arguments=NAMES),
+    of("attributes outlive the key that they are under", "store/file_recover.c", ("rc = n < 0 ? (int)n : drop_attributes(f);", "rc = (int)n;"), arguments=NAMES),
     of("erasures are not announced", "store/file_commit.c",
         ("\tif (e)\n\t\tjournal_format_put_erase(&text, e);\n", "")),
 ]

@@ -9,7 +9,7 @@ from sim_mutants import MUTANTS
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.abspath(os.environ.get("TENANTFS_BUILD", "build/gcc"))
-STATES = os.environ.get("SIM_MUTANT_STATES", "150000")
+STATES = os.environ.get("SIM_MUTANT_STATES", "600000")
 
 
 def compile_command(source):

@@ -242,6 +242,17 @@ static void choose_write(struct run *r, const struct model_node *n, uint64_t *at
 {
 	const uint64_t end = n->bytes.len;
 	uint64_t kind = sim_steps_pick(r, 100);
+	if (r->flavour == FLAVOUR_SPARSE && kind < 80) { /* the same few groups */
+		*at = (BLOCK_MAP_FIRST_BLOCKS + 128 * sim_steps_pick(r, 3) + sim_steps_pick(r, 4)) *
+		      BLOCK;
+		*len = 1 + sim_steps_pick(r, 2 * BLOCK);
+		return;
+	}
+	if (r->flavour == FLAVOUR_HEAVY && kind < 60) { /* as much as the journal takes */
+		*at = 16 * BLOCK * sim_steps_pick(r, 4);
+		*len = BLOCK * (20 + sim_steps_pick(r, 100));
+		return;
+	}
 	*at = end;
 	*len = 1 + sim_steps_pick(r, sim_steps_pick(r, 3) ? 6000 : 100);
 	if (kind < 30)

@@ -3,12 +3,15 @@
  * attributes, times, content, removal and erasing. After each end it is mounted again, perhaps
  * ended again on the way, and compared with the model.
  *
- *     sim-names [--states N] [--seed S] [--content] [--calls] [--brief] [--calm] [--find]
+ *     sim-names [--states N] [--seed S] [--content] [--sparse] [--calls] [--brief] [--calm]
+ * [--find]
  * [--mistakes]
  *
  * --states N   so many crash states (20000); SIM_STATES says it too
  * --seed S     one run, that of this seed: what a failure names
  * --content    mostly writes, cuts and punches; without it mostly names
+ * --sparse     content goes to a few groups far behind each other, which one run in eight does
+ * anyway
  * --calls      with --seed: lower calls that change something, too
  * --brief      lives of a few steps: for short histories of failures
  * --calm       the ends come when all files are closed, and are mere kills
@@ -115,6 +118,8 @@ int main(int argc, char **argv)
 			one = c.trace = true;
 		} else if (!strcmp(argv[i], "--content")) {
 			c.content = true;
+		} else if (!strcmp(argv[i], "--sparse")) {
+			c.sparse = true;
 		} else if (!strcmp(argv[i], "--calls")) {
 			c.calls = true;
 		} else if (!strcmp(argv[i], "--brief")) {
@@ -127,7 +132,7 @@ int main(int argc, char **argv)
 			c.quiet = true;
 		} else {
 			fprintf(stderr, "usage: sim-names [--states N] [--seed S] [--content] "
-					"[--calm] [--find] [--mistakes]\n");
+					"[--sparse] [--calm] [--find] [--mistakes]\n");
 			return 2;
 		}
 	}

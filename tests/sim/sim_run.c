@@ -279,6 +279,11 @@ int sim_run_one(struct campaign *c, uint64_t seed)
 	if (!r)
 		abort();
 	*r = (struct run){.c = c, .seed = seed, .random.state = seed};
+	uint64_t flavour = sim_steps_pick(r, 8);
+	if (c->sparse || flavour == 0)
+		r->flavour = FLAVOUR_SPARSE;
+	else if (flavour == 1)
+		r->flavour = FLAVOUR_HEAVY;
 	const struct sim_options o = options(r);
 	sim_entropy_seed(~seed);
 	crypto_forget();
@@ -297,10 +302,11 @@ int sim_run_one(struct campaign *c, uint64_t seed)
 		snprintf(c->why, sizeof(c->why), "%s", r->why);
 	if (result < 0 && !c->quiet)
 		printf("not ok - sim %s: seed 0x%016llx: %s\n# again: sim-names --seed "
-		       "0x%016llx%s%s%s\n",
+		       "0x%016llx%s%s%s%s\n",
 			c->content ? "content" : "names", (unsigned long long)seed, r->why,
 			(unsigned long long)seed, c->content ? " --content" : "",
-			c->calm ? " --calm" : "", c->brief ? " --brief" : "");
+			c->sparse ? " --sparse" : "", c->calm ? " --calm" : "",
+			c->brief ? " --brief" : "");
 	sim_steps_end(r);
 	sim_store_unmount(&r->s, false);
 	model_done(&r->m);

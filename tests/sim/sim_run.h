@@ -11,7 +11,7 @@ struct campaign {
 	const struct sim_disk *base;
 	char why[256]; /* of the last failure */
 	uint32_t base_blocks;
-	bool content, calm, brief, trace, calls, quiet;
+	bool content, sparse, calm, brief, trace, calls, quiet;
 	int mistake; /* -1: none */
 	uint64_t states, powercuts, kills, inner, gone_checked, lost_files, faults, again, checked,
 		full, commits_refused;
@@ -25,8 +25,9 @@ struct run {
 	struct sim_store s;
 	struct sim_mistakes mistakes;
 	struct model m;
-	bool cut;         /* the end that this life began with had a power cut */
-	bool full;        /* the disk has a limit */
+	bool cut; /* the end that this life began with had a power cut */
+	enum { FLAVOUR_PLAIN, FLAVOUR_SPARSE, FLAVOUR_HEAVY } flavour; /* of its writes */
+	bool full;                                                     /* the disk has a limit */
 	bool refused;     /* which a commit met: the life ends */
 	struct look seen; /* by the last check */
 	char why[256];

@@ -81,7 +81,8 @@ static int campaign(struct campaign *c, uint64_t states, uint64_t seed)
 	double took = seconds() - begun;
 	printf("# %llu crash states in %.1f s (%.0f a second): %llu power cuts, %llu kills, %llu "
 	       "ends in recovery, %llu calls failed, %llu removed files looked for on the medium, "
-	       "%llu unflushed files lost, %llu second recoveries, %llu checked by fsck, %llu "
+	       "%llu files given up after a call that failed, %llu second recoveries, %llu checked "
+	       "by fsck, %llu "
 	       "calls "
 	       "and %llu commits refused by a full disk\n",
 		(unsigned long long)c->states, took, (double)c->states / took,

@@ -284,14 +284,34 @@ static int punch(struct file *f, uint64_t first, uint64_t end, struct file_fault
 #define STEP_GROUPS 32u
 #define STEP_TEXT ((2 * STEP_GROUPS + 8) * FILE_STAGE_TEXT)
 
-static int change_step(
-	struct file *f, int mode, uint64_t offset, uint64_t end, struct file_fault *ft)
+/* The end of the first step of [offset, end): behind so many groups that are there, and all that
+ * are not. */
+static int step_end(
+	struct file *f, uint64_t offset, uint64_t end, uint64_t *ret_stop, struct file_fault *ft)
+{
+	uint64_t group = block_map_group(offset / BLOCK_MAP_BLOCK), present;
+	*ret_stop = end;
+	for (unsigned i = 0; i < STEP_GROUPS; i++, group = present + 1) {
+		int rc = file_presence_next(f, group, &present, ft);
+		if (rc || present >= BLOCK_MAP_GROUPS - 1)
+			return rc;
+	}
+	uint64_t stop = block_map_group_first(group) * BLOCK_MAP_BLOCK;
+	if (stop < end)
+		*ret_stop = stop;
+	return 0;
+}
+
+static int change_step(struct file *f, int mode, uint64_t offset, uint64_t end, uint64_t *ret_stop,
+	struct file_fault *ft)
 {
 	int rc = file_begin(f, STEP_TEXT, 1);
 	if (rc)
 		return rc;
+	rc = step_end(f, offset, end, &end, ft);
+	*ret_stop = end;
 	uint64_t old_end = end < f->h.size ? end : f->h.size;
-	if (offset < old_end)
+	if (!rc && offset < old_end)
 		rc = zero(f, mode, offset, old_end, ft);
 	if (!rc && (mode & FALLOC_FL_PUNCH_HOLE)) {
 		uint64_t stop = end < f->h.size ? end : end + BLOCK_MAP_BLOCK - 1;
@@ -327,14 +347,8 @@ static int change(struct file *f, int mode, uint64_t offset, uint64_t end, struc
 {
 	int rc = change_space(f, mode, offset, end, false, ft);
 	bool zeros = mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE);
-	for (uint64_t at = offset, stop; zeros && !rc && at < end; at = stop) {
-		uint64_t group = block_map_group(at / BLOCK_MAP_BLOCK) + STEP_GROUPS;
-		stop = group < BLOCK_MAP_GROUPS ? block_map_group_first(group) * BLOCK_MAP_BLOCK
-						: BLOCK_MAP_SIZE_MAX;
-		if (stop > end)
-			stop = end;
-		rc = change_step(f, mode, at, stop, ft);
-	}
+	for (uint64_t at = offset, stop = end; zeros && !rc && at < end; at = stop)
+		rc = change_step(f, mode, at, end, &stop, ft);
 	return rc ? rc : change_space(f, mode, offset, end, true, ft);
 }
 

@@ -371,6 +371,12 @@ static int no_fsync(struct lower *l, int fd, bool data_only)
 	return 0;
 }
 
+static int no_syncfs(struct lower *l, int fd)
+{
+	(void)l, (void)fd;
+	return 0;
+}
+
 /* Without a journal nothing is written. */
 static void write_if_it_can(struct file *f, const uint8_t *bytes)
 {
@@ -407,6 +413,7 @@ static void what_failed_is_not_freed_as_it_was(void **state)
 	watching_ops.ftruncate = cut_below;
 	watching_ops.fallocate = punch_below;
 	watching_ops.fsync = no_fsync;
+	watching_ops.syncfs = no_syncfs;
 	p->fail.under = &watching;
 	for (size_t i = 0; i < ANNOUNCED; i++)
 		for (unsigned at = 2;;

@@ -1,0 +1,61 @@
+#!/bin/bash
+# tests/run: core timeout=120
+# The journal as whoever mounts sees it: its fill, an orderly end, an unclean one, and doing without.
+. "$(dirname "$0")/lib.sh"
+need_root
+need_fuse
+
+make_store || exit 1
+make_tenant acme --owner root || exit 1
+field() { # of the journal in status --json
+	tenantctl status "$STORE#acme" --json | /usr/bin/python3 -c 'import json,sys; print(json.load(sys.stdin)["journal"][sys.argv[1]])' "$1"
+}
+is_empty() { [ "$(field used)" = 0 ]; }
+killed() { # the daemon of the mount
+	local p
+	p=$(daemon_of acme)
+	kill -KILL "$p"
+	wait_for 100 process_ended "$p"
+	umount -l "$M"
+}
+unclean() { grep -c "Recovery: the last mount did not end orderly" "$S/log-acme"; }
+
+mount_tenant acme "$M" || exit 1
+check_same "a first mount has nothing to recover" 0 "$(unclean)"
+for i in $(seq 20); do echo "$i" >"$M/f$i"; done
+used=$(field used)
+check "status shows what is in the journal" test "$used" -gt 0
+check "and how large it is" test "$(field bytes)" -gt "$used"
+check "the text too" grep -q "journal" <(tenantctl status "$STORE#acme")
+check "left alone it becomes empty" wait_for 100 is_empty
+for i in $(seq 20); do echo "again $i" >"$M/f$i"; done
+umount_tenant "$M" "$daemon"
+mount_tenant acme "$M" || exit 1
+check_same "an orderly end leaves nothing to recover" 0 "$(unclean)"
+check_same "and all of it is there" "again 20" "$(cat "$M/f20")"
+
+# What is closed is there after a kill; the mount says what it did, and the log has it.
+for i in $(seq 20); do echo "third $i" >"$M/f$i"; done
+printf '%065536d' 1 >"$M/large" && printf 'over' | dd of="$M/large" bs=1 seek=30000 conv=notrunc 2>/dev/null
+killed
+mount_tenant acme "$M" || exit 1
+check_same "after a kill the next mount recovers by itself, and says so" 1 "$(unclean)"
+check_same "what was closed is there" "third 1 third 20" "$(cat "$M/f1") $(cat "$M/f20")"
+check_same "what was written over, too" over "$(dd if="$M/large" bs=1 skip=30000 count=4 2>/dev/null)"
+umount_tenant "$M" "$daemon"
+check "the log has it" grep -q "did not end orderly" <(audit show acme)
+
+# Without.
+mount_tenant acme "$M" journal=off || exit 1
+echo without >"$M/f1"
+check_same "journal=off: files are written and read" without "$(cat "$M/f1")"
+check_same "journal=off: status shows no journal" 0 "$(field bytes)"
+umount_tenant "$M" "$daemon"
+mount_tenant acme "$M" || exit 1
+check_same "and with it again all is there" "without third 20" "$(cat "$M/f1") $(cat "$M/f20")"
+echo fourth >"$M/f2"
+killed
+mount_tenant acme "$M" journal=off || exit 1
+check_same "journal=off finishes what a mount with it left" fourth "$(cat "$M/f2")"
+umount_tenant "$M" "$daemon"
+check_status "another word is refused" 2 "journal" tenantfs "$STORE#acme" "$M" -o "keys=$K,passfile=$(passphrase acme),journal=maybe"

@@ -92,6 +92,14 @@ class Tenant:
             time.sleep(0.02)
         raise RuntimeError("erasing does not end")
 
+    def wait_journal(self):
+        """Until the journal is empty."""
+        for _ in range(1500):
+            if not json.loads(self.ask("status", f"{self.store}#{TENANT}", "--json"))["journal"]["used"]:
+                return
+            time.sleep(0.02)
+        raise RuntimeError("the journal does not become empty")
+
     def lower_files(self):
         return {os.path.join(d, f) for d, _, files in os.walk(self.folder + "/root") for f in files}
 
@@ -105,6 +113,8 @@ class Tenant:
                 f.write(data[i : i + (64 << 10)])
             os.fsync(f.fileno())
         (lower,) = self.lower_files() - before
+        # What the journal holds is written to its place later, once.
+        self.wait_journal()
         self.image.sync()
         samples = Samples().add_file(lower)
         # Headers also say what every file here says: tenant, directory.

@@ -252,11 +252,16 @@ static int open_journal(struct tenant *t, struct err *e)
 {
 	struct recover_result result;
 	struct lower *l = lower_posix();
-	int r = journal_open(l, t->layout.tenant_fd, t->keyring, &t->journal, e);
-	if ((r == -EBADMSG || r == -ENOENT) && t->options->journal_reset) {
+	bool reset = t->options->journal_reset;
+	int r = journal_open(l, t->layout.tenant_fd, t->keyring, reset, &t->journal, e);
+	if ((r == -EBADMSG || r == -ENOENT) && reset) {
 		r = reset_journal(t, e);
 		if (r == 0)
-			r = journal_open(l, t->layout.tenant_fd, t->keyring, &t->journal, e);
+			r = journal_open(l, t->layout.tenant_fd, t->keyring, false, &t->journal, e);
+	} else if (r > 0) {
+		r = record_own(t, AUDIT_ALARM,
+			"what stood in the journal behind a damaged record was given up at the "
+			"request of whoever mounted (journal=reset)");
 	}
 	if (r < 0)
 		return r;

@@ -266,7 +266,7 @@ static int recover(struct cmd *c)
 	struct journal *j = NULL;
 	struct lower *l = lower_posix();
 	uint64_t since;
-	int r = journal_open(l, c->layout.tenant_fd, c->keyring, &j, &c->err);
+	int r = journal_open(l, c->layout.tenant_fd, c->keyring, false, &j, &c->err);
 	if (r < 0)
 		return r;
 	if (journal_was_unclean(j, &since)) {

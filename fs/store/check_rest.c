@@ -190,8 +190,15 @@ int check_journal(struct check *c, int tenant_fd)
 	struct journal *j = NULL;
 	char moved[CHECK_LOST_NAME] = "";
 	path_is(c, "journal");
-	int r = journal_open(c->s->lower, tenant_fd, c->s->keys, &j, NULL);
-	if (r == 0) {
+	int r = journal_open(c->s->lower, tenant_fd, c->s->keys, c->o->repair, &j, NULL);
+	if (r > 0)
+		check_found(c, &(struct check_finding){.kind = "journal",
+				       .detail = "a record is damaged; what stands behind it is "
+						 "given up",
+				       .block = UINT64_MAX,
+				       .damage = true,
+				       .corrected = true});
+	if (r >= 0) {
 		r = finish_journal(c, j);
 		journal_close(j);
 		return r;

@@ -110,7 +110,8 @@ static int write_record(struct journal *j, uint64_t epoch, const struct secret *
 	uint64_t sectors = journal_format_sectors(text->len);
 	const struct journal_place at = {epoch, j->sequence, j->head, j->ring};
 	AUTO_FREE uint8_t *bytes = malloc((size_t)sectors * JOURNAL_FORMAT_SECTOR);
-	int rc = bytes ? journal_format_seal(j->super.suite, key, &at, text->data, text->len, bytes)
+	int rc = bytes ? journal_format_seal(
+				 j->super.suite, key, &at, j->durable, text->data, text->len, bytes)
 		       : -ENOMEM;
 	if (rc)
 		return rc;

@@ -26,11 +26,12 @@ MUST_USE int journal_create(
 	struct lower *l, int tenant_fd, const struct keyring *keys, uint64_t bytes);
 /*
  * Reads it; changes nothing. l and keys are borrowed. -EBADMSG with a sentence when neither
- * superblock is good, when a record was changed, or when the file is shorter than it was;
- * -EPROTONOSUPPORT of a newer format; -ENOENT.
+ * superblock is good, when a record was changed, when one is missing that was durable, or when the
+ * file is shorter than it was; -EPROTONOSUPPORT of a newer format; -ENOENT. past_damage: what
+ * stands behind a missing record is given up, and 1 is returned.
  */
 MUST_USE int journal_open(struct lower *l, int tenant_fd, const struct keyring *keys,
-	struct journal **ret, struct err *e);
+	bool past_damage, struct journal **ret, struct err *e);
 /* Brings it under the newest metadata key: for rotation. -EBUSY with a sentence when records wait
  * in it; else as journal_open, and errnos of the lower calls, after which it is as before or done.
  */

@@ -9,7 +9,8 @@
 
 #define VERSION 1u
 #define FIELDS_LEN 80u /* of a superblock, in front of the wrapped key */
-#define HEAD_LEN 36u   /* of a record: length, zeros, nonce, tag */
+#define HEAD_LEN 44u   /* of a record: length, zeros, durable, nonce, tag */
+#define NONCE_AT 16u   /* in it */
 #define ENTRY_HEAD 8u  /* kind, zeros, length of the body */
 #define ERASE_BODY (JOURNAL_FORMAT_ERASE_LEN - ENTRY_HEAD)
 #define MARK_BODY (JOURNAL_FORMAT_MARK_LEN - ENTRY_HEAD)
@@ -25,7 +26,7 @@
 static const uint8_t magic[4] = {'T', 'F', 'S', 'J'};
 static const char super_label[] = "tfs-journal-super", record_label[] = "tfs-journal-record";
 #define SUPER_AD (sizeof(super_label) - 1 + FIELDS_LEN + 2 * CRYPTO_ID_LEN)
-#define RECORD_AD (sizeof(record_label) - 1 + 8 + 24)
+#define RECORD_AD (sizeof(record_label) - 1 + NONCE_AT + 24)
 
 static void super_associate(
 	const uint8_t *slot, const struct keyring_owner *owner, uint8_t ret[static SUPER_AD])
@@ -107,8 +108,8 @@ static uint64_t check(
 	const struct journal_place *at, uint64_t index, const uint8_t *sector, const uint8_t *first)
 {
 	uint64_t seed = (at->sector + index) % at->ring;
-	return XXH3_64bits_withSeed(
-		sector, JOURNAL_FORMAT_PAYLOAD + 16, index ? seed ^ bytes_get64(first + 8) : seed);
+	return XXH3_64bits_withSeed(sector, JOURNAL_FORMAT_PAYLOAD + 16,
+		index ? seed ^ bytes_get64(first + NONCE_AT) : seed);
 }
 
 static void associate(
@@ -116,10 +117,11 @@ static void associate(
 {
 	memcpy(ret, record_label, sizeof(record_label) - 1);
 	ret += sizeof(record_label) - 1;
-	memcpy(ret, head, 8);
-	bytes_put64(ret + 8, at->epoch);
-	bytes_put64(ret + 16, at->sequence);
-	bytes_put64(ret + 24, at->sector);
+	memcpy(ret, head, NONCE_AT);
+	ret += NONCE_AT;
+	bytes_put64(ret, at->epoch);
+	bytes_put64(ret + 8, at->sequence);
+	bytes_put64(ret + 16, at->sector);
 }
 
 uint64_t journal_format_sectors(size_t len)
@@ -128,7 +130,8 @@ uint64_t journal_format_sectors(size_t len)
 }
 
 int journal_format_seal(enum crypto_suite suite, const struct secret *key,
-	const struct journal_place *at, const void *text, size_t len, uint8_t *ret)
+	const struct journal_place *at, uint64_t durable, const void *text, size_t len,
+	uint8_t *ret)
 {
 	uint64_t sectors = journal_format_sectors(len);
 	uint8_t ad[RECORD_AD], suffix[12] = {0};
@@ -139,11 +142,12 @@ int journal_format_seal(enum crypto_suite suite, const struct secret *key,
 	uint8_t *head = whole.data;
 	memset(head, 0, (size_t)sectors * JOURNAL_FORMAT_PAYLOAD);
 	bytes_put32(head, (uint32_t)len);
-	crypto_nonce(head + 8, CRYPTO_NONCE_LEN);
+	bytes_put64(head + 8, durable);
+	crypto_nonce(head + NONCE_AT, CRYPTO_NONCE_LEN);
 	bytes_put64(suffix, at->sequence);
 	associate(at, head, ad);
-	int rc = crypto_seal(suite, key, head + 8, suffix, ad, sizeof(ad), text, len,
-		head + HEAD_LEN, head + 8 + CRYPTO_NONCE_LEN);
+	int rc = crypto_seal(suite, key, head + NONCE_AT, suffix, ad, sizeof(ad), text, len,
+		head + HEAD_LEN, head + NONCE_AT + CRYPTO_NONCE_LEN);
 	for (uint64_t i = 0; !rc && i < sectors; i++) {
 		uint8_t *sector = ret + i * JOURNAL_FORMAT_SECTOR;
 		memcpy(sector, head + i * JOURNAL_FORMAT_PAYLOAD, JOURNAL_FORMAT_PAYLOAD);
@@ -162,13 +166,13 @@ bool journal_format_is_sector(
 	       bytes_get64(mark + 16) == check(at, index, sector, first);
 }
 
-int journal_format_length(const uint8_t *sector, size_t *ret_len)
+int journal_format_head(const uint8_t *sector, struct journal_head *ret)
 {
-	uint32_t len = bytes_get32(sector);
-	if (len > JOURNAL_FORMAT_TEXT_MAX)
-		return -EBADMSG;
-	*ret_len = len;
-	return 0;
+	*ret = (struct journal_head){.len = bytes_get32(sector),
+		.durable = bytes_get64(sector + 8),
+		.sequence = bytes_get64(sector + JOURNAL_FORMAT_PAYLOAD),
+		.epoch = bytes_get64(sector + JOURNAL_FORMAT_PAYLOAD + 8)};
+	return ret->len > JOURNAL_FORMAT_TEXT_MAX ? -EBADMSG : 0;
 }
 
 int journal_format_open(enum crypto_suite suite, const struct secret *key,
@@ -185,8 +189,8 @@ int journal_format_open(enum crypto_suite suite, const struct secret *key,
 	const uint8_t *head = whole.data;
 	bytes_put64(suffix, at->sequence);
 	associate(at, head, ad);
-	int rc = crypto_open(suite, key, head + 8, suffix, ad, sizeof(ad), head + HEAD_LEN, len,
-		ret_text->data + ret_text->len, head + 8 + CRYPTO_NONCE_LEN);
+	int rc = crypto_open(suite, key, head + NONCE_AT, suffix, ad, sizeof(ad), head + HEAD_LEN,
+		len, ret_text->data + ret_text->len, head + NONCE_AT + CRYPTO_NONCE_LEN);
 	if (!rc)
 		ret_text->len += len;
 	return rc;

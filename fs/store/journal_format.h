@@ -48,17 +48,25 @@ struct journal_place {
 	uint64_t ring;   /* sectors of the ring, behind the last of which comes the first */
 };
 
+/* What a sector says of itself if it is the first of a record; not authenticated. */
+struct journal_head {
+	uint64_t epoch, sequence;
+	uint64_t durable; /* when it was written, every record before this sequence was durable */
+	size_t len;       /* of its text */
+};
+
 /* Of a record with a text of len bytes. */
 uint64_t journal_format_sectors(size_t len);
 /* ret: journal_format_sectors(len) sectors. len <= JOURNAL_FORMAT_TEXT_MAX. -EIO, -ENOMEM. */
 MUST_USE int journal_format_seal(enum crypto_suite suite, const struct secret *key,
-	const struct journal_place *at, const void *text, size_t len, uint8_t *ret);
+	const struct journal_place *at, uint64_t durable, const void *text, size_t len,
+	uint8_t *ret);
 /* Whether this is, whole, sector number `index` of the record that stands there and begins with the
  * sector `first`. */
 bool journal_format_is_sector(const struct journal_place *at, uint64_t index, const uint8_t *sector,
 	const uint8_t *first);
-/* The length of the text, from a record's first sector. -EBADMSG beyond JOURNAL_FORMAT_TEXT_MAX. */
-MUST_USE int journal_format_length(const uint8_t *sector, size_t *ret_len);
+/* From a record's first sector. -EBADMSG a length beyond JOURNAL_FORMAT_TEXT_MAX. */
+MUST_USE int journal_format_head(const uint8_t *sector, struct journal_head *ret);
 /* All sectors of a record, each of them whole; appends its text. -EBADMSG, -EIO, -ENOMEM. */
 MUST_USE int journal_format_open(enum crypto_suite suite, const struct secret *key,
 	const struct journal_place *at, const uint8_t *sectors, size_t len, struct buf *ret_text);

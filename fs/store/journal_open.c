@@ -82,34 +82,72 @@ static int read_super(struct journal *j)
 	return j->key ? 0 : worst;
 }
 
-/* The record at the head: 1 and its sectors, 0 when there is none. */
-static int read_record(struct journal *j, struct buf *text, uint64_t *ret_sectors)
+/* The record that stands there: 1 and its sectors, 0 when there is none. */
+static int read_record(struct journal *j, const struct journal_place *at, struct buf *text,
+	uint64_t *ret_sectors, uint64_t *ret_durable)
 {
 	uint8_t first[JOURNAL_FORMAT_SECTOR];
-	const struct journal_place at = {j->super.epoch, j->sequence, j->head, j->ring};
-	size_t len;
-	int rc = journal_transfer(j, j->head, first, 1, false);
+	struct journal_head head;
+	int rc = journal_transfer(j, at->sector, first, 1, false);
 	if (rc)
 		return rc;
-	if (!journal_format_is_sector(&at, 0, first, first))
+	if (!journal_format_is_sector(at, 0, first, first))
 		return 0;
-	rc = journal_format_length(first, &len);
+	rc = journal_format_head(first, &head);
 	if (rc)
 		return rc;
-	uint64_t sectors = journal_format_sectors(len);
+	uint64_t sectors = journal_format_sectors(head.len);
 	if (sectors > j->ring - j->used)
 		return -EBADMSG;
 	AUTO_FREE uint8_t *bytes = malloc((size_t)sectors * JOURNAL_FORMAT_SECTOR);
 	if (!bytes)
 		return -ENOMEM;
-	rc = journal_transfer(j, j->head, bytes, sectors, false);
+	rc = journal_transfer(j, at->sector, bytes, sectors, false);
 	for (uint64_t i = 0; !rc && i < sectors; i++)
-		if (!journal_format_is_sector(&at, i, bytes + i * JOURNAL_FORMAT_SECTOR, bytes))
+		if (!journal_format_is_sector(at, i, bytes + i * JOURNAL_FORMAT_SECTOR, bytes))
 			return 0; /* the power failed before it was whole */
 	if (!rc)
-		rc = journal_format_open(j->super.suite, j->key, &at, bytes, len, text);
+		rc = journal_format_open(j->super.suite, j->key, at, bytes, head.len, text);
 	*ret_sectors = sectors;
+	*ret_durable = head.durable;
 	return rc ? rc : 1;
+}
+
+/* Whether a sector behind the last record begins one that was written when the one that is missing
+ * at the head was durable. 1, 0, -EIO, -ENOMEM. */
+static int is_witness(struct journal *j, uint64_t sector, const uint8_t *bytes)
+{
+	AUTO_BUF text = {0};
+	struct journal_head head;
+	uint64_t sectors, durable;
+	if (journal_format_head(bytes, &head) || head.epoch != j->super.epoch ||
+		head.sequence <= j->sequence || head.durable <= j->sequence)
+		return 0;
+	const struct journal_place at = {head.epoch, head.sequence, sector, j->ring};
+	int rc = read_record(j, &at, &text, &sectors, &durable);
+	return rc == -EBADMSG ? 0 : rc;
+}
+
+/*
+ * The records end at the head. A power cut may have left that one cut and a later one whole, as
+ * long as neither was durable; but if it was, it is the disk that lost it. -EUCLEAN then.
+ */
+static int check_end(struct journal *j)
+{
+	const uint64_t chunk = 2048;
+	AUTO_FREE uint8_t *bytes = malloc((size_t)chunk * JOURNAL_FORMAT_SECTOR);
+	if (!bytes)
+		return -ENOMEM;
+	for (uint64_t left = j->ring - j->used, at = j->head, n; left; left -= n) {
+		n = left < chunk ? left : chunk;
+		int rc = journal_transfer(j, at, bytes, n, false);
+		for (uint64_t i = 0; !rc && i < n; i++)
+			rc = is_witness(j, (at + i) % j->ring, bytes + i * JOURNAL_FORMAT_SECTOR);
+		if (rc)
+			return rc < 0 ? rc : -EUCLEAN;
+		at = (at + n) % j->ring;
+	}
+	return 0;
 }
 
 /* An entry as it was found, for whoever recovers. */
@@ -151,7 +189,7 @@ static int read_entries(struct journal *j, const struct buf *text, bool *ret_las
 
 /*
  * A recovery's decision ends them: what stood behind the place that it was written to, and fits
- * well, is what the decision was about, or came after it.
+ * well, is what the decision was about, or came after it. -EUCLEAN: see check_end.
  */
 static int read_records(struct journal *j)
 {
@@ -162,12 +200,13 @@ static int read_records(struct journal *j)
 		j->texts = more;
 		struct buf *text = &j->texts[j->text_count++];
 		*text = (struct buf){0};
-		uint64_t sectors = 0;
-		int rc = read_record(j, text, &sectors);
+		const struct journal_place at = {j->super.epoch, j->sequence, j->head, j->ring};
+		uint64_t sectors = 0, durable;
+		int rc = read_record(j, &at, text, &sectors, &durable);
+		if (rc == 0)
+			return j->super.clean ? 0 : check_end(j);
 		if (rc > 0)
 			rc = read_entries(j, text, &last);
-		else
-			return rc;
 		if (rc)
 			return rc;
 		j->head = (j->head + sectors) % j->ring;
@@ -194,7 +233,7 @@ static int open_fd(struct journal *j, int tenant_fd, uint64_t *ret_size)
 	return S_ISREG(st.st_mode) ? 0 : -EBADMSG;
 }
 
-static int load(struct journal *j, int tenant_fd)
+static int load(struct journal *j, int tenant_fd, bool past_damage)
 {
 	uint64_t size;
 	int rc = open_fd(j, tenant_fd, &size);
@@ -215,20 +254,33 @@ static int load(struct journal *j, int tenant_fd)
 	j->unclean = !j->super.clean;
 	j->since_ns = j->super.since_ns;
 	rc = read_records(j);
+	if (rc == -EUCLEAN && past_damage)
+		rc = 1;
 	j->durable = j->super.sequence; /* it may be in the page cache alone */
 	return rc;
 }
 
-int journal_open(struct lower *l, int tenant_fd, const struct keyring *keys, struct journal **ret,
-	struct err *e)
+int journal_open(struct lower *l, int tenant_fd, const struct keyring *keys, bool past_damage,
+	struct journal **ret, struct err *e)
 {
 	AUTO(journal_auto) struct journal *j = journal_new(l, keys);
-	int rc = j ? load(j, tenant_fd) : -ENOMEM;
+	int rc = j ? load(j, tenant_fd, past_damage) : -ENOMEM;
 	switch (rc) {
 	case 0:
+	case 1:
 		*ret = j;
 		j = NULL;
-		return 0;
+		return rc;
+	case -EUCLEAN:
+		return err_set(e, -EBADMSG,
+			"A record of the tenant's journal is damaged that was safe on the disk, "
+			"with "
+			"others behind it; the disk may be failing. Mount once with -o "
+			"journal=reset "
+			"to go on with what stands before it: changes of the last seconds before "
+			"the "
+			"tenant was ended are then missing, and files that were cut in them may be "
+			"unreadable there.");
 	case -EBADMSG:
 		return err_set(e, rc,
 			"The tenant's journal is damaged or from another time; mount once with -o "
@@ -250,7 +302,7 @@ int journal_open(struct lower *l, int tenant_fd, const struct keyring *keys, str
 int journal_reseal(struct lower *l, int tenant_fd, const struct keyring *keys, struct err *e)
 {
 	AUTO(journal_auto) struct journal *j = NULL;
-	int rc = journal_open(l, tenant_fd, keys, &j, e);
+	int rc = journal_open(l, tenant_fd, keys, false, &j, e);
 	if (rc)
 		return rc;
 	if (j->touched_count)

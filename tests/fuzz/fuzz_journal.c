@@ -42,7 +42,7 @@ static int open_file(size_t *ret_pending)
 	struct err e = {0};
 	struct journal_status status;
 	fuzz_write(fuzz_place(), NAME, file, sizeof(file));
-	int r = journal_open(l, fuzz_place(), fuzz_keyring(), &j, &e);
+	int r = journal_open(l, fuzz_place(), fuzz_keyring(), false, &j, &e);
 	FUZZ_CHECK(r == 0 || r == -EBADMSG || r == -EPROTONOSUPPORT);
 	FUZZ_CHECK((r < 0) == (e.text[0] != 0));
 	if (r < 0)
@@ -189,7 +189,8 @@ static void check_texts(struct cur *c)
 		uint64_t n = journal_format_sectors(len);
 		if (used + n > RING)
 			break;
-		FUZZ_CHECK(journal_format_seal(s.suite, key, &at, text, len, sectors) == 0);
+		FUZZ_CHECK(journal_format_seal(
+				   s.suite, key, &at, at.sequence, text, len, sectors) == 0);
 		for (uint64_t i = 0; i < n; i++)
 			memcpy(file + JOURNAL_FORMAT_RING + (at.sector + i) % RING * SECTOR,
 				sectors + i * SECTOR, SECTOR);

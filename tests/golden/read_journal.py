@@ -34,23 +34,31 @@ class Journal:
         good = xxhash.XXH3_64bits_withSeed(raw[:504], 504, number % self.ring ^ nonce)
         return raw[:PAYLOAD] if marks == (sequence, self.epoch, good) else None
 
+    def record(self, at, sequence):
+        """Sectors, what was durable, text; None when none that is whole begins there."""
+        first = self.sector(at, sequence)
+        if first is None:
+            return None
+        length, _, durable, nonce = struct.unpack_from("<IIQQ", first)
+        count = (44 + length + PAYLOAD - 1) // PAYLOAD
+        parts = [self.sector(at + i, sequence, nonce if i else 0) for i in range(count)]
+        if None in parts:
+            return None
+        whole = b"".join(parts)
+        ad = b"tfs-journal-record" + whole[:16] + struct.pack("<QQQ", self.epoch, sequence, at % self.ring)
+        text = aead_open(self.suite, self.key, whole[16:28], struct.pack("<Q4x", sequence), ad, whole[44 : 44 + length], whole[28:44])
+        return count, durable, text
+
     def records(self):
-        at, sequence = self.tail, self.sequence
-        while True:
-            first = self.sector(at, sequence)
-            if first is None:
-                return
-            length = struct.unpack_from("<I", first)[0]
-            count = (36 + length + PAYLOAD - 1) // PAYLOAD
-            nonce = struct.unpack_from("<Q", first, 8)[0]
-            parts = [self.sector(at + i, sequence, nonce if i else 0) for i in range(count)]
-            if None in parts:
-                return
-            whole = b"".join(parts)
-            ad = b"tfs-journal-record" + whole[:8] + struct.pack("<QQQ", self.epoch, sequence, at % self.ring)
-            suffix = struct.pack("<Q4x", sequence)
-            yield aead_open(self.suite, self.key, whole[8:20], suffix, ad, whole[36 : 36 + length], whole[20:36])
-            at, sequence = at + count, sequence + 1
+        at, sequence, used = self.tail, self.sequence, 0
+        while record := self.record(at, sequence):
+            yield record[2]
+            at, sequence, used = at + record[0], sequence + 1, used + record[0]
+        for behind in range(at, at + self.ring - used):
+            raw = RING + behind % self.ring * SECTOR
+            claimed = struct.unpack_from("<Q", self.text, raw + PAYLOAD)[0]
+            other = claimed > sequence and self.record(behind, claimed)
+            assert not other or other[1] <= sequence, "a record that was durable is missing"
 
     @staticmethod
     def entry(kind, body):
@@ -83,7 +91,10 @@ class Journal:
             while text:
                 kind, zero, length = struct.unpack_from("<HHI", text)
                 assert 1 <= kind <= 4 and not zero, "an entry of a newer format"
-                yield self.entry(kind, text[8 : 8 + length])
+                entry = self.entry(kind, text[8 : 8 + length])
+                yield entry
+                if entry.get("decision"):
+                    return
                 text = text[8 + length :]
 
 

@@ -32,6 +32,8 @@ MUTANTS = [
         ("\tfor (struct file *f = next_file(r, NULL); f && rc >= 0; f = next_file(r, f)) {\n\t\tif (!f->unsynced)",
          "\tstruct file *one = next_file(r, NULL);\n\tfor (struct file *f = one; f && rc >= 0; f = next_file(r, f)) {\n\t\tif (!f->unsynced)"),
         ("\t\tif (count > SYNC_EACH)\n\t\t\tf->unsynced = false;", "\t\tif (count > SYNC_EACH || f != one)\n\t\t\tf->unsynced = false;")),
+    of("a record says that those before it are durable when they are not", "store/journal.c",
+        ("&at, j->durable, text->data", "&at, j->sequence, text->data")),
     of("soft records are not verified", "store/file_recover.c",
         ("if (!rc && entries[i]->sequence > hard && entries[i]->kind == JOURNAL_COMMIT)", "if (false)")),
     of("a recovery trusts the page cache", "store/recover.c",

@@ -128,7 +128,7 @@ int sim_store_mount(struct sim_store *s, struct sim_disk *disk, const struct key
 	s->store.alarm = on_alarm;
 	s->store.alarm_context = s;
 	struct recover_result result;
-	r = journal_open(l, s->tenant_fd, keys, &s->journal, NULL);
+	r = journal_open(l, s->tenant_fd, keys, false, &s->journal, NULL);
 	if (r < 0)
 		return r;
 	s->store.journal = s->journal;

@@ -125,7 +125,7 @@ static inline void redo_place_open_journal(struct store_place *p)
 	if (fstatat(p->tenant_fd, "journal", &st, 0) < 0)
 		abort();
 	redo_place_disk.journal = st.st_ino;
-	int rc = journal_open(&p->fail.base, p->tenant_fd, p->keys, &p->store.journal, &e);
+	int rc = journal_open(&p->fail.base, p->tenant_fd, p->keys, false, &p->store.journal, &e);
 	if (rc)
 		fail_msg("the journal does not open: %s", e.text);
 }

@@ -383,7 +383,7 @@ static void the_journal_is_finished(void **state)
 	uint64_t token;
 	const struct journal_erase e = {.ino = 5, .first = 1, .end = 2, .file_id = {1}};
 	fill(p);
-	assert_int_equal(journal_open(lower_posix(), p->tenant_fd, p->keys, &j, NULL), 0);
+	assert_int_equal(journal_open(lower_posix(), p->tenant_fd, p->keys, false, &j, NULL), 0);
 	assert_int_equal(journal_fixture_announce(j, &e, &token), 0);
 	journal_close(j);
 	for (int pass = 0; pass < 3; pass++) {

@@ -562,7 +562,8 @@ static void what_a_mount_leaves_is_nothing(void **state)
 	uint64_t token;
 	const struct journal_erase e = {.ino = 5, .first = 1, .end = 2, .file_id = {1}};
 	make_all(&a, *state);
-	assert_int_equal(journal_open(lower_posix(), a.p->tenant_fd, a.p->keys, &j, NULL), 0);
+	assert_int_equal(
+		journal_open(lower_posix(), a.p->tenant_fd, a.p->keys, false, &j, NULL), 0);
 	assert_int_equal(journal_fixture_announce(j, &e, &token), 0);
 	AUTO_CLOSE fd =
 		openat(a.p->tenant_fd, "trash/waiting", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
@@ -659,7 +660,8 @@ static void what_waits_for_the_journal(void **state)
 	file_put(f);
 	assert_int_equal(fstatat(a.p->root->fd, a.f.lower, &st, 0), 0);
 	e.ino = st.st_ino;
-	assert_int_equal(journal_open(&a.p->fail.base, a.p->tenant_fd, a.p->keys, &j, NULL), 0);
+	assert_int_equal(
+		journal_open(&a.p->fail.base, a.p->tenant_fd, a.p->keys, false, &j, NULL), 0);
 	assert_int_equal(journal_checkpoint(j), 0); /* as every mount begins */
 	assert_int_equal(journal_fixture_announce(j, &e, &token), 0);
 	/* Killed: it cannot say that it ended. */

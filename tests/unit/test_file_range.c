@@ -295,7 +295,8 @@ static void journal_begin(struct store_place *p)
 	assert_int_equal(
 		journal_create(&p->fail.base, p->tenant_fd, p->keys, JOURNAL_BYTES_MIN), 0);
 	assert_int_equal(
-		journal_open(&p->fail.base, p->tenant_fd, p->keys, &p->store.journal, NULL), 0);
+		journal_open(&p->fail.base, p->tenant_fd, p->keys, false, &p->store.journal, NULL),
+		0);
 	store_place_redo(p);
 }
 
@@ -399,7 +400,8 @@ static void go_on_using(struct store_place *p, struct file *f, const uint8_t *by
 	journal_end(p);
 	struct recover_result r;
 	assert_int_equal(
-		journal_open(&p->fail.base, p->tenant_fd, p->keys, &p->store.journal, NULL), 0);
+		journal_open(&p->fail.base, p->tenant_fd, p->keys, false, &p->store.journal, NULL),
+		0);
 	assert_int_equal(recover_store(&p->store, &r), 0);
 	journal_end(p);
 }

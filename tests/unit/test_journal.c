@@ -19,7 +19,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <xxhash.h>
-
 #define SECTOR JOURNAL_FORMAT_SECTOR
 #define STEP JOURNAL_FORMAT_SUPER_STEP
 #define RING JOURNAL_FORMAT_RING
@@ -27,6 +26,7 @@
 #define RING_SECTORS ((BYTES - RING) / SECTOR)
 #define WRAP_AT 80 /* of a superblock: the wrapped key */
 #define NUMBERS 16384
+#define HEAD 44 /* of a record, before its text */
 
 struct place {
 	struct store_place *p;
@@ -88,7 +88,7 @@ static void check_entries(struct journal *j)
 static int open_in(int folder, const struct keyring *keys, struct journal **ret)
 {
 	struct err e = {0};
-	int rc = journal_open(&here.reader, folder, keys, ret, &e);
+	int rc = journal_open(&here.reader, folder, keys, false, ret, &e);
 	assert_int_equal(rc < 0, e.text[0] != 0);
 	if (rc == -EBADMSG)
 		assert_non_null(strstr(e.text, "-o journal=reset"));
@@ -197,7 +197,8 @@ static void reset_numbers(void)
 
 static void open_here(void)
 {
-	assert_int_equal(journal_open(disk(), here.p->tenant_fd, here.p->keys, &here.j, NULL), 0);
+	assert_int_equal(
+		journal_open(disk(), here.p->tenant_fd, here.p->keys, false, &here.j, NULL), 0);
 }
 
 /* As a killed process leaves it. */
@@ -217,6 +218,10 @@ static void make_here(void)
 	reset_numbers();
 	if (!here.made) {
 		assert_int_equal(journal_create(disk(), here.p->tenant_fd, here.p->keys, BYTES), 0);
+		/* As a mount does: what it finds from then on is no clean end. */
+		open_here();
+		assert_int_equal(journal_checkpoint(here.j), 0);
+		drop_here();
 		AUTO_CLOSE fd = file_of(here.p->tenant_fd);
 		assert_int_equal(pread(fd, image, BYTES, 0), BYTES);
 		here.made = true;
@@ -511,7 +516,7 @@ static int run(enum work work)
 		here.j = NULL;
 		return 0;
 	case OPEN:
-		rc = journal_open(disk(), tenant, here.p->keys, &j, &e);
+		rc = journal_open(disk(), tenant, here.p->keys, false, &j, &e);
 		assert_int_equal(rc < 0, e.text[0] != 0);
 		if (!rc)
 			check_entries(j);
@@ -688,6 +693,18 @@ static void reseal_and_reset_may_be_cut_short(void **state)
 }
 
 /* A bit of the copy flipped: what opening it says. */
+/* As somebody opens it who wants what stands before a missing record. */
+static int check_past_damage(int folder)
+{
+	struct err e = {0};
+	struct journal *j = NULL;
+	int rc = journal_open(&here.reader, folder, here.p->keys, true, &j, &e);
+	if (rc >= 0)
+		check_entries(j);
+	journal_close(j);
+	return rc;
+}
+
 static int flip(int fd, uint64_t at, unsigned bit)
 {
 	uint8_t byte;
@@ -695,6 +712,8 @@ static int flip(int fd, uint64_t at, unsigned bit)
 	byte ^= (uint8_t)(1u << bit % 8);
 	assert_int_equal(pwrite(fd, &byte, 1, (off_t)at), 1);
 	int rc = check_folder(here.copy_fd);
+	if (at >= RING)
+		assert_int_equal(check_past_damage(here.copy_fd), rc ? 1 : 0);
 	byte ^= (uint8_t)(1u << bit % 8);
 	assert_int_equal(pwrite(fd, &byte, 1, (off_t)at), 1);
 	return rc;
@@ -756,8 +775,9 @@ static void the_older_slot_of_an_unfinished_checkpoint(void **state)
 			assert_int_equal(flip(fd, slot * STEP + at, at + 3), 0);
 }
 
-/* Every record's every byte, as prepare makes them: 25 of one sector. */
-static void a_changed_record_ends_the_chain(void **state)
+/* Every record's every byte, as prepare makes them: 25 of one sector, each flushed. It is missing
+ * then, which the ones behind it tell; whoever wants so goes on with what is before it. */
+static void a_changed_record_is_missed(void **state)
 {
 	(void)state;
 	prepare(false);
@@ -765,14 +785,15 @@ static void a_changed_record_ends_the_chain(void **state)
 	AUTO_CLOSE fd = file_of(here.copy_fd);
 	static uint8_t must[NUMBERS];
 	memcpy(must, here.must, sizeof(must));
-	for (unsigned record = 0; record < 25; record += 6)
+	for (unsigned record = 0; record < 25; record += 6) {
+		int missed = record < 24 ? -EBADMSG : 0;
 		for (unsigned at = 0; at < SECTOR; at++) {
 			/* The check fails, and what is before it stays. */
 			memcpy(here.must, must, sizeof(must));
 			for (unsigned n = record + 1; n <= 25; n++)
 				here.must[n] = 0;
 			uint64_t offset = RING + record * SECTOR + at;
-			assert_int_equal(flip(fd, offset, at), 0);
+			assert_int_equal(flip(fd, offset, at), missed);
 			/* With a check that is right it is known for a forgery. */
 			uint8_t sector[SECTOR], forged[SECTOR];
 			if (at >= JOURNAL_FORMAT_PAYLOAD)
@@ -785,18 +806,41 @@ static void a_changed_record_ends_the_chain(void **state)
 			assert_int_equal(
 				pwrite(fd, forged, SECTOR, RING + record * SECTOR), SECTOR);
 			/* Behind the text there is nothing. */
-			bool text = at < 36 + JOURNAL_FORMAT_ERASE_LEN;
+			bool text = at < HEAD + JOURNAL_FORMAT_ERASE_LEN;
 			int rc = check_folder(here.copy_fd);
 			/* A length that takes in the next sectors: they are another's. */
 			if (at < 4 && rc == 0)
-				assert_true(bytes_get32(forged) > JOURNAL_FORMAT_PAYLOAD - 36);
+				assert_true(bytes_get32(forged) > JOURNAL_FORMAT_PAYLOAD - HEAD);
 			else
 				assert_int_equal(rc, text ? -EBADMSG : 0);
 			assert_int_equal(
 				pwrite(fd, sector, SECTOR, RING + record * SECTOR), SECTOR);
 		}
+	}
 	memcpy(here.must, must, sizeof(must));
 	assert_int_equal(check_folder(here.copy_fd), 0);
+}
+
+/* Of records that nobody flushed any may be there after a power cut, with those before it gone. */
+static void a_record_that_was_not_flushed_is_not_missed(void **state)
+{
+	(void)state;
+	prepare(false);
+	uint64_t sequence, before = used();
+	for (unsigned n = 0; n < 3; n++) {
+		AUTO_BUF text = {0};
+		const struct journal_erase e = entry_of(++here.begun);
+		const struct journal_record r = {.text = &text};
+		journal_format_put_erase(&text, &e);
+		assert_int_equal(journal_append(here.j, &r, &sequence, NULL), 0);
+	}
+	copy_file(here.p->tenant_fd, here.copy_fd);
+	AUTO_CLOSE fd = file_of(here.copy_fd);
+	assert_int_equal(flip(fd, RING + before * SECTOR, 1), 0);
+	assert_int_equal(flip(fd, RING + (before + 1) * SECTOR, 1), 0);
+	/* The one in front of them was. */
+	here.must[25] = 0;
+	assert_int_equal(flip(fd, RING + (before - 1) * SECTOR, 1), -EBADMSG);
 }
 
 /* Records of before in the place of those of now, and of another place in this one. */
@@ -837,10 +881,12 @@ static void records_of_elsewhere_are_none(void **state)
 	assert_int_equal(pread(now, sectors, sizeof(sectors), RING), sizeof(sectors));
 	here.must[2] = here.must[3] = here.must[4] = 0;
 	assert_int_equal(pwrite(now, sectors, SECTOR, RING + SECTOR), SECTOR);
-	assert_int_equal(check_folder(here.p->tenant_fd), 0);
+	assert_int_equal(check_folder(here.p->tenant_fd), -EBADMSG);
+	assert_int_equal(check_past_damage(here.p->tenant_fd), 1);
 	assert_int_equal(pwrite(now, sectors + 2 * SECTOR, SECTOR, RING + SECTOR), SECTOR);
 	assert_int_equal(pwrite(now, sectors + SECTOR, SECTOR, RING + 2 * SECTOR), SECTOR);
-	assert_int_equal(check_folder(here.p->tenant_fd), 0);
+	assert_int_equal(check_folder(here.p->tenant_fd), -EBADMSG);
+	assert_int_equal(check_past_damage(here.p->tenant_fd), 1);
 }
 
 /* All of an earlier file: what it held is there again, and nothing else. */
@@ -1052,7 +1098,8 @@ int main(void)
 		T(reseal_and_reset_may_be_cut_short),
 		T(one_slot_carries_the_other),
 		T(the_older_slot_of_an_unfinished_checkpoint),
-		T(a_changed_record_ends_the_chain),
+		T(a_changed_record_is_missed),
+		T(a_record_that_was_not_flushed_is_not_missed),
 		T(records_of_elsewhere_are_none),
 		T(an_old_copy_is_what_it_was),
 		T(what_is_no_journal_of_ours),

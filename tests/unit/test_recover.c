@@ -108,7 +108,8 @@ static int change(struct file *f, const struct op *o)
 static void open_journal(struct store_place *p)
 {
 	assert_int_equal(
-		journal_open(&p->fail.base, p->tenant_fd, p->keys, &p->store.journal, NULL), 0);
+		journal_open(&p->fail.base, p->tenant_fd, p->keys, false, &p->store.journal, NULL),
+		0);
 }
 
 /* Nothing is written at its end. */
@@ -135,7 +136,8 @@ static bool killed(struct store_place *p, unsigned at, const struct op *o)
 	assert_true(child >= 0);
 	if (!child) {
 		p->fail.instead = die;
-		if (journal_open(&p->fail.base, p->tenant_fd, p->keys, &p->store.journal, NULL) ||
+		if (journal_open(
+			    &p->fail.base, p->tenant_fd, p->keys, false, &p->store.journal, NULL) ||
 			((store_place_redo(p), o) && file_open(p->root, name_of(p).lower, &f)))
 			_exit(2);
 		fail_lower_arm(&p->fail, FAIL_LOWER_ANY, at, -EIO, false);

@@ -161,7 +161,7 @@ static void count_entries(struct store_place *p, unsigned kinds[5], unsigned *re
 	const struct journal_entry *e;
 	memset(kinds, 0, 5 * sizeof(*kinds));
 	*ret_hard = 0;
-	assert_int_equal(journal_open(lower_posix(), p->tenant_fd, p->keys, &j, NULL), 0);
+	assert_int_equal(journal_open(lower_posix(), p->tenant_fd, p->keys, false, &j, NULL), 0);
 	size_t count = journal_entries(j, &e);
 	for (size_t i = 0; i < count; i++) {
 		kinds[e[i].kind]++;

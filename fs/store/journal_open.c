@@ -303,7 +303,7 @@ int journal_reseal(struct lower *l, int tenant_fd, const struct keyring *keys, s
 {
 	AUTO(journal_auto) struct journal *j = NULL;
 	int rc = journal_open(l, tenant_fd, keys, false, &j, e);
-	if (rc)
+	if (!j)
 		return rc;
 	if (j->touched_count)
 		return err_set(e, -EBUSY,

@@ -103,8 +103,8 @@ class Tenant:
     def lower_files(self):
         return {os.path.join(d, f) for d, _, files in os.walk(self.folder + "/root") for f in files}
 
-    def write(self, name, size, spread):
-        """A file through the mount; its lower file and what to look for."""
+    def create(self, name, size, spread):
+        """A file through the mount; its lower file."""
         before = self.lower_files()
         with open(f"{self.mnt}/{name}", "wb", buffering=0) as f:
             data = os.urandom(size)
@@ -113,13 +113,20 @@ class Tenant:
                 f.write(data[i : i + (64 << 10)])
             os.fsync(f.fileno())
         (lower,) = self.lower_files() - before
-        # What the journal holds is written to its place later, once.
-        self.wait_journal()
+        return lower
+
+    def sample(self, lower):
+        """What to look for of a lower file."""
         self.image.sync()
         samples = Samples().add_file(lower)
         # Headers also say what every file here says: tenant, directory.
         samples.pieces -= self.common
-        return lower, samples
+        return samples
+
+    def write(self, name, size, spread):
+        """A file through the mount; its lower file and what to look for."""
+        lower = self.create(name, size, spread)
+        return lower, self.sample(lower)
 
     def trash(self):
         return os.listdir(self.folder + "/trash")

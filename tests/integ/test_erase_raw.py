@@ -25,15 +25,18 @@ def test_deletion(image, sync):
     tenant = start(image, "erase=sync" if sync else "")
     kind, rows, cases = image.kind, [], []
     for label, size, spread in SIZES:
-        for how in ("unlink", "rename-over"):
-            _, samples = tenant.write("victim", size, spread)
+        victims = {how: tenant.create(how, size, spread) for how in ("unlink", "rename-over")}
+        # What the journal holds is written to its place later, once.
+        tenant.wait_journal()
+        for how, lower in victims.items():
+            samples = tenant.sample(lower)
             before = image.found(samples)
             if how == "rename-over":
                 with open(tenant.mnt + "/new", "wb") as f:
                     f.write(b"new")
-                os.rename(tenant.mnt + "/new", tenant.mnt + "/victim")
+                os.rename(tenant.mnt + "/new", f"{tenant.mnt}/{how}")
             else:
-                os.unlink(tenant.mnt + "/victim")
+                os.unlink(f"{tenant.mnt}/{how}")
             left = len(tenant.trash()) if sync else 0
             tenant.wait_empty()
             erase = tenant.wait_erased()
@@ -45,8 +48,8 @@ def test_deletion(image, sync):
             report(after == 0, f"{NAME}: {kind} {how} {label}: none on the image", f"{after}/{len(samples)}")
             cases.append((label, how, before, samples))
             if how == "rename-over":
-                report(open(tenant.mnt + "/victim", "rb").read() == b"new", f"{NAME}: {kind} rename-over {label}: the new file is there")
-                os.unlink(tenant.mnt + "/victim")
+                report(open(f"{tenant.mnt}/{how}", "rb").read() == b"new", f"{NAME}: {kind} rename-over {label}: the new file is there")
+                os.unlink(f"{tenant.mnt}/{how}")
     plain, plain_samples = tenant.write("plain", 70000, 1) # of no size above
     tenant.unmount()
     os.unlink(plain)

@@ -102,8 +102,10 @@ static int make_dir(struct dir *d, const char *lower, mode_t mode, struct stat *
 	struct stat st;
 	r = l->ops->fstat(l, at.fd, &st);
 	if (r == 0 && (mode & 0700) != 0700) {
-		st.st_mode = (st.st_mode & ~(mode_t)0700) | (mode & 0700);
-		r = l->ops->fchmod(l, at.fd, st.st_mode & 07777);
+		r = l->ops->fchmod(l, at.fd, (st.st_mode & 07077) | (mode & 0700));
+		/* That moved its ctime on. */
+		if (r == 0)
+			r = l->ops->fstat(l, at.fd, &st);
 	}
 	if (r < 0)
 		(void)l->ops->unlinkat(l, at.fd, ".dir", 0);

@@ -19,6 +19,11 @@ sanitized=
 if [ -n "$sanitized" ]; then skip "memory is locked" "$sanitized"
 else check "memory is locked (VmLck ${locked:-0} kB)" test "${locked:-0}" -gt 0; fi
 check_same "it runs without a traced parent" 0 "$(awk '/^TracerPid/ {print $2}' "$p/status")"
+# PF_MEMALLOC_NOIO and PF_LOCAL_THROTTLE (linux/sched.h): who waits for memory must not wait for a write through us.
+without=$(cat "$p"/task/*/stat | sed 's/.*) //' | while read -r _ _ _ _ _ _ flags _; do [ $((flags & 0x180000)) = $((0x180000)) ] || echo no; done)
+if /usr/bin/python3 -c 'import ctypes, sys; sys.exit(ctypes.CDLL(None).prctl(57, 1, 0, 0, 0) != 0)'; then
+	check_same "its threads do not wait for themselves when memory is short (PR_SET_IO_FLUSHER)" "" "$without"
+else skip "its threads do not wait for themselves when memory is short" "no CAP_SYS_RESOURCE here"; fi
 # What no other process of the machine may see: not dumpable processes belong to root in /proc, and no uid may trace.
 U=$S/user
 mkdir -m 755 "$U" && chown "$user1:$user1" "$U"

@@ -11,6 +11,7 @@
 #define SECTOR JOURNAL_FORMAT_SECTOR
 #define FILE_LEN (4 * JOURNAL_FORMAT_RING)
 #define RING ((FILE_LEN - JOURNAL_FORMAT_RING) / SECTOR)
+#define NONCE_AT 16 /* of a record */
 #define NAME "journal"
 
 static uint8_t file[FILE_LEN];
@@ -105,6 +106,7 @@ static void check_sectors(struct cur *c)
 		.sequence = 7,
 		.suite = CRYPTO_AES256_GCM};
 	AUTO_SECRET *key = seal_super(&s);
+	const uint8_t *first = file + JOURNAL_FORMAT_RING + s.tail * SECTOR;
 	FUZZ_CHECK(key);
 	for (unsigned i = 0; i < RING; i++) {
 		uint64_t at = (s.tail + i) % RING;
@@ -112,7 +114,8 @@ static void check_sectors(struct cur *c)
 		fuzz_bytes(c, sector, JOURNAL_FORMAT_PAYLOAD);
 		bytes_put64(sector + JOURNAL_FORMAT_PAYLOAD, s.sequence);
 		bytes_put64(sector + JOURNAL_FORMAT_PAYLOAD + 8, s.epoch);
-		bytes_put64(sector + SECTOR - 8, XXH3_64bits_withSeed(sector, SECTOR - 8, at));
+		uint64_t seed = i ? at ^ bytes_get64(first + NONCE_AT) : at;
+		bytes_put64(sector + SECTOR - 8, XXH3_64bits_withSeed(sector, SECTOR - 8, seed));
 	}
 	FUZZ_CHECK(open_file(&pending) == -EBADMSG);
 }

@@ -1,0 +1,9 @@
+#!/bin/bash
+# tests/run: long timeout=14400
+# As test_exercise_file.sh and test_exercise_tree.sh, with ten million operations of each. EXERCISE_TOTAL=n: so many.
+here=$(dirname "$(readlink -f "$0")")
+total=${EXERCISE_TOTAL:-10000000}
+status=0
+# Of each of six stories, or of each of four processes.
+EXERCISE_OPERATIONS=$(((total + 5) / 6)) EXERCISE_ROUND=${EXERCISE_ROUND:-50000} "$here/test_exercise_file.sh" "$@" || status=1
+exit $status

@@ -275,8 +275,9 @@ static int punch(struct file *f, uint64_t first, uint64_t end, struct file_fault
 			rc = lower_allocate(f, FALLOC_FL_PUNCH_HOLE, from,
 				block_map_data_offset(stop - 1) + BLOCK_MAP_BLOCK);
 	}
-	/* They read as zeros with or without it. */
-	return rc == -EOPNOTSUPP ? 0 : rc;
+	/* They read as zeros with or without it. A full filesystem may want a block to give some
+	 * back: XFS, to split an extent. */
+	return rc == -EOPNOTSUPP || rc == -ENOSPC || rc == -EDQUOT ? 0 : rc;
 }
 
 /* So many groups are zeroed or punched at a time, for each of which room in the journal is kept:

@@ -79,7 +79,7 @@ static int flush(struct sweep *s)
 	for (size_t i = 0; !rc && !s->e->keep_space && i < s->ranges.len; i += 16) {
 		rc = l->ops->fallocate(l, f->write_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 			bytes_get64(s->ranges.data + i), bytes_get64(s->ranges.data + i + 8));
-		rc = rc == -EOPNOTSUPP ? 0 : rc;
+		rc = rc == -EOPNOTSUPP || rc == -ENOSPC || rc == -EDQUOT ? 0 : rc;
 	}
 	buf_reset(&s->ranges);
 	return rc < 0 ? rc : 0;

@@ -232,14 +232,19 @@ static void the_order_of_a_punch(void **state)
 		enum fail_lower_op op;
 		unsigned at;
 		bool gone; /* the old bytes, when that call fails */
-	} steps[] = {{FAIL_LOWER_FSYNC, 1, false}, {FAIL_LOWER_FALLOCATE, 1, true}};
-	for (size_t i = 0; i < 2; i++) {
+		int error, answer;
+	} steps[] = {{FAIL_LOWER_FSYNC, 1, false, -EINTR, -EINTR},
+		{FAIL_LOWER_FALLOCATE, 1, true, -EINTR, -EINTR},
+		/* A full filesystem that takes nothing back: the hole is one all the same. */
+		{FAIL_LOWER_FALLOCATE, 1, true, -ENOSPC, 0},
+		{FAIL_LOWER_FALLOCATE, 1, true, -EDQUOT, 0}};
+	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
 		uint8_t before[PAGE], now[PAGE];
 		uint64_t block = 2 + i;
 		AUTO_CLOSE fd = lower_fd(p, "q", O_RDONLY);
 		page_at(fd, block_map_data_offset(block), before);
-		fail_lower_arm(&p->fail, steps[i].op, steps[i].at, -EINTR, true);
-		assert_int_equal(file_range_change(f, PUNCH, block * PAGE, PAGE), -EINTR);
+		fail_lower_arm(&p->fail, steps[i].op, steps[i].at, steps[i].error, true);
+		assert_int_equal(file_range_change(f, PUNCH, block * PAGE, PAGE), steps[i].answer);
 		assert_true(fail_lower_hit(&p->fail));
 		fail_lower_arm(&p->fail, FAIL_LOWER_ANY, 0, 0, false);
 		page_at(fd, block_map_data_offset(block), now);

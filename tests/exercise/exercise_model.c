@@ -156,10 +156,12 @@ bool model_written(const struct model *m, uint64_t offset)
 
 uint64_t model_seek(const struct model *m, uint64_t offset, bool data)
 {
-	for (uint64_t at = offset; at < m->size;) {
+	for (uint64_t at = offset, run; at < m->size; at += run) {
 		if (model_written(m, at) == data)
 			return at;
-		at = model_window(at) ? (at / MODEL_BLOCK + 1) * MODEL_BLOCK : at + region(at);
+		run = model_window(at) ? MODEL_BLOCK - at % MODEL_BLOCK : region(at);
+		if (run > m->size - at)
+			break;
 	}
 	return data ? UINT64_MAX : m->size;
 }

@@ -1,7 +1,10 @@
-# What the scripts of the exercisers share, after lib.sh: a store with a tenant, and an exerciser on its mount that is unmounted and
-# mounted between rounds. EXERCISE_SECONDS, EXERCISE_SEED, EXERCISE_OPERATIONS (of each story) and EXERCISE_ROUND are heeded.
+# What the scripts of the exercisers share, after lib.sh: a store with a tenant on an ext4 of its own (tmpfs lists names twice when others
+# change meanwhile), and an exerciser on its mount that is unmounted and mounted between rounds. EXERCISE_SECONDS, EXERCISE_SEED, EXERCISE_OPERATIONS (of each story) and EXERCISE_ROUND are heeded.
 # shellcheck shell=bash disable=SC2154
 exercise_store() {
+	loop_fs disk 2G ext4 || exit 1
+	chmod 755 "$S/disk"
+	STORE=$S/disk/store
 	make_store || exit 1
 	make_tenant acme --owner root --journal-size 16M || exit 1
 	apply_policy acme <<P >/dev/null || exit 1

@@ -4,7 +4,7 @@
 # anew between rounds. EXERCISE_SEED and EXERCISE_OPERATIONS tell a story again (docs/hacking.md).
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/exercise.sh"
-need_root
+need_loop
 need_fuse
 exercise_store
 exercise "files are what a model says" exercise-file "${EXERCISE_SECONDS:-10}" --strict --caches --round "${EXERCISE_ROUND:-3000}" "$@"

@@ -1,8 +1,11 @@
 #!/usr/bin/python3
-"""Compares two runs of the conformance suite: posix_compare.py PLAIN MOUNT [--table].
+"""Compares two runs of the conformance suite: posix_compare.py [--table] PLAIN MOUNT [AGAIN].
 
 Fails for every assertion whose answer is not the documented one and for every one that differs, unless it stands in
-DIFFERENCES; and for what stands there and was not seen. --table prints the table of docs/posix.md."""
+DIFFERENCES; and for what stands there and was not seen. --table prints the table of docs/posix.md.
+
+AGAIN is another run in the mount: where somebody on this machine has the kernel drop its caches at the wrong moment, a
+ctime moves on (docs/posix.md). A ctime that did so in one of the runs only is no failure."""
 import os
 import re
 import sys
@@ -11,7 +14,24 @@ ENOUGH = 3000
 DOCUMENT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../docs/posix.md")
 # Names of assertions (a pattern that must match them whole); answers of the plain directory and of the mount (patterns);
 # words of docs/posix.md that give the reason.
+NODEV = "device nodes can be made (by root) and listed, but not opened: EACCES"
+ATIME = "atime is the lower file's"
+LIMIT = "files end at 17,455,283,699,712 bytes"
 DIFFERENCES = [
+    (r"open: open: .* of a (character|block) device, as .*", "ok|ENXIO|EPERM|EACCES", "EACCES", NODEV),
+    (r"open: open: O_TMPFILE\|O_RDWR of a (directory|symlink to a directory), as .*", "ok", "EOPNOTSUPP",
+     "`open` with O_TMPFILE is EOPNOTSUPP"),
+    (r"content: .*: mode after it, [26]746 before, file of .*, as (ann|ben)", "0746", "2746",
+     "leaves the set-group-id bit of a file that its group may not execute"),
+    (r"content: .*: times of the file, as .*", "-mc", "amc", ATIME),
+    (r"content: (read|read at the end|pread|mmap): times, as .*", "a--", "---", ATIME),
+    (r"names: (link|unlink): symlink: times.*", "--c", "a-c", ATIME),
+    (r"rename: rename: times of what moved: a symlink .*", "--c", "a-c", ATIME),
+    (r"times: close: after write, as .*", "---", "a--", ATIME),
+    (r"content: pwrite: at the largest offset", "EFBIG", "ok", LIMIT),
+    (r"content: fsync: after pwrite at the largest offset", "ok", "EFBIG", LIMIT),
+    (r"content: lstat: size when that is closed", "0", "9223372036854775807", LIMIT),
+    (r"owners: lchown: times with -1 and -1: .*", "--c", "---", "`chown` to -1 and -1 leaves the ctime"),
 ]
 
 
@@ -25,6 +45,13 @@ def read(path):
     return answers
 
 
+def was_forgotten(plain, mount, again):
+    """Only the ctime moved, and not the other time."""
+    times = r"[-a][-m][-c]"
+    return (re.fullmatch(times, plain) and re.fullmatch(times, mount) and plain == again and plain[:2] == mount[:2]
+            and plain[2] == "-")
+
+
 def known(name, plain, mount):
     for number, (names, plains, mounts, _) in enumerate(DIFFERENCES):
         if re.fullmatch(names, name) and re.fullmatch(plains, plain) and re.fullmatch(mounts, mount):
@@ -36,8 +63,9 @@ def call_of(name):
     return re.match(r"[^:]*: ([a-z_0-9]+)", name).group(1)
 
 
-def main(plain_path, mount_path, table=None):
+def main(plain_path, mount_path, again_path=None, table=False):
     plain, mount = read(plain_path), read(mount_path)
+    again = read(again_path) if again_path else {}
     document = re.sub(r"\s+", " ", open(DOCUMENT, encoding="utf-8").read())
     groups, calls, seen, failed = {}, {}, set(), 0
     for name in dict.fromkeys([*plain, *mount]):
@@ -53,6 +81,8 @@ def main(plain_path, mount_path, table=None):
             seen.add(number)
             group[1] += 1
             call[1] += a != b
+        elif wrong and was_forgotten(a, b, again.get(name, ("", ""))[0]):
+            print(f"# posix: a ctime moved when the kernel forgot the file: {name}")
         elif wrong:
             why = verdict_b if verdict_b.startswith("not ok") else verdict_a
             group[2].append(f"  {name}\n    plain directory: {a}, mount: {b}" + (f" ({why})" if why[:3] == "not" else ""))
@@ -81,4 +111,5 @@ def main(plain_path, mount_path, table=None):
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:4]))
+    words = sys.argv[1:]
+    sys.exit(main(*[w for w in words if w != "--table"], table="--table" in words))

@@ -9,7 +9,7 @@ need_fuse
 suite=$build/tests/posix/posix-suite
 compare=$repo/tests/integ/posix_compare.py
 
-loop_fs disk 600M ext4 || exit 1
+loop_fs disk 1200M ext4 || exit 1
 chmod 755 "$S/disk"
 STORE=$S/disk/store
 make_store || exit 1
@@ -34,6 +34,13 @@ run() { # name argument...
 }
 run plain "$S/disk/plain"
 run mount "$M/suite"
+# Once more if need be: posix_compare.py says why.
+again=()
+if ! "$compare" "$S/plain" "$S/mount" >"$S/first" && grep -q '^    plain directory: [-a][-m]-, mount: [-a][-m]c' "$S/first"; then
+	mkdir -m 755 "$M/again"
+	run again "$M/again"
+	again=("$S/again")
+fi
 check_umount "unmounts" "$M" "$daemon"
 mount_tenant acme "$M" ro || { not_ok "mounts read-only"; exit 1; }
 run mount --read-only "$M/suite"
@@ -41,7 +48,7 @@ check_umount "unmounts after -o ro" "$M" "$daemon"
 mount -o remount,ro "$S/disk" || exit 1
 run plain --read-only "$S/disk/plain"
 mount -o remount,rw "$S/disk"
-"$compare" "$S/plain" "$S/mount" || failures=$((failures + 1))
+"$compare" "$S/plain" "$S/mount" "${again[@]}" || failures=$((failures + 1))
 # Does it bite: an answer that changed, one that is missing.
 sed '1000s/\t[^\t]*\t/\tEDOM\t/' "$S/mount" >"$S/changed"
 check_not "a changed answer is found" "$compare" "$S/plain" "$S/changed"

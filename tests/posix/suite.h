@@ -34,7 +34,7 @@ void be_effective(enum who);
 enum kind { REG, FOLDER, LINK, FIFO, SOCKET, CHAR, BLOCK, KINDS };
 extern const char *const kind_name[KINDS];
 /* Makes a node as whoever acts, with exactly this mode. A link points to "target"; device numbers
- * are those of /dev/null and a loop device. Failure ends the program: it is no assertion. */
+ * are those of /dev/null and of nothing. Failure ends the program: it is no assertion. */
 void make(enum kind, const char *path, mode_t mode);
 /* As root, with an owner and group. */
 void make_for(enum kind, const char *path, mode_t mode, uid_t uid, gid_t gid);
@@ -44,7 +44,7 @@ void put(const char *path, const char *bytes, size_t count, mode_t mode);
 /* What must succeed for the test to make sense; else the program ends with a message. */
 void must(long r, const char *what);
 
-/* A string in a ring of 256: for names and answers. */
+/* A string of up to 511 bytes in a ring of 1024: for names and answers that are soon used. */
 const char *str(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* "ok", or the name of errno. opened closes. */
 const char *answer(long r);

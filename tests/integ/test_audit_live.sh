@@ -1,5 +1,5 @@
 #!/bin/bash
-# tests/run: core timeout=120
+# tests/run: core timeout=120 clang
 # The log of a live mount: written before the open returns, fail closed, verifiable.
 . "$(dirname "$0")/lib.sh"
 need_root

@@ -1,5 +1,5 @@
 #!/bin/bash
-# tests/run: core timeout=60
+# tests/run: core timeout=60 clang
 # Sixteen processes create, link, rename, exchange, remove, list and read in the same four directories.
 . "$(dirname "$0")/lib.sh"
 need_root

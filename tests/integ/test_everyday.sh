@@ -1,5 +1,5 @@
 #!/bin/bash
-# tests/run: core timeout=240
+# tests/run: core timeout=240 clang
 # What applications do every day, through the mount, compared with a plain directory and after a remount.
 . "$(dirname "$0")/lib.sh"
 need_root

@@ -1,5 +1,5 @@
 #!/bin/bash
-# tests/run: core timeout=120
+# tests/run: core timeout=120 clang
 # The journal as whoever mounts sees it: its fill, an orderly end, an unclean one, and doing without.
 . "$(dirname "$0")/lib.sh"
 need_root

@@ -1,5 +1,5 @@
 #!/bin/bash
-# tests/run: core timeout=200
+# tests/run: core timeout=200 clang
 # Ways to mount and to end, and who has a tenant.
 . "$(dirname "$0")/lib.sh"
 need_root

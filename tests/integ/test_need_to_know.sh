@@ -1,5 +1,5 @@
 #!/bin/bash
-# tests/run: core timeout=180
+# tests/run: core timeout=180 clang
 # Two real users, the kernel's caches on: who has no rule sees nothing, and harms nobody who has one; revocation.
 . "$(dirname "$0")/lib.sh"
 need_root

@@ -1,5 +1,5 @@
 #!/bin/bash
-# tests/run: core timeout=120
+# tests/run: core timeout=120 clang
 # Operations beyond the everyday ones, through the mount, compared with a plain directory of the same filesystem
 # (docs/posix.md has the differences), and space that was allocated on a disk that then gets full.
 . "$(dirname "$0")/lib.sh"

@@ -163,6 +163,8 @@ static void what_is_hard_is_not_judged(void **state)
 			assert_int_equal(file_sync(f, false), 0);
 		if (how == 2)
 			change(f, 0, 3, true);
+		/* A soft one behind it stands on its own. */
+		change(f, 1, 4, false);
 		redo_place_crash(p, &f, 1);
 		lose(p, "x", block_map_data_offset(8), PAGE);
 		struct recover_result r = redo_place_mount(p);
@@ -170,6 +172,7 @@ static void what_is_hard_is_not_judged(void **state)
 		assert_int_equal(r.dropped, 0);
 		f = redo_place_open(p, "x");
 		assert_int_equal(size_of(f), 9 * PAGE);
+		expect_block(f, 1, 4);
 		unsigned alarms = p->alarms;
 		assert_int_equal(file_read(f, bytes, PAGE, 8 * PAGE), -EBADMSG);
 		assert_int_equal(p->alarms, alarms + 1);
@@ -293,32 +296,35 @@ static void expect_commits(struct store_place *p, const char *name, bool second)
 	file_put(f);
 }
 
-/* Before anything of it is done, and whatever the disk holds when it is done again. */
+/* Of every file, before anything of it is done, and whatever the disk holds when it is done again:
+ * of "x" or of "y" the append is lost at first, and of the other one afterwards. */
 static void a_decision_is_obeyed(void **state)
 {
 	struct store_place *p = *state;
+	static const char *const both[2] = {"x", "y"};
+	const uint64_t at = block_map_data_offset(8);
 	uint8_t kept[PAGE];
-	for (unsigned lost = 0; lost < 2; lost++)
-		for (unsigned applied = 0; applied < 2; applied++) {
-			make(p, "x");
-			two_commits(p, "x");
-			redo_place_crash(p, NULL, 0);
-			uint64_t at = block_map_data_offset(8);
-			AUTO_CLOSE fd = redo_place_fd(p, "x");
-			assert_int_equal(pread(fd, kept, PAGE, (off_t)at), PAGE);
-			if (lost)
-				lose(p, "x", at, PAGE);
-			/* The first write is the decision, the second one the first page. */
-			recover_until(p, applied ? FAIL_LOWER_FUTIMENS : FAIL_LOWER_PWRITEV,
-				applied ? 1 : 2);
-			if (lost)
-				assert_int_equal(pwrite(fd, kept, PAGE, (off_t)at), PAGE);
-			else
-				lose(p, "x", at, PAGE);
-			assert_int_equal(redo_place_mount(p).files, 1);
-			expect_commits(p, "x", !lost);
-			make_away(p, "x");
-		}
+	for (unsigned round = 0; round < 4; round++) {
+		const char *first = both[round % 2], *second = both[1 - round % 2];
+		for (unsigned i = 0; i < 2; i++)
+			make(p, both[i]);
+		for (unsigned i = 0; i < 2; i++)
+			two_commits(p, both[i]);
+		redo_place_crash(p, NULL, 0);
+		AUTO_CLOSE fd = redo_place_fd(p, first);
+		assert_int_equal(pread(fd, kept, PAGE, (off_t)at), PAGE);
+		lose(p, first, at, PAGE);
+		/* The first write is the decision, the second one the first page. */
+		recover_until(
+			p, round < 2 ? FAIL_LOWER_PWRITEV : FAIL_LOWER_FUTIMENS, round < 2 ? 2 : 1);
+		assert_int_equal(pwrite(fd, kept, PAGE, (off_t)at), PAGE);
+		lose(p, second, at, PAGE);
+		assert_int_equal(redo_place_mount(p).files, 2);
+		expect_commits(p, first, false);
+		expect_commits(p, second, true);
+		for (unsigned i = 0; i < 2; i++)
+			make_away(p, both[i]);
+	}
 }
 
 /* The record at whose place it stands was cut, and those behind it are whole and fit. */
@@ -449,13 +455,15 @@ struct commit {
 	uint64_t at; /* of a range of one block; 0: none */
 	unsigned seed;
 	struct journal_erase erase; /* in front of it; end 0: none */
+	bool soft;
+	const uint8_t *header; /* NULL, or page 0 */
 };
 
 static void append(struct store_place *p, const struct whom *w, const struct commit *c)
 {
 	const struct timespec modified = {.tv_sec = 5000, .tv_nsec = 5};
 	const struct journal_commit state = {
-		w->commits + c->commits, w->length - c->length * PAGE, true};
+		w->commits + c->commits, w->length - c->length * PAGE, !c->soft};
 	struct journal_erase e = c->erase;
 	AUTO_BUF text = {0};
 	uint64_t sequence;
@@ -467,6 +475,8 @@ static void append(struct store_place *p, const struct whom *w, const struct com
 	size_t begun = journal_format_begin_commit(
 		&text, w->id, w->ino, &state, &modified, &c->fresh, c->fresh.count != 0);
 	redo_place_pattern(bytes, PAGE, c->seed);
+	if (c->header)
+		journal_format_put_range(&text, 0, c->header, PAGE);
 	if (c->at)
 		journal_format_put_range(&text, c->at, bytes, PAGE);
 	journal_format_end_commit(&text, begun);
@@ -569,6 +579,35 @@ static void what_is_older_or_anothers_is_not_touched(void **state)
 	assert_true(changes(p, &x, &c, 1, &r));
 	assert_int_equal(r.files, 1);
 	assert_int_equal(p->alarms, 1);
+}
+
+/* A soft commit counts if it leaves the header that it speaks of: of its version, of its file. */
+static void a_header_that_says_otherwise(void **state)
+{
+	struct store_place *p = *state;
+	uint8_t own[PAGE], other[PAGE];
+	struct recover_result r;
+	make(p, "x");
+	make(p, "y");
+	const struct whom x = whom(p, "x"), y = whom(p, "y");
+	assert_int_equal(x.commits, y.commits);
+	redo_place_raw(p, "x", own, PAGE);
+	redo_place_raw(p, "y", other, PAGE);
+	const struct {
+		struct commit c;
+		bool counts;
+	} rows[] = {
+		{{.commits = 0, .soft = true}, true},
+		{{.commits = 1, .soft = true}, false},
+		{{.commits = 0, .soft = true, .header = own}, true},
+		{{.commits = 0, .soft = true, .header = other}, false},
+	};
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		assert_false(changes(p, &x, &rows[i].c, 1, &r));
+		assert_int_equal(r.files, rows[i].counts);
+		assert_int_equal(r.dropped, !rows[i].counts);
+	}
+	assert_int_equal(p->alarms, 0);
 }
 
 static void copy_over(int folder, const char *name)
@@ -691,6 +730,7 @@ int main(void)
 		T(the_order_of_it_all),
 		T(what_comes_later_takes_ranges_away),
 		T(what_is_older_or_anothers_is_not_touched),
+		T(a_header_that_says_otherwise),
 		T(a_file_is_found_wherever_it_is),
 		T(a_recovery_may_end_at_each_call),
 #undef T

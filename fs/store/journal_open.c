@@ -173,7 +173,7 @@ static int read_entries(struct journal *j, const struct buf *text, bool *ret_las
 	int rc;
 	while ((rc = journal_format_next(&c, &e)) > 0) {
 		e.sequence = j->sequence;
-		*ret_last = e.kind == JOURNAL_MARK && e.decision;
+		*ret_last = *ret_last || (e.kind == JOURNAL_MARK && e.decision);
 		rc = keep(j, &e);
 		if (!rc && e.kind == JOURNAL_ERASE) {
 			rc = journal_add_pending(j, &e.erase);

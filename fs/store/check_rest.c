@@ -92,10 +92,13 @@ static int finish_journal(struct check *c, struct journal *j)
 	}
 	if (!done)
 		r = keep_waiting(c, j, r);
-	snprintf(detail, sizeof(detail), "%s%zu entr%s for the next mount",
-		unclean ? "it was not unmounted orderly: " : "", pending,
-		pending == 1 ? "y waits" : "ies wait");
 	if (pending)
+		snprintf(detail, sizeof(detail), "%s%zu entr%s for the next mount",
+			unclean ? "it was not unmounted orderly: " : "", pending,
+			pending == 1 ? "y waits" : "ies wait");
+	else
+		snprintf(detail, sizeof(detail), "it was not unmounted orderly");
+	if (pending || unclean)
 		check_found(c, &(struct check_finding){.kind = "journal",
 				       .detail = detail,
 				       .block = UINT64_MAX,

@@ -18,8 +18,9 @@
 
 struct found {
 	char kind[FOUND_MAX][16], lower[FOUND_MAX][600], path[FOUND_MAX][64];
+	char detail[FOUND_MAX][96];
 	uint64_t block[FOUND_MAX], blocks[FOUND_MAX];
-	bool corrected[FOUND_MAX];
+	bool corrected[FOUND_MAX], damage[FOUND_MAX];
 	unsigned count, calls, stop_at;
 };
 
@@ -48,6 +49,8 @@ static void on_finding(void *context, const struct check_finding *f)
 	assert_true(s->count < FOUND_MAX);
 	snprintf(s->kind[s->count], sizeof(s->kind[0]), "%s", f->kind);
 	snprintf(s->lower[s->count], sizeof(s->lower[0]), "%s", f->lower);
+	snprintf(s->detail[s->count], sizeof(s->detail[0]), "%s", f->detail);
+	s->damage[s->count] = f->damage;
 	snprintf(s->path[s->count], sizeof(s->path[0]), "%s", f->path ? f->path : "");
 	s->block[s->count] = f->block;
 	s->corrected[s->count++] = f->corrected;
@@ -397,6 +400,29 @@ static void the_journal_is_finished(void **state)
 	}
 }
 
+/* A mount that did not end orderly and had brought everything to its place. */
+static void an_unclean_end_is_said(void **state)
+{
+	struct store_place *p = tenant(state);
+	struct journal *j;
+	fill(p);
+	assert_int_equal(journal_open(lower_posix(), p->tenant_fd, p->keys, false, &j, NULL), 0);
+	assert_int_equal(journal_checkpoint(j), 0);
+	journal_distrust(j);
+	journal_close(j);
+	for (int pass = 0; pass < 3; pass++) {
+		assert_int_equal(check_all(p, pass == 1, 0), 0);
+		assert_int_equal(seen.count, pass < 2);
+		if (pass == 2)
+			break;
+		assert_string_equal(seen.kind[0], "journal");
+		assert_string_equal(seen.detail[0], "it was not unmounted orderly");
+		assert_string_equal(seen.lower[0], "journal");
+		assert_int_equal(seen.corrected[0], pass == 1);
+		assert_false(seen.damage[0]);
+	}
+}
+
 static unsigned entries(int at, const char *folder)
 {
 	unsigned count = 0;
@@ -513,6 +539,7 @@ int main(void)
 		TEST(a_clean_tenant_is_left_alone),
 		TEST(it_can_be_stopped_anywhere),
 		TEST(the_journal_is_finished),
+		TEST(an_unclean_end_is_said),
 		TEST(a_repair_may_fail_anywhere),
 		TEST(names_that_are_not_seen_stay_at_home),
 		cmocka_unit_test(text_cannot_order_a_terminal_about),

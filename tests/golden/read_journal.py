@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Reads a tenant's journal with nothing but docs/format.md ("Journal"), as read_store.py reads the tree.
 
-    read_journal.py STORE#TENANT KEYS PASSPHRASE_FILE    prints what a mount would finish
+    read_journal.py STORE#TENANT KEYS PASSPHRASE_FILE    prints its entries, one JSON object each; status 1 when a record is missing
 """
 import ctypes, glob, json, struct, sys
 from read_store import Keys, aead_open, derive, unwrap
@@ -21,9 +21,10 @@ class Journal:
             magic, version, self.suite, zero, generation, epoch, size, tail, sequence = struct.unpack_from("<4sHBBQQQQQ", slot)
             assert magic == b"TFSJ" and version == 1 and not zero and not any(slot[156:]) and size == len(text)
             assert at == generation % 2 * 4096
+            flags = struct.unpack_from("<Q", slot, 72)[0]
             key = unwrap(self.suite, subkey, b"tfs-journal-super" + slot[:80] + store + tenant, tenant[:12], slot[80:156])
-            self.slots.append((generation, epoch, tail, sequence, key))
-        _, self.epoch, self.tail, self.sequence, self.key = max(self.slots)
+            self.slots.append((generation, epoch, tail, sequence, key, bool(flags & 1)))
+        _, self.epoch, self.tail, self.sequence, self.key, self.clean = max(self.slots)
         self.ring = (len(text) - RING) // SECTOR
 
     def sector(self, number, sequence, nonce=0):
@@ -35,12 +36,13 @@ class Journal:
         return raw[:PAYLOAD] if marks == (sequence, self.epoch, good) else None
 
     def record(self, at, sequence):
-        """Sectors, what was durable, text; None when none that is whole begins there."""
+        """Sectors, what was durable, text; None when none that is whole begins there. Raises when it does not open."""
         first = self.sector(at, sequence)
         if first is None:
             return None
         length, _, durable, nonce = struct.unpack_from("<IIQQ", first)
         count = (44 + length + PAYLOAD - 1) // PAYLOAD
+        assert length <= 2097152 and count <= self.ring, "a record that is too long"
         parts = [self.sector(at + i, sequence, nonce if i else 0) for i in range(count)]
         if None in parts:
             return None
@@ -50,15 +52,26 @@ class Journal:
         return count, durable, text
 
     def records(self):
+        """Sequence number and text of each. Raises at the end when the next one is missing: "Durable"."""
         at, sequence, used = self.tail, self.sequence, 0
         while record := self.record(at, sequence):
-            yield record[2]
+            yield sequence, record[2]
             at, sequence, used = at + record[0], sequence + 1, used + record[0]
         for behind in range(at, at + self.ring - used):
-            raw = RING + behind % self.ring * SECTOR
-            claimed = struct.unpack_from("<Q", self.text, raw + PAYLOAD)[0]
-            other = claimed > sequence and self.record(behind, claimed)
-            assert not other or other[1] <= sequence, "a record that was durable is missing"
+            assert self.clean or not self.says_durable(behind, sequence), "a record that was durable is missing"
+
+    def says_durable(self, at, sequence):
+        """Whether a later record begins there that was written when this one was durable."""
+        claimed = struct.unpack_from("<Q", self.text, RING + at % self.ring * SECTOR + PAYLOAD)[0]
+        if claimed <= sequence:
+            return False
+        try:
+            record = self.record(at, claimed)
+        except Exception as e:
+            if type(e).__name__ not in ("InvalidTag", "ValueError", "AssertionError"): # it does not open
+                raise
+            return False
+        return record is not None and record[1] > sequence
 
     @staticmethod
     def entry(kind, body):
@@ -67,9 +80,11 @@ class Journal:
         rest = body[24:]
         if kind == 1:
             first, end, flags = struct.unpack("<QQI", rest)
+            assert not flags & ~1
             found |= dict(first=first, end=end, keep_space=bool(flags & 1))
         elif kind == 2:
             commits, length, seconds, nanoseconds, flags, count = struct.unpack_from("<QQqIQQ", rest)
+            assert not flags & ~1
             fresh = [struct.unpack_from("<QQ", rest, 44 + 16 * i) for i in range(count)]
             ranges, at = [], 44 + 16 * count
             while at < len(rest):
@@ -83,19 +98,22 @@ class Journal:
             found |= dict(modified=struct.unpack("<qI", rest))
         else:
             upto, flags = struct.unpack("<QI", rest)
+            assert not flags & ~1
             found |= dict(upto=upto, decision=bool(flags & 1))
         return found
 
     def entries(self):
-        for text in self.records():
+        for sequence, text in self.records():
+            decision = False
             while text:
                 kind, zero, length = struct.unpack_from("<HHI", text)
                 assert 1 <= kind <= 4 and not zero, "an entry of a newer format"
-                entry = self.entry(kind, text[8 : 8 + length])
+                entry = dict(self.entry(kind, text[8 : 8 + length]), sequence=sequence)
                 yield entry
-                if entry.get("decision"):
-                    return
+                decision = decision or entry.get("decision", False)
                 text = text[8 + length :]
+            if decision: # of a recovery: nothing behind it counts
+                return
 
 
 def uuid_in(path, member):
@@ -114,4 +132,4 @@ if __name__ == "__main__":
     store, tenant = sys.argv[1].rsplit("#", 1)
     (ring,) = glob.glob(f"{sys.argv[2]}/*/{tenant}.json")
     for entry in read(f"{store}/t/{tenant}", ring, sys.argv[3]).entries():
-        print(entry)
+        print(json.dumps(entry))

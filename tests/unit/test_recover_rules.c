@@ -529,6 +529,8 @@ static void what_comes_later_takes_ranges_away(void **state)
 			0},
 		{"a length behind it",
 			{{1, 0, {0}, at, 7, {.end = 0}}, {2, 2, {0}, 0, 0, {.end = 0}}, {3}}, 7},
+		/* What is cut off is overwritten first: not here. */
+		{"a shorter end", {{1}, {2}, {3, 3, {0}, 0, 0, {.end = 0}}}, 0},
 	};
 	make(p, "x");
 	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
@@ -545,6 +547,7 @@ static void what_comes_later_takes_ranges_away(void **state)
 		AUTO_CLOSE fd = redo_place_fd(p, "x");
 		struct stat st;
 		assert_int_equal(fstat(fd, &st), 0);
+		assert_int_equal(st.st_size, w.length);
 		assert_int_equal(st.st_mtim.tv_sec, 5000);
 		assert_int_equal(st.st_mtim.tv_nsec, 5);
 		assert_int_equal(pwrite(fd, raw + at, PAGE, (off_t)at), PAGE);

@@ -843,6 +843,27 @@ static void a_record_that_was_not_flushed_is_not_missed(void **state)
 	assert_int_equal(flip(fd, RING + (before - 1) * SECTOR, 1), -EBADMSG);
 }
 
+/* Marks and checks can be made up behind the end, seals cannot: nothing is missed for them. */
+static void what_is_made_up_tells_nothing(void **state)
+{
+	(void)state;
+	prepare(false);
+	uint64_t end = used();
+	uint8_t last[SECTOR];
+	copy_file(here.p->tenant_fd, here.copy_fd);
+	AUTO_CLOSE fd = file_of(here.copy_fd);
+	assert_int_equal(pread(fd, last, SECTOR, RING + (off_t)(end - 1) * SECTOR), SECTOR);
+	uint64_t sequence = bytes_get64(last + JOURNAL_FORMAT_PAYLOAD);
+	for (unsigned ahead = 2; ahead < 5; ahead++) {
+		uint64_t at = end + 7 * ahead;
+		bytes_put64(last + 8, sequence + ahead);
+		bytes_put64(last + JOURNAL_FORMAT_PAYLOAD, sequence + ahead);
+		bytes_put64(last + SECTOR - 8, XXH3_64bits_withSeed(last, SECTOR - 8, at));
+		assert_int_equal(pwrite(fd, last, SECTOR, RING + (off_t)at * SECTOR), SECTOR);
+		assert_int_equal(check_folder(here.copy_fd), 0);
+	}
+}
+
 /* Records of before in the place of those of now, and of another place in this one. */
 static void records_of_elsewhere_are_none(void **state)
 {
@@ -1100,6 +1121,7 @@ int main(void)
 		T(the_older_slot_of_an_unfinished_checkpoint),
 		T(a_changed_record_is_missed),
 		T(a_record_that_was_not_flushed_is_not_missed),
+		T(what_is_made_up_tells_nothing),
 		T(records_of_elsewhere_are_none),
 		T(an_old_copy_is_what_it_was),
 		T(what_is_no_journal_of_ours),

@@ -366,6 +366,8 @@ static void seed_kinds(const char *name, bool each, unsigned first, unsigned las
 	buf_put8(&b, (uint8_t)each);
 	for (unsigned kind = first; kind <= last; kind++) {
 		put_kind(&text, kind);
+		if (kind == 6 && first < 6) /* not the last one of its record */
+			put_kind(&text, 4);
 		if (!each && kind < last)
 			continue;
 		fuzz_put_part(&b, text.data, text.len);

@@ -14,7 +14,7 @@ P
 }
 # exercise NAME PROGRAM SECONDS [OPTION...]: ok when it ends well, with what it says of itself; $S/exercise has its output.
 exercise() {
-	local name=$1 program=$build/tests/exercise/$2 seconds=$3 line status input output pid
+	local name=$1 program=$build/tests/exercise/$2 seconds=$3 status output pid remounts=0
 	shift 3
 	set -- --seconds "$seconds" "$@"
 	[ "${EXERCISE_SEED:-}" ] && set -- "$@" --seed "$EXERCISE_SEED"
@@ -22,6 +22,7 @@ exercise() {
 	[ "${EXERCISE_ROUND:-}" ] && set -- "$@" --round "$EXERCISE_ROUND"
 	mount_tenant acme "$M" || { not_ok "mounts"; exit 1; }
 	mkdir -p "$M/x"
+	: >"$S/said"
 	mkfifo "$S/go"
 	"$program" "$M/x" --remount "$@" <"$S/go" >"$S/said" 2>&1 &
 	pid=$!
@@ -29,7 +30,7 @@ exercise() {
 	exec {output}>"$S/go"
 	rm "$S/go"
 	while ! process_ended "$pid"; do
-		if [ "$(grep -c '^remount$' "$S/said")" -gt "${remounts:=0}" ]; then
+		if [ "$(grep -c '^remount$' "$S/said")" -gt $remounts ]; then
 			remounts=$((remounts + 1))
 			umount_tenant "$M" "$daemon" >>"$S/said" 2>&1 && mount_tenant acme "$M" >>"$S/said" 2>&1 || {
 				not_ok "$name: remount"

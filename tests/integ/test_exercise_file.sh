@@ -7,5 +7,5 @@
 need_loop
 need_fuse
 exercise_store
-exercise "files are what a model says" exercise-file "${EXERCISE_SECONDS:-10}" --strict --caches --round "${EXERCISE_ROUND:-3000}" "$@"
+exercise "files are what a model says" exercise-file "${EXERCISE_SECONDS:-10}" --strict --caches --round "${EXERCISE_ROUND:-800}" "$@"
 check "the log verifies" audit verify acme

@@ -7,5 +7,5 @@
 need_loop
 need_fuse
 exercise_store
-exercise "the tree is what a model says" exercise-tree "${EXERCISE_SECONDS:-10}" --caches --round "${EXERCISE_ROUND:-2000}" "$@"
+exercise "the tree is what a model says" exercise-tree "${EXERCISE_SECONDS:-10}" --caches --round "${EXERCISE_ROUND:-700}" "$@"
 check "the log verifies" audit verify acme

@@ -32,7 +32,7 @@ exercise() {
 	while ! process_ended "$pid"; do
 		if [ "$(grep -c '^remount$' "$S/said")" -gt $remounts ]; then
 			remounts=$((remounts + 1))
-			umount_tenant "$M" "$daemon" >>"$S/said" 2>&1 && mount_tenant acme "$M" >>"$S/said" 2>&1 || {
+			umount "$M" && wait_for 300 process_ended "$daemon" && mount_tenant acme "$M" >>"$S/said" 2>&1 || {
 				not_ok "$name: remount"
 				break
 			}

@@ -160,6 +160,7 @@ static void op_init(void *context, struct fuse_conn_info *conn)
 	/* AUTO_INVAL_DATA off: content changes through this mount alone. READDIRPLUS_AUTO off:
 	 * attributes always come along. */
 	conn->want = wanted & conn->capable;
+	f->kernel_times = conn->want & FUSE_CAP_WRITEBACK_CACHE;
 	conn->max_write = 256 * 1024;
 	conn->max_readahead = 1024 * 1024;
 	conn->max_background = 64;

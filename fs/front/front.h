@@ -22,6 +22,7 @@ struct front {
 	uid_t uid;         /* of this process */
 	bool as_root;
 	bool read_only;           /* mounted so; ask front_is_read_only */
+	bool kernel_times;        /* of files' content: the kernel's cache is written back */
 	pthread_key_t buffer_key; /* a thread's answer buffer */
 	/* Called once, when the kernel has answered the handshake. */
 	void (*ready)(void *context);

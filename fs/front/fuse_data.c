@@ -212,10 +212,11 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t s
 	struct fuse_file_info *fi)
 {
 	struct handle *h = handle_of(fi);
+	const struct front *front = fuse_req_userdata(req);
 	(void)ino;
 	/* The kernel keeps EIO alone for who flushes or closes what its cache could not get rid of.
 	 */
-	if (front_is_read_only(fuse_req_userdata(req))) {
+	if (front_is_read_only(front)) {
 		fuse_reply_err(req, fi->writepage ? EIO : EROFS);
 		return;
 	}
@@ -227,7 +228,8 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t s
 	}
 	size_t done = 0;
 	ssize_t n = 0;
-	file_keep_time(h->file, fi->writepage);
+	/* With its cache the kernel has a time of every write, and tells that by itself. */
+	file_keep_time(h->file, fi->writepage || front->kernel_times);
 	while (done < size && n >= 0) {
 		n = file_write(h->file, bytes + done, size - done, (uint64_t)offset + done);
 		done += n > 0 ? (size_t)n : 0;
@@ -275,7 +277,7 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset,
 		: front_is_read_only(q.front) ? -EROFS
 					      : request_enter(&q, h->writes ? 0 : ACT_WRITE);
 	if (r == 0)
-		file_keep_time(h->file, false);
+		file_keep_time(h->file, q.front->kernel_times);
 	if (r == 0)
 		r = file_range_change(h->file, mode, (uint64_t)offset, (uint64_t)len);
 	if (r == 0)
@@ -375,7 +377,7 @@ static void op_copy(fuse_req_t req, fuse_ino_t ino, off_t from_at, struct fuse_f
 		    : bytes                              ? 0
 							 : -ENOMEM;
 	if (n == 0)
-		file_keep_time(to->file, false);
+		file_keep_time(to->file, f->kernel_times);
 	if (n == 0)
 		n = copy(from, (uint64_t)from_at, to, (uint64_t)to_at, len, bytes);
 	if (n < 0)

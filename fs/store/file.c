@@ -373,6 +373,7 @@ int file_truncate(struct file *f, uint64_t size)
 	int rc = file_begin(f, SIZE_TEXT, 1);
 	if (rc)
 		return rc;
+	f->keeps_time = false;
 	rc = file_size_set(f, size, &ft);
 	file_end(f);
 	return file_finish(f, rc, &ft);

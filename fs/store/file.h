@@ -86,9 +86,9 @@ void file_set_trashed(struct file *f, const char *trash_name);
  * kept. -errno of the commit or the lower call. */
 MUST_USE int file_set_times(struct file *f, const struct timespec ts[2]);
 /*
- * Whether the next write leaves the modification time as it is. One from the kernel's cache does:
- * the kernel has its own time of it, and tells that by file_set_times, sooner or later than the
- * data, or never when it is none but the old one.
+ * Whether the next write or change of a range leaves the modification time as it is. One from the
+ * kernel's cache does: the kernel has its own time of it, and tells that by file_set_times, sooner
+ * or later than the data, or never when it is none but the old one.
  */
 void file_keep_time(struct file *f, bool keep);
 /* Key for extended attributes: 32 bytes XK; gives an empty file its header first. Borrowed. */

@@ -111,9 +111,8 @@ static int commit(
 	if (rc < 0)
 		return rc;
 	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, f->keeps_time ? f->kept : st.st_mtim};
-	if (flags & FILE_COMMIT_TOUCH)
-		f->keeps_time = false;
-	if (flags & FILE_COMMIT_TOUCH && clock_gettime(CLOCK_REALTIME, &times[1]) < 0)
+	const bool touch = flags & FILE_COMMIT_TOUCH && !f->keeps_time;
+	if (touch && clock_gettime(CLOCK_REALTIME, &times[1]) < 0)
 		return -EIO;
 	f->h.modified_ns = (uint64_t)times[1].tv_sec * 1000000000u + (uint64_t)times[1].tv_nsec;
 	rc = write_state(f, logs ? flags | FILE_COMMIT_LONG : flags);
@@ -130,7 +129,7 @@ static int commit(
 		rc = file_lower_resize(f, block_map_length(f->h.size));
 	int set = l->ops->futimens(l, f->write_fd, times);
 	/* Only the owner and root may set times; with others the lower file's own must do. */
-	if (flags & FILE_COMMIT_TOUCH && (set == -EPERM || set == -EACCES)) {
+	if (touch && (set == -EPERM || set == -EACCES)) {
 		times[1].tv_nsec = UTIME_NOW;
 		set = l->ops->futimens(l, f->write_fd, times);
 	}

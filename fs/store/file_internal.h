@@ -272,7 +272,7 @@ MUST_USE int file_size_set(struct file *f, uint64_t size, struct file_fault *ft)
 
 enum file_commit_flags {
 	FILE_COMMIT_BOTH = 1,  /* into both slots: a wrap changed */
-	FILE_COMMIT_TOUCH = 2, /* the modification time moves on: a change of size */
+	FILE_COMMIT_TOUCH = 2, /* the modification time moves on, unless it is kept */
 	FILE_COMMIT_LONG =
 		4, /* leave the lower file longer than it should be: its end is erased first */
 	FILE_COMMIT_HARD = 8,   /* with its data durable; flush the journal up to f->last then */

@@ -333,6 +333,10 @@ static int change_space(
 	rc = file_lower_writable(f);
 	if (!rc && !after && !(mode & FALLOC_FL_PUNCH_HOLE))
 		rc = allocate(f, offset, end);
+	/* Nothing may follow that would bring the time back. */
+	if (!after && f->keeps_time && f->write_fd >= 0)
+		(void)!f->store->lower->ops->futimens(f->store->lower, f->write_fd,
+			(const struct timespec[2]){{.tv_nsec = UTIME_OMIT}, f->kept});
 	if (!rc && after && !(mode & FALLOC_FL_KEEP_SIZE) && end > f->h.size)
 		rc = file_size_set(f, end, ft);
 	/* What gives space back moves the time, too. */

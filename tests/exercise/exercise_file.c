@@ -31,7 +31,6 @@
 struct exfile {
 	struct model model;
 	int64_t mtime, ctime; /* ns, as last seen */
-	int64_t told; /* when the last change ended whose time the filesystem takes itself */
 	uint64_t ino;
 	bool allocated; /* since it was empty */
 };
@@ -86,7 +85,6 @@ struct act {
 	struct open_file *open;
 	unsigned number, index; /* of the story, of the file in it */
 	struct timespec began;
-	bool by_filesystem; /* not through the kernel's cache */
 };
 
 /* How an operation moves st_mtime. */
@@ -300,10 +298,7 @@ static void check_stat(struct act *a, const struct stat *st, enum moves moves)
 	if (!S_ISREG(st->st_mode) || st->st_nlink != 1)
 		FAIL(a, "file %u: mode %o, %llu links", a->index, st->st_mode,
 			(unsigned long long)st->st_nlink);
-	/* The kernel's clock ticks: of a change in the same tick as one before it tells no time,
-	 * and the filesystem's own, later by less than that, is seen when the inode is read anew.
-	 */
-	if (mtime < f->mtime || (moves == MOVES_NOT && mtime != f->mtime && mtime > f->told))
+	if (mtime < f->mtime || (moves == MOVES_NOT && mtime != f->mtime))
 		FAIL(a, "file %u: st_mtime %lld.%09lld, before %lld.%09lld", a->index,
 			(long long)mtime / 1000000000, (long long)mtime % 1000000000,
 			(long long)f->mtime / 1000000000, (long long)f->mtime % 1000000000);
@@ -315,11 +310,6 @@ static void check_stat(struct act *a, const struct stat *st, enum moves moves)
 			(long long)(nanoseconds(&a->began) - mtime));
 	f->mtime = mtime;
 	f->ctime = ctime;
-	if (a->by_filesystem) {
-		struct timespec now;
-		clock_gettime(CLOCK_REALTIME, &now);
-		f->told = nanoseconds(&now);
-	}
 }
 
 static void see(struct act *a, int fd, enum moves moves)
@@ -408,7 +398,6 @@ static void act_write(struct act *a)
 	len = in_window(offset, len);
 	NOTE(a, "write %s %llu+%zu", kind_names[kind], (unsigned long long)offset, len);
 	int fd = fd_of(a, kind);
-	a->by_filesystem = kind == KIND_DIRECT;
 	fill(a, bytes, offset, len);
 	wrote(a, "write", pwrite(fd, bytes, len, (off_t)offset), len);
 	model_write(&a->file->model, bytes, offset, len);
@@ -590,7 +579,6 @@ static void act_open_truncate(struct act *a)
 	if (a->open->fds[KIND_RW] < 0)
 		FAIL(a, "open O_TRUNC: %s", strerror(errno));
 	model_resize(&a->file->model, 0);
-	a->by_filesystem = true;
 	a->file->allocated &= !before;
 	see(a, -1, before ? MOVES : MOVES_MAYBE);
 }
@@ -598,7 +586,6 @@ static void act_open_truncate(struct act *a)
 /* false: this filesystem has no such mode. */
 static bool allocate(struct act *a, int mode, uint64_t offset, size_t len, int *ret_fd)
 {
-	a->by_filesystem = true;
 	*ret_fd = fd_of(a, chance(a, 80) ? KIND_RW : KIND_DIRECT);
 	if (fallocate(*ret_fd, mode, (off_t)offset, (off_t)len) == 0)
 		return true;
@@ -673,7 +660,6 @@ static void act_copy(struct act *a)
 	off_t in_at = (off_t)at, out_at = (off_t)to;
 	want = readable(&from, at, len);
 	ssize_t n = copy_file_range(in, &in_at, out, &out_at, len, 0);
-	a->by_filesystem = true;
 	/* It may be short, but not nothing. */
 	if (n < 0 || (size_t)n > want || (want && !n))
 		FAIL(a, "copy: %zd (%s), expected %zu", n, n < 0 ? strerror(errno) : "", want);
@@ -862,7 +848,6 @@ static void one(struct act *a)
 		a->run->number, a->number, a->index, (unsigned long long)a->file->model.size);
 	clock_gettime(CLOCK_REALTIME_COARSE, &a->began);
 	acting = a;
-	a->by_filesystem = false;
 	double began = exercise_clock();
 	acts[what].act(a);
 	s->spent[what] += exercise_clock() - began;

@@ -8,4 +8,13 @@ need_loop
 need_fuse
 exercise_store
 exercise "files are what a model says" exercise-file "${EXERCISE_SECONDS:-10}" --strict --caches --round "${EXERCISE_ROUND:-800}" "$@"
+
+mount_tenant acme "$M" || { not_ok "mounts"; exit 1; }
+mkdir "$M/times"
+told=$(timeout 60 /usr/bin/python3 "$(dirname "$0")/told_times.py" "$M/times") || not_ok "changes files"
+check_umount "unmounts" "$M" "$daemon"
+mount_tenant acme "$M" || { not_ok "mounts again"; exit 1; }
+check_same "times of changes past the cache stay as they were told" "$told" \
+	"$(cd "$M/times" && while read -r f _; do echo "$f $(date -r "$f" +%s%N)"; done <<<"$told")"
+check_umount "unmounts" "$M" "$daemon"
 check "the log verifies" audit verify acme

@@ -588,6 +588,37 @@ static void allocated_space_is_there(void **state)
 		}
 }
 
+/* The kernel tells the time of a change sooner or later
+					      than the change comes, as of a write. */
+static void a_time_that_is_kept_stays(void **state)
+{
+	static const int modes[] = {PUNCH, ZERO, ZERO_KEEP, 0, KEEP};
+	struct store_place *p = *state;
+	static uint8_t bytes[ROOM];
+	const struct timespec ts[2] = {{1000, 1}, {2000, 2}};
+	struct stat st;
+	fill(bytes, ROOM);
+	for (unsigned i = 0; i < 2 * sizeof(modes) / sizeof(modes[0]); i++) {
+		int mode = modes[i / 2];
+		struct file *f = create(p, "t");
+		file_keep_time(f, i % 2);
+		assert_int_equal(file_write(f, bytes, ROOM, 0), ROOM);
+		assert_int_equal(file_commit(f), 0);
+		assert_int_equal(file_set_times(f, ts), 0);
+		file_keep_time(f, i % 2);
+		assert_int_equal(file_range_change(f, mode, ROOM - PAGE - 1, 2 * PAGE), 0);
+		assert_int_equal(file_commit(f), 0);
+		file_put(f);
+		f = reopen(p, "t");
+		assert_int_equal(file_stat(f, &st), 0);
+		if (i % 2)
+			assert_int_equal(st.st_mtim.tv_sec, 2000);
+		else if (mode & ~KEEP)
+			assert_true(st.st_mtim.tv_sec > 2000);
+		file_put(f);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -601,6 +632,7 @@ int main(void)
 		T(each_lower_call_may_fail),
 		T(seeking_finds_data_and_holes),
 		T(allocated_space_is_there),
+		T(a_time_that_is_kept_stays),
 #undef T
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

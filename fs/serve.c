@@ -39,8 +39,8 @@ static void serve_status(struct tenant *t, struct buf *answer)
 	struct trash_status erase;
 	struct front_counts counts;
 	struct journal_status journal = {0};
-	if (t->journal)
-		journal_status(t->journal, &journal);
+	if (t->store.journal)
+		journal_status(t->store.journal, &journal);
 	trash_status(t->trash, &erase);
 	front_count(&t->front, &counts);
 	say(answer, 0, "mounted");
@@ -60,9 +60,10 @@ static void serve_status(struct tenant *t, struct buf *answer)
 	buf_printf(answer, ", \"audit\": {\"sequence\": %llu, \"broken\": %s}",
 		(unsigned long long)audit_sequence(gate_audit(t->front.gate)),
 		audit_broken(gate_audit(t->front.gate)) ? "true" : "false");
-	buf_printf(answer, ", \"journal\": {\"bytes\": %llu, \"used\": %llu, \"unfinished\": %u}",
-		(unsigned long long)journal.bytes, (unsigned long long)journal.used,
-		journal.pending);
+	buf_printf(answer,
+		", \"journal\": {\"off\": %s, \"bytes\": %llu, \"used\": %llu, \"unfinished\": %u}",
+		t->store.journal ? "false" : "true", (unsigned long long)journal.bytes,
+		(unsigned long long)journal.used, journal.pending);
 	buf_printf(answer,
 		", \"erase\": {\"files\": %llu, \"bytes\": %llu, \"done_files\": %llu, "
 		"\"done_bytes\": %llu, \"failed_files\": %llu, \"assurance\": \"%c\", \"why\": ",

@@ -45,7 +45,7 @@ static void on_receipt(void *context, const struct trash_receipt *r)
 	snprintf(message, sizeof(message), "%s, %llu bytes, assurance %c%s%s", r->method,
 		(unsigned long long)r->bytes, (char)r->assurance, r->error ? ", failed: " : "",
 		r->error ? strerror(-r->error) : "");
-	const struct audit_event event = {.kind = AUDIT_ERASE,
+	const struct audit_event event = {.kind = AUDIT_RECOVERY,
 		.error = r->error,
 		.file_id = r->file_id,
 		.bytes_written = r->bytes,
@@ -210,24 +210,16 @@ static void warn_of_erasing(const struct tenant *t)
 /* What the last mount did not finish, for the log and whoever looks on. */
 static void record_recovery(struct tenant *t, const struct recover_result *r)
 {
-	char message[384];
-	snprintf(message, sizeof(message),
-		"the last mount did not end orderly: %u files brought to their last commit, of %u "
-		"changes since the last flush lost, %u new ones empty, %u newer than the journal; "
-		"%u "
-		"unfinished erasures, of which %u finished, "
-		"%u of files that are gone, %u failed%s%s; %llu bytes overwritten",
-		r->files, r->dropped, r->emptied, r->stale, r->entries, r->done, r->gone, r->failed,
-		r->error ? ": " : "", r->error ? strerror(-r->error) : "",
-		(unsigned long long)r->bytes);
+	char message[RECOVER_TEXT];
+	recover_describe(r, message);
 	const struct audit_event event = {.kind = AUDIT_ERASE,
 		.error = r->error,
 		.bytes_written = r->bytes,
 		.message = message,
 		.login_uid = (uid_t)-1,
 		.session = UINT32_MAX};
-	log_say(r->failed || r->stale ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING, "Recovery: %s.",
-		message);
+	log_say(r->failed || r->stale || r->unread ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING,
+		"Recovery: %s.", message);
 	gate_record(t->front.gate, &event, AUDIT_RESERVE);
 }
 
@@ -254,7 +246,7 @@ static int open_journal(struct tenant *t, struct err *e)
 	struct lower *l = lower_posix();
 	bool reset = t->options->journal_reset;
 	int r = journal_open(l, t->layout.tenant_fd, t->keyring, reset, &t->journal, e);
-	if ((r == -EBADMSG || r == -ENOENT) && reset) {
+	if ((r == -EBADMSG || r == -ENOENT || r == -EIO) && reset) {
 		r = reset_journal(t, e);
 		if (r == 0)
 			r = journal_open(l, t->layout.tenant_fd, t->keyring, false, &t->journal, e);
@@ -266,18 +258,30 @@ static int open_journal(struct tenant *t, struct err *e)
 	if (r < 0)
 		return r;
 	t->store.journal = t->journal;
-	r = recover_store(&t->store, &result);
+	r = recover_store(&t->store, reset, &result);
 	if (result.unclean || result.entries)
 		record_recovery(t, &result);
+	if (r < 0 && result.unread_ino)
+		return err_set(e, r,
+			"Cannot finish what the last mount left unfinished: the file with lower "
+			"inode number %llu cannot be read (%s). Nothing is lost: mount again once "
+			"that is mended, or once with -o journal=reset to give up its last "
+			"changes.",
+			(unsigned long long)result.unread_ino, strerror(-r));
 	if (r < 0)
 		return err_set(e, r,
 			"Cannot finish what the last mount left unfinished: %s; nothing is "
 			"lost, mount again once that is mended.",
 			strerror(-r));
+	/* It stays open, so that only an orderly end says so in it. */
 	if (t->options->journal_off) {
-		journal_close(t->journal);
-		t->journal = t->store.journal = NULL;
-		return 0;
+		t->store.journal = NULL;
+		log_say(LOG_LEVEL_WARNING, "Without a journal: after a kill or a power cut, what "
+					   "was being written may "
+					   "be unreadable.");
+		r = record_own(t, AUDIT_MOUNT, "without a journal (journal=off)");
+		return r < 0 ? err_set(e, r, "Cannot write to the audit log: %s.", strerror(-r))
+			     : 0;
 	}
 	const struct redo_options options = {.by_hand = false};
 	r = redo_start(&t->store, &options, &t->redo);

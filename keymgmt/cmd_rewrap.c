@@ -258,13 +258,23 @@ static int rewrap_files(struct cmd *c, uint64_t *ret_files)
 	return 0;
 }
 
-/* What the last mount left: headers that are not in their place would keep their old wraps. */
-static int recover(struct cmd *c)
+#define RECOVERED_TEXT (RECOVER_TEXT + 32)
+
+static void count_alarm(void *context, const struct store_alarm *alarm)
+{
+	(void)alarm;
+	++*(unsigned *)context;
+}
+
+/* What the last mount left: headers that are not in their place would keep their old wraps.
+ * ret_message: for the log, once that can be opened; empty when there was nothing to do. */
+static int recover(struct cmd *c, char ret_message[static RECOVERED_TEXT])
 {
 	struct store s;
-	struct recover_result result;
+	struct recover_result result = {0};
 	struct journal *j = NULL;
 	struct lower *l = lower_posix();
+	unsigned alarms = 0;
 	uint64_t since;
 	int r = journal_open(l, c->layout.tenant_fd, c->keyring, false, &j, &c->err);
 	if (r < 0)
@@ -273,9 +283,15 @@ static int recover(struct cmd *c)
 		r = store_init(&s, l, c->keyring, c->layout.tenant_fd);
 		if (r == 0) {
 			s.journal = j;
-			r = recover_store(&s, &result);
+			s.alarm = count_alarm;
+			s.alarm_context = &alarms;
+			r = recover_store(&s, false, &result);
 			store_done(&s);
 		}
+		recover_describe(&result, ret_message);
+		if (alarms)
+			snprintf(ret_message + strlen(ret_message), 32, "; %u integrity alarms",
+				alarms);
 		if (r < 0)
 			err_set(&c->err, r, "cannot finish what the last mount left unfinished: %s",
 				strerror(-r));
@@ -287,10 +303,12 @@ static int recover(struct cmd *c)
 static int finish(struct cmd *c, uint64_t *ret_files)
 {
 	struct lower *l = lower_posix();
-	char message[128];
-	int r = recover(c);
+	char message[128], recovered[RECOVERED_TEXT] = "";
+	int r = recover(c, recovered);
 	if (r == 0)
 		r = audit_rewrap(l, c->layout.tenant_fd, c->keyring, &c->err);
+	if (r == 0 && recovered[0])
+		r = cmd_common_log(c, recovered, 0);
 	if (r == 0)
 		r = policy_file_reseal(l, c->layout.tenant_fd, c->keyring, c->keys_fd, &c->err);
 	if (r == 0)

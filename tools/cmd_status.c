@@ -85,7 +85,10 @@ static void print_mounted(const json_t *o)
 							       : "");
 	put_size(number_of(journal, "used"), used);
 	put_size(number_of(journal, "bytes"), room);
-	printf("journal: %s of %s in use", used, room);
+	if (json_is_true(json_object_get(journal, "off")))
+		printf("journal: OFF: after a kill or a power cut files may be unreadable");
+	else
+		printf("journal: %s of %s in use", used, room);
 	if (number_of(journal, "unfinished"))
 		printf("; %lld erasures unfinished", number_of(journal, "unfinished"));
 	printf("\nerase:  %lld files waiting (%s), %lld erased (%s)", number_of(erase, "files"),

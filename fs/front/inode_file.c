@@ -88,8 +88,10 @@ static int open_first_name(struct inode_table *t, struct inode *i, struct file *
 		r = file_stat(*ret, &st);
 		if (r == 0 && st.st_ino != i->ino)
 			r = -ESTALE;
-		if (r < 0)
+		if (r < 0) {
 			file_put(*ret);
+			*ret = NULL;
+		}
 	}
 	if (d)
 		dir_put(d);

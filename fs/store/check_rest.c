@@ -79,29 +79,33 @@ static int finish_journal(struct check *c, struct journal *j)
 {
 	struct recover_result result = {0};
 	const struct journal_entry *entries;
-	char detail[96];
+	char detail[RECOVER_TEXT];
 	uint64_t since;
 	size_t pending = journal_entries(j, &entries);
 	bool done = false, unclean = journal_was_unclean(j, &since);
 	int r = 0;
 	if ((pending || unclean) && c->o->repair) {
 		c->s->journal = j;
-		r = recover_store(c->s, &result);
+		r = recover_store(c->s, false, &result);
 		c->s->journal = NULL;
 		done = r == 0 && result.failed == 0;
 	}
 	if (!done)
 		r = keep_waiting(c, j, r);
-	if (pending)
+	if (done)
+		recover_describe(&result, detail);
+	else if (pending)
 		snprintf(detail, sizeof(detail), "%s%zu entr%s for the next mount",
 			unclean ? "it was not unmounted orderly: " : "", pending,
 			pending == 1 ? "y waits" : "ies wait");
 	else
 		snprintf(detail, sizeof(detail), "it was not unmounted orderly");
+	/* An older one in its place is somebody's work, and nothing that could be undone. */
 	if (pending || unclean)
 		check_found(c, &(struct check_finding){.kind = "journal",
 				       .detail = detail,
 				       .block = UINT64_MAX,
+				       .damage = result.stale > 0,
 				       .corrected = done});
 	return r == -ENOMEM ? r : 0;
 }
@@ -193,15 +197,20 @@ int check_journal(struct check *c, int tenant_fd)
 	struct journal *j = NULL;
 	char moved[CHECK_LOST_NAME] = "";
 	path_is(c, "journal");
-	int r = journal_open(c->s->lower, tenant_fd, c->s->keys, c->o->repair, &j, NULL);
-	if (r > 0)
+	int r = journal_open(c->s->lower, tenant_fd, c->s->keys, true, &j, NULL);
+	/* What stands behind it is given up by nobody but who asks for it. */
+	if (r > 0) {
 		check_found(c, &(struct check_finding){.kind = "journal",
-				       .detail = "a record is damaged; what stands behind it is "
-						 "given up",
+				       .detail = "a record that was safe on the disk is damaged; "
+						 "mount once with -o journal=reset to go on with "
+						 "what stands before it",
 				       .block = UINT64_MAX,
-				       .damage = true,
-				       .corrected = true});
-	if (r >= 0) {
+				       .damage = true});
+		r = keep_waiting(c, j, 0);
+		journal_close(j);
+		return r;
+	}
+	if (r == 0) {
 		r = finish_journal(c, j);
 		journal_close(j);
 		return r;

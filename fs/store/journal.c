@@ -341,11 +341,14 @@ int journal_checkpoint_locked(struct journal *j, bool clean)
 	struct journal_super next = j->super;
 	struct timespec now;
 	uint64_t sectors = 0;
+	uint32_t skip;
 	rc = key ? 0 : -ENOMEM;
 	for (size_t i = 0; i < j->count; i++)
 		journal_format_put_erase(&text, &j->pending[i].erase);
 	clock_gettime(CLOCK_REALTIME, &now);
-	next.epoch++;
+	/* Never one that was used: of a checkpoint that was cut short a record may stand there. */
+	crypto_random(&skip, sizeof(skip));
+	next.epoch += 1 + (uint64_t)skip;
 	next.tail = j->head;
 	next.sequence = j->sequence;
 	next.since_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;

@@ -48,7 +48,8 @@ int journal_create(struct lower *l, int tenant_fd, const struct keyring *keys, u
 	return rc ? rc : l->ops->fsync(l, j->fd, false);
 }
 
-/* The better of both slots. -EBADMSG, -EPROTONOSUPPORT, or an errno of reading. */
+/* The better of both slots: one that does not read is as one that is damaged. -EBADMSG,
+ * -EPROTONOSUPPORT, or an errno of reading. */
 static int read_super(struct journal *j)
 {
 	int worst = -EBADMSG;
@@ -68,9 +69,10 @@ static int read_super(struct journal *j)
 		if (!rc)
 			rc = journal_format_super_open(
 				slot, keyring_owner(j->keys), subkey, &s, &key);
-		if (rc && rc != -EBADMSG && rc != -EKEYREJECTED && rc != -EPROTONOSUPPORT)
+		if (rc && rc != -EBADMSG && rc != -EKEYREJECTED && rc != -EPROTONOSUPPORT &&
+			rc != -EIO)
 			return rc;
-		if (rc == -EPROTONOSUPPORT)
+		if (rc == -EPROTONOSUPPORT || (rc == -EIO && worst == -EBADMSG))
 			worst = rc;
 		if (rc || (j->key && s.generation <= j->super.generation))
 			continue;
@@ -128,6 +130,25 @@ static int is_witness(struct journal *j, uint64_t sector, const uint8_t *bytes)
 	return rc == -EBADMSG ? 0 : rc;
 }
 
+/* In so many sectors; one that does not read is none: it may have been in the midst of being
+ * written when the power failed. As is_witness. */
+static int find_witness(struct journal *j, uint64_t at, uint64_t count, uint8_t *bytes)
+{
+	int whole = journal_transfer(j, at, bytes, count, false);
+	if (whole && whole != -EIO)
+		return whole;
+	for (uint64_t i = 0; i < count; i++) {
+		uint8_t *sector = bytes + i * JOURNAL_FORMAT_SECTOR;
+		uint64_t number = (at + i) % j->ring;
+		int rc = whole ? journal_transfer(j, number, sector, 1, false) : 0;
+		if (!rc)
+			rc = is_witness(j, number, sector);
+		if (rc && rc != -EIO)
+			return rc;
+	}
+	return 0;
+}
+
 /*
  * The records end at the head. A power cut may have left that one cut and a later one whole, as
  * long as neither was durable; but if it was, it is the disk that lost it. -EUCLEAN then.
@@ -140,9 +161,7 @@ static int check_end(struct journal *j)
 		return -ENOMEM;
 	for (uint64_t left = j->ring - j->used, at = j->head, n; left; left -= n) {
 		n = left < chunk ? left : chunk;
-		int rc = journal_transfer(j, at, bytes, n, false);
-		for (uint64_t i = 0; !rc && i < n; i++)
-			rc = is_witness(j, (at + i) % j->ring, bytes + i * JOURNAL_FORMAT_SECTOR);
+		int rc = find_witness(j, at, n, bytes);
 		if (rc)
 			return rc < 0 ? rc : -EUCLEAN;
 		at = (at + n) % j->ring;
@@ -202,11 +221,18 @@ static int read_records(struct journal *j)
 		*text = (struct buf){0};
 		const struct journal_place at = {j->super.epoch, j->sequence, j->head, j->ring};
 		uint64_t sectors = 0, durable;
+		const size_t entries = j->entry_count, pending = j->count, listed = j->listed;
 		int rc = read_record(j, &at, text, &sectors, &durable);
 		if (rc == 0)
 			return j->super.clean ? 0 : check_end(j);
 		if (rc > 0)
 			rc = read_entries(j, text, &last);
+		if (rc == -EBADMSG || rc == -EIO) {
+			j->entry_count = entries;
+			j->count = pending;
+			j->listed = listed;
+			return -EUCLEAN;
+		}
 		if (rc)
 			return rc;
 		j->head = (j->head + sectors) % j->ring;
@@ -295,7 +321,11 @@ int journal_open(struct lower *l, int tenant_fd, const struct keyring *keys, boo
 			"The tenant's journal is missing; restore it, or mount once with -o "
 			"journal=reset to start a new one.");
 	default:
-		return err_set(e, rc, "The tenant's journal cannot be read: %s.", strerror(-rc));
+		return err_set(e, rc,
+			"The tenant's journal cannot be read: %s. If that stays so, mount once "
+			"with -o journal=reset to start a new one: the last changes before the "
+			"tenant was ended are then lost.",
+			strerror(-rc));
 	}
 }
 

@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 
 /*
@@ -178,14 +179,31 @@ static int flush_all(const struct store *s)
 	return rc < 0 ? rc : journal_flush(s->journal, journal_sequence(s->journal));
 }
 
-int recover_store(const struct store *s, struct recover_result *ret)
+void recover_describe(const struct recover_result *r, char ret[static RECOVER_TEXT])
+{
+	char given_up[96] = "";
+	if (r->unread)
+		snprintf(given_up, sizeof(given_up),
+			", of %u files that cannot be read the last changes given up", r->unread);
+	snprintf(ret, RECOVER_TEXT,
+		"%s: %u files brought to their last commit, of %u changes since the last flush "
+		"lost, %u new ones empty, %u newer than the journal%s; %u unfinished erasures, of "
+		"which %u finished, %u of files that are gone, %u failed%s%s; %llu bytes "
+		"overwritten",
+		r->unclean ? "the last mount did not end orderly" : "the journal was not empty",
+		r->files, r->dropped, r->emptied, r->stale, given_up, r->entries, r->done, r->gone,
+		r->failed, r->error ? ": " : "", r->error ? strerror(-r->error) : "",
+		(unsigned long long)r->bytes);
+}
+
+int recover_store(const struct store *s, bool past_damage, struct recover_result *ret)
 {
 	AUTO(recovery_done) struct recovery r = {.s = s};
 	struct traces t = {.s = s, .result = &r.result};
 	r.result.unclean = journal_was_unclean(s->journal, &t.since_ns);
 	int rc = r.result.unclean ? flush_all(s) : 0;
 	if (rc >= 0)
-		rc = recover_redo(s, &r.result);
+		rc = recover_redo(s, past_damage, &r.result);
 	if (rc >= 0)
 		rc = finish_erasures(&r);
 	if (rc >= 0 && r.result.unclean)

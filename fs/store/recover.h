@@ -14,19 +14,26 @@ struct recover_result {
 	unsigned done, gone; /* finished; of files that are not there any more */
 	unsigned failed;     /* stay for the next mount */
 	uint64_t bytes;      /* overwritten */
+	unsigned unread;     /* whose changes were given up, since they cannot be read */
+	ino_t unread_ino;    /* of the first file that could not be read, or 0 */
 	int error;           /* the first that stopped one of those that failed, or 0 */
 };
+#define RECOVER_TEXT 512
+
+/* What was done, in a sentence without its stop, for logs. */
+void recover_describe(const struct recover_result *r, char ret[static RECOVER_TEXT]);
 
 /*
  * Finishes what s->journal holds, and begins a new period of it. After store_init, before anybody
  * uses the tree. A file that is damaged raises its alarm and is done with. 0; -ENOMEM; -errno of
- * reading folders or of writing the journal: then what was not done waits for the next mount.
+ * reading folders and files or of writing the journal: then what was not done waits for the next
+ * mount. past_damage: what the journal has of a file that cannot be read is given up.
  */
-MUST_USE int recover_store(const struct store *s, struct recover_result *ret);
+MUST_USE int recover_store(const struct store *s, bool past_damage, struct recover_result *ret);
 
 /* What recover.c and recover_redo.c share: commits that are not in their place. As recover_store.
  */
-MUST_USE int recover_redo(const struct store *s, struct recover_result *ret);
+MUST_USE int recover_redo(const struct store *s, bool past_damage, struct recover_result *ret);
 /* The file id that a header claims. 1; 0 there is none that could be read; -errno: nobody knows. */
 struct walk_entry;
 MUST_USE int recover_claimed_id(

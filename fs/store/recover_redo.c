@@ -35,7 +35,7 @@ struct redoing {
 	const struct journal_entry **entries; /* by file id, then in their order */
 	struct one *files;
 	size_t count, open; /* of files; of them not settled */
-	bool by_id, applies;
+	bool by_id, applies, past_damage;
 	uint64_t inodes[FILTER_WORDS]; /* a bit for each that is looked for, by its last bits */
 	struct recover_result *result;
 };
@@ -109,6 +109,21 @@ static int load(struct redoing *r)
 	return 0;
 }
 
+/* What the journal has of it is given up if anybody wanted that. */
+static int unread(struct redoing *r, struct one *f, int rc)
+{
+	if (!r->result->unread_ino)
+		r->result->unread_ino = f->entries[0]->ino;
+	if (!r->past_damage || rc != -EIO)
+		return rc;
+	if (!f->settled)
+		r->open--;
+	f->settled = true;
+	f->upto = 0;
+	r->result->unread++;
+	return 0;
+}
+
 static int found(struct redoing *r, struct one *f, const struct walk_entry *e)
 {
 	int rc;
@@ -126,9 +141,11 @@ static int found(struct redoing *r, struct one *f, const struct walk_entry *e)
 		r->result->stale++;
 		return 0;
 	}
-	if (!rc && r->applies && f->upto)
+	if (rc)
+		return unread(r, f, rc);
+	if (r->applies && f->upto)
 		r->result->files++;
-	return rc;
+	return 0;
 }
 
 static int by_id(const void *id, const void *file)
@@ -136,12 +153,14 @@ static int by_id(const void *id, const void *file)
 	return memcmp(id, ((const struct one *)file)->entries[0]->file_id, CRYPTO_ID_LEN);
 }
 
-static bool is_wanted(const struct redoing *r, uint64_t ino)
+/* A file whose id cannot be read: those that it may be. */
+static int unnamed(struct redoing *r, uint64_t ino, int error)
 {
-	for (size_t i = 0; i < r->count; i++)
+	int rc = 0;
+	for (size_t i = 0; i < r->count && !rc; i++)
 		if (!r->files[i].settled && r->files[i].entries[0]->ino == ino)
-			return true;
-	return false;
+			rc = unread(r, &r->files[i], error);
+	return rc; /* of others, whoever opens it learns that it cannot be read */
 }
 
 static int visit(void *context, const struct walk_entry *e)
@@ -151,8 +170,8 @@ static int visit(void *context, const struct walk_entry *e)
 	if (e->type != DT_REG || (!r->by_id && !(*filter_word(r, e->ino) >> (e->ino % 64) & 1)))
 		return 0;
 	int rc = recover_claimed_id(r->s->lower, e, id);
-	if (rc < 0 && !is_wanted(r, e->ino))
-		return 0; /* whoever opens it learns that it cannot be read */
+	if (rc < 0)
+		rc = unnamed(r, e->ino, rc);
 	if (rc <= 0)
 		return rc;
 	struct one *f = bsearch(id, r->files, r->count, sizeof(*r->files), by_id);
@@ -204,9 +223,9 @@ static int record_decision(struct redoing *r)
 	return rc ? rc : journal_flush(r->s->journal, sequence);
 }
 
-int recover_redo(const struct store *s, struct recover_result *ret)
+int recover_redo(const struct store *s, bool past_damage, struct recover_result *ret)
 {
-	AUTO(redoing_done) struct redoing r = {.s = s, .result = ret};
+	AUTO(redoing_done) struct redoing r = {.s = s, .past_damage = past_damage, .result = ret};
 	int rc = load(&r);
 	if (rc || !r.count)
 		return rc;

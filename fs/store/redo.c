@@ -201,6 +201,9 @@ static int mark(struct redo *r)
 	/* What was hard already is flushed, too: nothing goes to its place before. */
 	if (!rc)
 		rc = redo_flush(r->store, journal_sequence(r->store->journal));
+	/* Should what comes next fail, the next checkpoint need not say it again. */
+	for (struct file *f = rc ? NULL : next_file(r, NULL); f; f = next_file(r, f))
+		f->hard = f->last;
 	/* It may have been durable long since, and another's by now. */
 	return rc ? rc : journal_fence(r->store->journal);
 }

@@ -98,7 +98,9 @@ umount_tenant "$M" "$daemon"
 mount_tenant acme "$M" journal=off || exit 1
 echo without >"$M/f1"
 check_same "journal=off: files are written and read" without "$(cat "$M/f1")"
-check_same "journal=off: status shows no journal" 0 "$(field bytes)"
+check_same "journal=off: status shows no journal" "True 0" "$(field off) $(field bytes)"
+check "journal=off: the text says what that means" grep -q "journal: OFF" <(tenantctl status "$STORE#acme")
+check "journal=off: so does the mount" grep -q "Without a journal" "$S/log-acme"
 umount_tenant "$M" "$daemon"
 mount_tenant acme "$M" || exit 1
 check_same "and with it again all is there" "without third 20" "$(cat "$M/f1") $(cat "$M/f20")"
@@ -106,6 +108,10 @@ echo fourth >"$M/f2"
 killed
 mount_tenant acme "$M" journal=off || exit 1
 check_same "journal=off finishes what a mount with it left" fourth "$(cat "$M/f2")"
+killed
+said=$(unclean)
+mount_tenant acme "$M" || exit 1
+check_same "a kill of a mount without a journal is said, too" "$((said + 1))" "$(unclean)"
 umount_tenant "$M" "$daemon"
 # The disk loses the first of some records that were flushed one after the other.
 mount_tenant acme "$M" || exit 1

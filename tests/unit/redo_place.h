@@ -30,6 +30,8 @@ struct redo_place_disk {
 	unsigned fail_in;                  /* calls that are not the journal's; 0: none fails */
 	int error;                         /* with this */
 	unsigned failed;                   /* so many did */
+	bool full;                         /* nothing can be written but to the journal */
+	ino_t unreadable;                  /* an inode whose first page does not read */
 };
 static struct redo_place_disk redo_place_disk;
 
@@ -81,6 +83,8 @@ static inline ssize_t redo_place_pwritev(
 		return rc;
 	if (redo_place_is_journal(fd))
 		atomic_fetch_add(&redo_place_disk.unflushed, 1);
+	else if (redo_place_disk.full)
+		return -ENOSPC;
 	else if (redo_place_disk.sees)
 		redo_place_disk.sees(fd, at);
 	return lower_posix()->ops->pwritev(l, fd, iov, n, at);
@@ -89,7 +93,11 @@ static inline ssize_t redo_place_pwritev(
 static inline ssize_t redo_place_preadv(
 	struct lower *l, int fd, const struct iovec *iov, int n, uint64_t at)
 {
+	struct stat st;
 	int rc = redo_place_fault(fd);
+	if (redo_place_disk.unreadable && at < 4096 && fstat(fd, &st) == 0 &&
+		st.st_ino == redo_place_disk.unreadable)
+		rc = -EIO;
 	return rc ? rc : lower_posix()->ops->preadv(l, fd, iov, n, at);
 }
 
@@ -190,7 +198,7 @@ static inline struct recover_result redo_place_mount(struct store_place *p)
 {
 	struct recover_result r;
 	redo_place_open_journal(p);
-	assert_int_equal(recover_store(&p->store, &r), 0);
+	assert_int_equal(recover_store(&p->store, false, &r), 0);
 	store_place_redo(p);
 	return r;
 }

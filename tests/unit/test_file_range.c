@@ -407,7 +407,7 @@ static void go_on_using(struct store_place *p, struct file *f, const uint8_t *by
 	assert_int_equal(
 		journal_open(&p->fail.base, p->tenant_fd, p->keys, false, &p->store.journal, NULL),
 		0);
-	assert_int_equal(recover_store(&p->store, &r), 0);
+	assert_int_equal(recover_store(&p->store, false, &r), 0);
 	journal_end(p);
 }
 

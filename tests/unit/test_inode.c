@@ -530,6 +530,37 @@ static void handles_are_listed(void **state)
 	handle_list_done(&l);
 }
 
+/* Whichever lower call of an open fails: an errno, nothing left, and the next open has the file. */
+static void each_lower_call_of_an_open_may_fail(void **state)
+{
+	struct table_place *p = *state;
+	struct store_place *s = p->store;
+	struct inode *i = make(p, p->t.root, "f", false);
+	struct file *f;
+	char bytes[8];
+	bool hit = true;
+	assert_int_equal(inode_file(&p->t, i, &f), 0);
+	assert_int_equal(file_write(f, "hello", 5, 0), 5);
+	assert_int_equal(file_commit(f), 0);
+	inode_file_done(&p->t, i, f);
+	for (unsigned at = 1; hit; at++) {
+		assert_true(at < 100);
+		fail_lower_arm(&s->fail, FAIL_LOWER_ANY, at, -EIO, true);
+		int r = inode_file(&p->t, i, &f);
+		hit = fail_lower_hit(&s->fail);
+		fail_lower_arm(&s->fail, FAIL_LOWER_ANY, 0, 0, false);
+		assert_true(r == 0 || (hit && r == -EIO));
+		if (r == 0)
+			inode_file_done(&p->t, i, f);
+		assert_null(i->file);
+		assert_int_equal(i->file_users, 0);
+		assert_int_equal(inode_file(&p->t, i, &f), 0);
+		assert_int_equal(file_read(f, bytes, sizeof(bytes), 0), 5);
+		inode_file_done(&p->t, i, f);
+	}
+	drop(p, i);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -545,6 +576,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			directories_are_opened_again_along_their_parents, setup, teardown),
 		cmocka_unit_test_setup_teardown(one_open_file_for_all, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			each_lower_call_of_an_open_may_fail, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			what_the_kernel_dropped_too_early_is_not_found_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_removed_name_is_no_home, setup, teardown),

@@ -122,7 +122,7 @@ static void check(struct store_place *p, const char *what, uint64_t at, const un
 		if (rc < 0)
 			return;
 	}
-	rc = recover_store(&p->store, &r);
+	rc = recover_store(&p->store, false, &r);
 	if (rc)
 		fail_msg("%s at %llu: %d", what, (unsigned long long)at, rc);
 	recovered++;

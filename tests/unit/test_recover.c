@@ -141,7 +141,7 @@ static bool killed(struct store_place *p, unsigned at, const struct op *o)
 			((store_place_redo(p), o) && file_open(p->root, name_of(p).lower, &f)))
 			_exit(2);
 		fail_lower_arm(&p->fail, FAIL_LOWER_ANY, at, -EIO, false);
-		_exit(o ? change(f, o) != 0 : recover_store(&p->store, &r) != 0);
+		_exit(o ? change(f, o) != 0 : recover_store(&p->store, false, &r) != 0);
 	}
 	assert_int_equal(waitpid(child, &status, 0), child);
 	assert_true(WIFEXITED(status));
@@ -153,7 +153,7 @@ static struct recover_result recover(struct store_place *p)
 {
 	struct recover_result r;
 	open_journal(p);
-	assert_int_equal(recover_store(&p->store, &r), 0);
+	assert_int_equal(recover_store(&p->store, false, &r), 0);
 	assert_int_equal(r.entries, r.done + r.gone + r.failed);
 	assert_int_equal(journal_pending(p->store.journal, NULL, NULL, 0), r.failed);
 	drop_journal(p);
@@ -347,7 +347,7 @@ static void what_is_gone_costs_one_walk(void **state)
 			become_another_inode(p);
 		open_journal(p);
 		fail_lower_arm(&p->fail, FAIL_LOWER_PREADV, UINT_MAX, -EIO, true);
-		assert_int_equal(recover_store(&p->store, &r), 0);
+		assert_int_equal(recover_store(&p->store, false, &r), 0);
 		unsigned reads = atomic_load(&p->fail.counted);
 		fail_lower_arm(&p->fail, FAIL_LOWER_ANY, 0, 0, false);
 		assert_int_equal(r.gone, !copied);
@@ -369,7 +369,7 @@ static void an_error_leaves_it_for_the_next(void **state)
 			become_a_copied_store(p);
 		open_journal(p);
 		fail_lower_arm(&p->fail, FAIL_LOWER_ANY, at, -EIO, true);
-		int rc = recover_store(&p->store, &r);
+		int rc = recover_store(&p->store, false, &r);
 		bool hit = fail_lower_hit(&p->fail);
 		fail_lower_arm(&p->fail, FAIL_LOWER_ANY, 0, 0, false);
 		store_place_mended(p);

@@ -38,7 +38,7 @@ static struct recover_result mount_after(struct store_place *p, enum end end)
 	/* As if the period had begun ten seconds later. */
 	if (end == BEFORE)
 		p->store.journal->since_ns += 10000000000u;
-	assert_int_equal(recover_store(&p->store, &r), 0);
+	assert_int_equal(recover_store(&p->store, false, &r), 0);
 	assert_int_equal(r.unclean, end != CLEAN);
 	return r;
 }

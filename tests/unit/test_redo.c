@@ -335,7 +335,7 @@ static void a_checkpoint_empties_the_ring_and_keeps_times(void **state)
 	uint64_t epoch = p->store.journal->super.epoch;
 	assert_int_equal(redo_checkpoint(&p->store), 0);
 	assert_int_equal(redo_place_status(p).used, 0);
-	assert_int_equal(p->store.journal->super.epoch, epoch + 1);
+	assert_true(p->store.journal->super.epoch > epoch);
 	assert_false(journal_touches(p->store.journal, f->ino, NULL));
 	assert_int_equal(file_stat(f, &after), 0);
 	assert_int_equal(after.st_mtim.tv_sec, 2000);
@@ -531,7 +531,7 @@ static void the_clock_empties_the_journal(void **state)
 	redo_tick(r);
 	assert_int_equal(p->store.journal->super.epoch, epoch);
 	redo_tick(r);
-	assert_int_equal(p->store.journal->super.epoch, epoch + 1);
+	assert_true(p->store.journal->super.epoch > epoch);
 	redo_place_raw(p, "x", now, LOWER_MAX);
 	assert_memory_not_equal(now, raw, LOWER_MAX);
 	epoch = p->store.journal->super.epoch;
@@ -540,12 +540,13 @@ static void the_clock_empties_the_journal(void **state)
 		overwrite(f, 0, PAGE, second);
 		redo_tick(r);
 	}
-	assert_int_equal(p->store.journal->super.epoch, epoch + 1);
+	assert_true(p->store.journal->super.epoch > epoch);
+	epoch = p->store.journal->super.epoch;
 	/* Somebody is in a hurry: what was freed is still in the journal. */
 	overwrite(f, 0, PAGE, 2);
 	redo_hurry(&p->store);
 	redo_tick(r);
-	assert_int_equal(p->store.journal->super.epoch, epoch + 2);
+	assert_true(p->store.journal->super.epoch > epoch);
 	file_put(f);
 }
 
@@ -609,7 +610,7 @@ static void who_has_lost_the_tenant_writes_nothing(void **state)
 		struct recover_result r;
 		p->store.redo = NULL;
 		redo_place_open_journal(p);
-		assert_int_equal(recover_store(&p->store, &r), 0);
+		assert_int_equal(recover_store(&p->store, false, &r), 0);
 		store_place_redo(p);
 		struct file *g = redo_place_open(p, "x");
 		uint8_t theirs[PAGE];
@@ -646,11 +647,34 @@ static void who_has_lost_the_tenant_writes_nothing(void **state)
 	assert_int_equal(p->alarms, 0);
 }
 
+/* As long as something cannot be brought to its place: the journal does not grow by the tries, and
+ * with space it is emptied. */
+static void a_checkpoint_that_fails_again_and_again(void **state)
+{
+	struct store_place *p = *state;
+	make(p);
+	struct file *f = redo_place_open(p, "x");
+	overwrite(f, 0, PAGE, 2);
+	assert_int_equal(file_commit(f), 0);
+	redo_place_disk.full = true;
+	assert_int_equal(redo_checkpoint(&p->store), -ENOSPC);
+	uint64_t used = redo_place_status(p).used;
+	for (unsigned i = 0; i < 100; i++)
+		assert_int_equal(redo_checkpoint(&p->store), -ENOSPC);
+	assert_int_equal(redo_place_status(p).used, used);
+	assert_false(store_is_read_only(&p->store));
+	redo_place_disk.full = false;
+	assert_int_equal(redo_checkpoint(&p->store), 0);
+	assert_int_equal(redo_place_status(p).used, 0);
+	file_put(f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define T(t) cmocka_unit_test_setup_teardown(t, redo_place_make, redo_place_remove)
 		T(what_is_written_over_is_not_in_place_yet),
+		T(a_checkpoint_that_fails_again_and_again),
 		T(a_closed_file_keeps_no_time),
 		T(nothing_goes_to_its_place_before_the_flush),
 		T(close_is_soft_and_fsync_hard),

@@ -256,7 +256,7 @@ static int open_journal(struct tenant *t, struct err *e)
 			"request of whoever mounted (journal=reset)");
 	}
 	if (r < 0)
-		return r;
+		return err_default(e, r, "Cannot write to the audit log: %s.", strerror(-r));
 	t->store.journal = t->journal;
 	r = recover_store(&t->store, reset, &result);
 	if (result.unclean || result.entries)

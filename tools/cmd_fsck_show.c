@@ -21,6 +21,9 @@ static const struct {
 		"to lost+found: set it anew"},
 	{"journal", "the tenant does not mount; --repair keeps it in lost+found and makes an empty "
 		    "one: what was being erased may then stay on the disk, as ciphertext"},
+	{"record",
+		"the tenant does not mount; mount it once with -o journal=reset to go on with what "
+		"stands in the journal before it; until then --repair puts nothing right"},
 	{"trash", "the tenant does not mount; --repair makes it"},
 	{"disk", "the medium fails: copy what can be read, then restore the rest from a backup"},
 	{"policy",

@@ -72,6 +72,7 @@ struct check_waiting {
 struct check {
 	struct store *s;
 	const struct check_options *o;
+	struct check_options careful; /* what o points to once nothing may be put right */
 	struct check_counts *counts;
 	struct check_lost lost;
 	struct check_links links;

@@ -198,14 +198,17 @@ int check_journal(struct check *c, int tenant_fd)
 	char moved[CHECK_LOST_NAME] = "";
 	path_is(c, "journal");
 	int r = journal_open(c->s->lower, tenant_fd, c->s->keys, true, &j, NULL);
-	/* What stands behind it is given up by nobody but who asks for it. */
+	/* What stands behind it is given up by nobody but who asks for it, and until then nothing
+	 * is put right: what there is too much of a file may be named there. */
 	if (r > 0) {
-		check_found(c, &(struct check_finding){.kind = "journal",
-				       .detail = "a record that was safe on the disk is damaged; "
-						 "mount once with -o journal=reset to go on with "
-						 "what stands before it",
+		check_found(c, &(struct check_finding){.kind = "record",
+				       .detail = "a record of the journal is damaged that was safe "
+						 "on the disk",
 				       .block = UINT64_MAX,
 				       .damage = true});
+		c->careful = *c->o;
+		c->careful.repair = false;
+		c->o = &c->careful;
 		r = keep_waiting(c, j, 0);
 		journal_close(j);
 		return r;

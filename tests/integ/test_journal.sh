@@ -129,6 +129,9 @@ check_status "a flushed record that is damaged refuses the mount and says what t
 	tenantfs "$STORE#acme" "$M" -o "keys=$K,passfile=$(passphrase acme)"
 check "fsck says so, too" grep -q "journal" <(fsck 2>&1)
 [ -z "$files" ] || check "and the reader" grep -q "a record that was durable is missing" <(listed 2>&1)
+tenantctl fsck "$STORE#acme" --repair --keys "$K" --passphrase-file "$(passphrase acme)" >"$S/repair" 2>&1
+check_same "fsck --repair gives up nothing behind it" 4 "$?"
+check "and says how to go on" grep -q "journal=reset" "$S/repair"
 mount_tenant acme "$M" journal=reset || exit 1
 check_same "what stands before it is there" "fourth third 20" "$(cat "$M/f2") $(cat "$M/f20")"
 umount_tenant "$M" "$daemon"
@@ -136,5 +139,16 @@ check "the log says what was given up" grep -q "behind a damaged record" <(audit
 said=$(unclean)
 mount_tenant acme "$M" || exit 1
 check_same "and the next mount has nothing to say" "$said" "$(unclean)"
+umount_tenant "$M" "$daemon"
+# A rotation finishes what it finds, too.
+mount_tenant acme "$M" || exit 1
+echo sixth >>"$M/f1"
+killed
+logged() { audit show acme 2>/dev/null | grep -c "did not end orderly"; }
+before=$(logged)
+tenantkey rotate -q "$STORE#acme" --keys "$K" --passphrase-file "$(passphrase acme)" --no-progress
+check_same "what a rotation recovers is on the log" "$((before + 1))" "$(logged)"
+mount_tenant acme "$M" || exit 1
+check_same "and is there" sixth "$(tail -n 1 "$M/f1")"
 umount_tenant "$M" "$daemon"
 check_status "another word is refused" 2 "journal" tenantfs "$STORE#acme" "$M" -o "keys=$K,passfile=$(passphrase acme),journal=maybe"

@@ -202,8 +202,8 @@ int check_journal(struct check *c, int tenant_fd)
 	 * is put right: what there is too much of a file may be named there. */
 	if (r > 0) {
 		check_found(c, &(struct check_finding){.kind = "record",
-				       .detail = "a record of the journal is damaged that was safe "
-						 "on the disk",
+				       .detail = "a record of the journal that was safe on the "
+						 "disk is damaged or does not read",
 				       .block = UINT64_MAX,
 				       .damage = true});
 		c->careful = *c->o;

@@ -231,7 +231,7 @@ static int read_records(struct journal *j)
 			j->entry_count = entries;
 			j->count = pending;
 			j->listed = listed;
-			return -EUCLEAN;
+			return rc == -EIO ? rc : -EUCLEAN;
 		}
 		if (rc)
 			return rc;
@@ -280,7 +280,7 @@ static int load(struct journal *j, int tenant_fd, bool past_damage)
 	j->unclean = !j->super.clean;
 	j->since_ns = j->super.since_ns;
 	rc = read_records(j);
-	if (rc == -EUCLEAN && past_damage)
+	if ((rc == -EUCLEAN || rc == -EIO) && past_damage)
 		rc = 1;
 	j->durable = j->super.sequence; /* it may be in the page cache alone */
 	return rc;

@@ -45,7 +45,7 @@ static void on_receipt(void *context, const struct trash_receipt *r)
 	snprintf(message, sizeof(message), "%s, %llu bytes, assurance %c%s%s", r->method,
 		(unsigned long long)r->bytes, (char)r->assurance, r->error ? ", failed: " : "",
 		r->error ? strerror(-r->error) : "");
-	const struct audit_event event = {.kind = AUDIT_RECOVERY,
+	const struct audit_event event = {.kind = AUDIT_ERASE,
 		.error = r->error,
 		.file_id = r->file_id,
 		.bytes_written = r->bytes,
@@ -154,7 +154,8 @@ static int record_own(struct tenant *t, enum audit_kind kind, const char *messag
 static int record_mount(struct tenant *t, struct err *e)
 {
 	char message[PATH_MAX + 64];
-	snprintf(message, sizeof(message), "mounted at %s", t->options->mountpoint);
+	snprintf(message, sizeof(message), "mounted at %s%s", t->options->mountpoint,
+		t->options->journal_off ? ", without a journal" : "");
 	int r = record_own(t, AUDIT_MOUNT, message);
 	return r < 0 ? err_set(e, r,
 			       "Cannot write to the audit log: %s; nothing is opened without a "
@@ -212,7 +213,7 @@ static void record_recovery(struct tenant *t, const struct recover_result *r)
 {
 	char message[RECOVER_TEXT];
 	recover_describe(r, message);
-	const struct audit_event event = {.kind = AUDIT_ERASE,
+	const struct audit_event event = {.kind = AUDIT_RECOVERY,
 		.error = r->error,
 		.bytes_written = r->bytes,
 		.message = message,
@@ -259,7 +260,7 @@ static int open_journal(struct tenant *t, struct err *e)
 		return err_default(e, r, "Cannot write to the audit log: %s.", strerror(-r));
 	t->store.journal = t->journal;
 	r = recover_store(&t->store, reset, &result);
-	if (result.unclean || result.entries)
+	if (r >= 0 && (result.unclean || result.entries))
 		record_recovery(t, &result);
 	if (r < 0 && result.unread_ino)
 		return err_set(e, r,
@@ -279,9 +280,7 @@ static int open_journal(struct tenant *t, struct err *e)
 		log_say(LOG_LEVEL_WARNING, "Without a journal: after a kill or a power cut, what "
 					   "was being written may "
 					   "be unreadable.");
-		r = record_own(t, AUDIT_MOUNT, "without a journal (journal=off)");
-		return r < 0 ? err_set(e, r, "Cannot write to the audit log: %s.", strerror(-r))
-			     : 0;
+		return 0;
 	}
 	const struct redo_options options = {.by_hand = false};
 	r = redo_start(&t->store, &options, &t->redo);
@@ -399,6 +398,18 @@ void tenant_unlisten(struct tenant *t)
 	t->control = NULL;
 }
 
+/* Nobody else has flushed what is about to be called an orderly end. */
+static void settle_without_journal(struct tenant *t)
+{
+	struct lower *l = lower_posix();
+	int fd = l->ops->openat(l, t->store.root_fd, ".", O_RDONLY | O_DIRECTORY, 0, NULL);
+	int r = fd < 0 ? fd : l->ops->syncfs(l, fd);
+	if (fd >= 0)
+		(void)l->ops->close(l, fd);
+	if (r < 0 || store_is_read_only(&t->store))
+		journal_distrust(t->journal);
+}
+
 void tenant_close(struct tenant *t)
 {
 	tenant_unlisten(t);
@@ -411,6 +422,8 @@ void tenant_close(struct tenant *t)
 		log_say(LOG_LEVEL_ERROR,
 			"Not everything could be written to its place; the next mount goes on with "
 			"it.");
+	if (t->options->journal_off && t->journal)
+		settle_without_journal(t);
 	journal_close(t->journal);
 	if (t->front.gate) {
 		/* A log that cannot take this has no end record either, and verify says so. */

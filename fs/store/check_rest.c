@@ -192,23 +192,28 @@ int check_beside(struct check *c, int tenant_fd)
 			       c, &(const struct check_look){look_at_trash, stamp_beside, &trash});
 }
 
+/* What there is too much of a file may be named in a journal that nobody can read. */
+static void put_nothing_right(struct check *c)
+{
+	c->careful = *c->o;
+	c->careful.repair = false;
+	c->o = &c->careful;
+}
+
 int check_journal(struct check *c, int tenant_fd)
 {
 	struct journal *j = NULL;
 	char moved[CHECK_LOST_NAME] = "";
 	path_is(c, "journal");
 	int r = journal_open(c->s->lower, tenant_fd, c->s->keys, true, &j, NULL);
-	/* What stands behind it is given up by nobody but who asks for it, and until then nothing
-	 * is put right: what there is too much of a file may be named there. */
+	/* What stands behind it is given up by nobody but who asks for it. */
 	if (r > 0) {
 		check_found(c, &(struct check_finding){.kind = "record",
 				       .detail = "a record of the journal that was safe on the "
 						 "disk is damaged or does not read",
 				       .block = UINT64_MAX,
 				       .damage = true});
-		c->careful = *c->o;
-		c->careful.repair = false;
-		c->o = &c->careful;
+		put_nothing_right(c);
 		r = keep_waiting(c, j, 0);
 		journal_close(j);
 		return r;
@@ -221,6 +226,7 @@ int check_journal(struct check *c, int tenant_fd)
 	if (r == -ENOMEM || r == -EPROTONOSUPPORT)
 		return r;
 	if (r != -EBADMSG && r != -ENOENT && r != -ELOOP) {
+		put_nothing_right(c);
 		r = check_unread(c, r);
 		return r < 0 ? r : 0;
 	}

@@ -75,7 +75,7 @@ int journal_transfer(struct journal *j, uint64_t sector, uint8_t *bytes, uint64_
 /* Both are sealed first: once one is written there is no going back. */
 int journal_write_supers(struct journal *j, struct journal_super *s, const struct secret *key)
 {
-	uint8_t slots[2][JOURNAL_FORMAT_SECTOR];
+	uint8_t slots[2][JOURNAL_FORMAT_SECTOR], page[JOURNAL_FORMAT_SUPER_STEP];
 	AUTO_SECRET *subkey = keyring_mdk_subkey(j->keys, "journal", false);
 	int rc = subkey ? 0 : -ENOMEM;
 	/* As long as there are entries from elsewhere, the next mount must know. */
@@ -89,15 +89,20 @@ int journal_write_supers(struct journal *j, struct journal_super *s, const struc
 	if (rc)
 		return rc;
 	for (unsigned i = 0; !rc && i < 2; i++) {
-		rc = lower_write_all(j->l, j->fd, slots[i], sizeof(slots[i]),
-			(s->generation + 1 + i) % 2 * JOURNAL_FORMAT_SUPER_STEP);
+		uint64_t slot = (s->generation + 1 + i) % 2;
+		/* What does not read can only be written as whole pages. */
+		crypto_random(page, sizeof(page));
+		memcpy(page, slots[i], sizeof(slots[i]));
+		rc = lower_write_all(j->l, j->fd, page,
+			j->unread & 1u << slot ? sizeof(page) : sizeof(slots[i]),
+			slot * JOURNAL_FORMAT_SUPER_STEP);
 		if (!rc)
 			rc = j->l->ops->fsync(j->l, j->fd, true);
 	}
 	if (rc < 0)
 		j->failed = true;
 	else
-		j->seen = 0;
+		j->seen = j->unread = 0;
 	return rc < 0 ? rc : 0;
 }
 
@@ -278,6 +283,8 @@ static int check_fence(struct journal *j, uint64_t generation)
 		uint8_t slot[JOURNAL_FORMAT_SECTOR];
 		int rc = lower_read_all(
 			j->l, j->fd, slot, sizeof(slot), i * (uint64_t)JOURNAL_FORMAT_SUPER_STEP);
+		if (rc == -EIO && j->unread & 1u << i)
+			continue; /* as it was found */
 		if (rc)
 			return rc;
 		if (journal_format_generation(slot) > generation)

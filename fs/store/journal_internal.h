@@ -41,6 +41,7 @@ struct journal {
 	struct journal_touched *touched;
 	size_t touched_count, touched_room;
 	uint64_t ino, fsid; /* of the file that is open */
+	uint8_t unread;     /* bits: superblock slots that did not read when they were looked for */
 	uint64_t seen;      /* generation that a damaged superblock claimed when it was found */
 	bool copy;          /* its entries are from another one */
 	bool unclean;       /* as it was found */

@@ -72,6 +72,8 @@ static int read_super(struct journal *j)
 		if (rc && rc != -EBADMSG && rc != -EKEYREJECTED && rc != -EPROTONOSUPPORT &&
 			rc != -EIO)
 			return rc;
+		if (rc == -EIO)
+			j->unread |= (uint8_t)(1u << i % 2);
 		if (rc == -EPROTONOSUPPORT || (rc == -EIO && worst == -EBADMSG))
 			worst = rc;
 		if (rc || (j->key && s.generation <= j->super.generation))
@@ -320,12 +322,14 @@ int journal_open(struct lower *l, int tenant_fd, const struct keyring *keys, boo
 		return err_set(e, rc,
 			"The tenant's journal is missing; restore it, or mount once with -o "
 			"journal=reset to start a new one.");
-	default:
+	case -EIO:
 		return err_set(e, rc,
 			"The tenant's journal cannot be read: %s. If that stays so, mount once "
 			"with -o journal=reset to start a new one: the last changes before the "
 			"tenant was ended are then lost.",
 			strerror(-rc));
+	default:
+		return err_set(e, rc, "The tenant's journal cannot be read: %s.", strerror(-rc));
 	}
 }
 

@@ -208,6 +208,9 @@ int recover_store(const struct store *s, bool past_damage, struct recover_result
 		rc = finish_erasures(&r);
 	if (rc >= 0 && r.result.unclean)
 		rc = walk_tree(s->lower, s->root_fd, ".", visit_recent, &t);
+	/* After a flush that failed nobody knows what is in its place. */
+	if (rc >= 0 && store_is_read_only(s))
+		rc = -EIO;
 	if (rc >= 0)
 		rc = journal_checkpoint(s->journal);
 	*ret = r.result;

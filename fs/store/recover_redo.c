@@ -28,6 +28,7 @@ struct one {
 	bool soft;     /* some are behind the last hard one */
 	bool decided;  /* upto is what counts */
 	bool settled;  /* it was found */
+	bool lost;     /* nothing of it is touched */
 };
 
 struct redoing {
@@ -36,6 +37,8 @@ struct redoing {
 	struct one *files;
 	size_t count, open; /* of files; of them not settled */
 	bool by_id, applies, past_damage;
+	int unknown; /* why a file's id could not be read, in a store that was copied */
+	ino_t unknown_ino;
 	uint64_t inodes[FILTER_WORDS]; /* a bit for each that is looked for, by its last bits */
 	struct recover_result *result;
 };
@@ -112,13 +115,13 @@ static int load(struct redoing *r)
 /* What the journal has of it is given up if anybody wanted that. */
 static int unread(struct redoing *r, struct one *f, int rc)
 {
-	if (!r->result->unread_ino)
+	if (rc == -EIO && !r->result->unread_ino)
 		r->result->unread_ino = f->entries[0]->ino;
 	if (!r->past_damage || rc != -EIO)
 		return rc;
 	if (!f->settled)
 		r->open--;
-	f->settled = true;
+	f->settled = f->lost = true;
 	f->upto = 0;
 	r->result->unread++;
 	return 0;
@@ -138,11 +141,13 @@ static int found(struct redoing *r, struct one *f, const struct walk_entry *e)
 	r->open--;
 	if (rc == -EBADMSG) { /* older than the file: nothing of it is touched */
 		f->upto = 0;
+		f->lost = true;
 		r->result->stale++;
 		return 0;
 	}
+	/* Once something was written it is no question of reading. */
 	if (rc)
-		return unread(r, f, rc);
+		return r->applies ? rc : unread(r, f, rc);
 	if (r->applies && f->upto)
 		r->result->files++;
 	return 0;
@@ -157,6 +162,12 @@ static int by_id(const void *id, const void *file)
 static int unnamed(struct redoing *r, uint64_t ino, int error)
 {
 	int rc = 0;
+	/* Numbers say nothing there: it may be any that is not found elsewhere. */
+	if (journal_is_copy(r->s->journal)) {
+		r->unknown = error;
+		r->unknown_ino = ino;
+		return 0;
+	}
 	for (size_t i = 0; i < r->count && !rc; i++)
 		if (!r->files[i].settled && r->files[i].entries[0]->ino == ino)
 			rc = unread(r, &r->files[i], error);
@@ -199,6 +210,12 @@ static int walk(struct redoing *r, bool applies)
 		r->by_id = pass;
 		rc = walk_tree(s->lower, s->root_fd, ".", visit, r);
 	}
+	if (rc >= 0 && r->unknown && r->open) {
+		r->result->unread_ino = r->unknown_ino;
+		if (!r->past_damage || r->unknown != -EIO)
+			return r->unknown;
+		r->result->unread += applies ? 0 : (unsigned)r->open;
+	}
 	return rc < 0 ? rc : 0;
 }
 
@@ -235,7 +252,8 @@ int recover_redo(const struct store *s, bool past_damage, struct recover_result 
 	if (!rc)
 		rc = walk(&r, false);
 	for (size_t i = 0; i < r.count; i++)
-		ret->dropped += r.files[i].settled && r.files[i].last > r.files[i].upto;
+		ret->dropped +=
+			r.files[i].settled && !r.files[i].lost && r.files[i].last > r.files[i].upto;
 	if (!rc)
 		rc = record_decision(&r);
 	return rc ? rc : walk(&r, true);

@@ -78,6 +78,7 @@ check_same "what was written over, too" over "$(dd if="$M/large" bs=1 skip=30000
 [ -z "$files" ] || check_same "and it recovers the files that the reader found" "$files" "$(recovered)"
 umount_tenant "$M" "$daemon"
 check "the log has it" grep -q "did not end orderly" <(audit show acme)
+check "as a recovery" grep -q "recovery.*did not end orderly" <(audit show acme)
 
 # Everything in its place, and no orderly end.
 mount_tenant acme "$M" || exit 1

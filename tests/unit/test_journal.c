@@ -932,6 +932,46 @@ static void sectors_that_do_not_read(void **state)
 	bad_from = bad_to = 0;
 }
 
+static ssize_t healing_pwritev(
+	struct lower *l, int fd, const struct iovec *iov, int n, uint64_t offset)
+{
+	if (n == 1 && offset == bad_from && iov[0].iov_len == STEP)
+		bad_from = bad_to = 0;
+	if (offset < bad_to && offset + iov[0].iov_len > bad_from)
+		return -EIO; /* a part of a page that does not read */
+	return lower_posix()->ops->pwritev(l, fd, iov, n, offset);
+}
+
+/* With one of its superblocks on a page that does not read it goes on, and writes it anew. */
+static void a_superblock_that_does_not_read(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		prepare(false);
+		drop_here();
+		disk_ops.preadv = bad_preadv;
+		disk_ops.pwritev = healing_pwritev;
+		bad_from = i * STEP;
+		bad_to = bad_from + STEP;
+		open_here();
+		check_entries(here.j);
+		assert_int_equal(begin(), 0);
+		assert_int_equal(bad_to - bad_from, STEP);
+		assert_int_equal(journal_checkpoint(here.j), 0);
+		assert_int_equal(bad_to, 0);
+		assert_int_equal(begin(), 0);
+		disk_ops.preadv = lower_posix()->ops->preadv;
+		disk_ops.pwritev = disk_pwritev;
+		for (unsigned slot = 0; slot < 2; slot++) {
+			bad_from = slot * STEP;
+			bad_to = bad_from + STEP;
+			reader_ops.preadv = bad_preadv;
+			assert_int_equal(check_folder(here.p->tenant_fd), 0);
+		}
+		bad_from = bad_to = 0;
+	}
+}
+
 /* A checkpoint that was cut short behind its record, whose erasure the next mount finished. */
 static void what_a_checkpoint_left_is_no_record_of_the_next(void **state)
 {
@@ -1208,6 +1248,7 @@ int main(void)
 		T(a_changed_record_is_missed),
 		T(a_record_that_is_damaged_hides_none_before_it),
 		T(sectors_that_do_not_read),
+		T(a_superblock_that_does_not_read),
 		T(what_a_checkpoint_left_is_no_record_of_the_next),
 		T(a_record_that_was_not_flushed_is_not_missed),
 		T(what_is_made_up_tells_nothing),

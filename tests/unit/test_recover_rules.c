@@ -772,6 +772,45 @@ static void a_file_that_does_not_read(void **state)
 	}
 }
 
+/* Whoever gives up what does not read gives up nothing for a write or a flush that fails. */
+static void nothing_is_given_up_for_a_write(void **state)
+{
+	struct store_place *p = *state;
+	static const enum fail_lower_op ops[] = {FAIL_LOWER_PWRITEV, FAIL_LOWER_FSYNC};
+	struct recover_result r;
+	unsigned tried = 0;
+	for (unsigned k = 0; k < 2; k++)
+		for (unsigned at = 1, hit = 1; hit; at++, tried++) {
+			struct file *f[2];
+			for (unsigned i = 0; i < 2; i++)
+				make(p, i ? "y" : "x");
+			for (unsigned i = 0; i < 2; i++) {
+				f[i] = redo_place_open(p, i ? "y" : "x");
+				change(f[i], 0, 2, false);
+				assert_int_equal(file_sync(f[i], false), 0);
+			}
+			redo_place_crash(p, f, 2);
+			redo_place_open_journal(p);
+			/* What several pages do in one write is tried again page by page. */
+			fail_lower_arm(&p->fail, ops[k], at, -EIO, ops[k] == FAIL_LOWER_FSYNC);
+			int rc = recover_store(&p->store, true, &r);
+			hit = fail_lower_hit(&p->fail);
+			fail_lower_arm(&p->fail, FAIL_LOWER_ANY, 0, 0, false);
+			assert_int_equal(rc, hit ? -EIO : 0);
+			assert_int_equal(r.unread, 0);
+			drop_journal(p);
+			redo_place_mount(p);
+			for (unsigned i = 0; i < 2; i++) {
+				f[i] = redo_place_open(p, i ? "y" : "x");
+				expect_block(f[i], 0, 2);
+				file_put(f[i]);
+				make_away(p, i ? "y" : "x");
+			}
+		}
+	print_message("%u failed\n", tried);
+	assert_true(tried > 8);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -784,6 +823,7 @@ int main(void)
 		T(behind_a_decision_there_is_nothing),
 		T(the_order_of_it_all),
 		T(a_file_that_does_not_read),
+		T(nothing_is_given_up_for_a_write),
 		T(what_comes_later_takes_ranges_away),
 		T(what_is_older_or_anothers_is_not_touched),
 		T(a_header_that_says_otherwise),

@@ -108,6 +108,8 @@ def test_last_close(image, power):
         step += 1
         tenant.mount(through=(KILL, "-n", str(step), "-f", gate))
         lower, data = made(tenant, f"file {step}", 20000)
+        # Its header and tags are in the journal until then.
+        tenant.wait_journal()
         fd = os.open(f"{tenant.mnt}/file {step}", os.O_RDONLY)
         os.unlink(f"{tenant.mnt}/file {step}")
         image.sync()

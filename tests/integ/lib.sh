@@ -220,7 +220,8 @@ check_umount() {
 	echo "  ${out:-the process does not end}"
 	return 1
 }
-process_ended() { ! kill -0 "$1" 2>/dev/null || grep -q '^State:[[:space:]]*Z' "/proc/$1/status" 2>/dev/null; }
+# With all its threads: as long as one of them runs, its locks are held.
+process_ended() { ! kill -0 "$1" 2>/dev/null || { grep -q '^State:[[:space:]]*Z' "/proc/$1/status" && ! grep -vq '^State:[[:space:]]*[ZX]' < <(grep -h '^State:' /proc/"$1"/task/*/status); } 2>/dev/null; }
 
 # A loop device with a filesystem under $S: loop_fs NAME SIZE ext4|xfs [mount options]; mounted at $S/NAME, image $S/NAME.img.
 loop_fs() {

@@ -79,7 +79,7 @@ SPOILS = [
     (Sqlite, "a page is torn", lambda w: unwrite(w.top + "/db", 3000)),
     (Git, "a commit is missing", lambda w: w.git("update-ref", "HEAD", "HEAD~1")),
     (Git, "an object is empty", lambda w: (os.chmod(an_object(w), 0o644), os.truncate(an_object(w), 0))),
-    (Log, "the last record is missing", lambda w: shorten(w.top + "/log", 1)),
+    (Log, "the last record is missing", lambda w: os.truncate(w.top + "/log", len(w.whole(int(acknowledged(w, "ok")[-1][1]))) - 1)),
     (Log, "a record has another byte", lambda w: flip(w.top + "/log")),
     (Log, "something else is behind the records", lambda w: put(w.top + "/log", b"\0", os.O_APPEND)),
     (Replace, "an older version", lambda w: put(w.top + "/conf", w.content(int(acknowledged(w, "ok")[-1][1]) - 1))),

@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 # tests/run: slow timeout=900
 """Programs killed at each call that changes a file, while they replace a keyring or a policy, or while the last close of an unlinked file is
-erased: the next use finishes it, and nothing of the old is on the raw image. Usage: test_erase_kills.py BUILDDIR [WORD [ext4|xfs]]"""
-import os, subprocess, sys, time
+erased: the next use finishes it, and nothing of the old is on the raw image. Usage: test_erase_kills.py BUILDDIR [WORD [ext4|xfs]]
+ERASE_KILLS_STRIDE=n: of the many calls every n-th (1: all of them, in the campaigns), from one that the seed chooses."""
+import os, random, subprocess, sys, time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import rawimage
@@ -13,6 +14,9 @@ from test_erase_rest import CHEAP, Kept, lower_samples, made, only_old, policy_t
 NAME = "erase_kills"
 KILL = BUILD + "/tests/integ/kill_at"
 KILLED = 137
+STRIDE = int(os.environ.get("ERASE_KILLS_STRIDE", 2))
+SEED = int(os.environ.get("ERASE_KILLS_SEED", time.time()))
+CHANCE = random.Random(SEED)
 
 
 def killed_at(step, words):
@@ -25,7 +29,8 @@ def killed_at(step, words):
 
 def update_killed(image, label, tenant, words, sampled, uses, power, stride=1):
     """words replaces files; sampled: their paths, each with how to sample it; uses: what finishes it, one of them after each kill."""
-    step, bad, new, old, policy = 0, [], 0, 0, len(sampled) > 1
+    stride *= STRIDE
+    step, bad, new, old, policy = -CHANCE.randrange(stride), [], 0, 0, len(sampled) > 1
     while True:
         step += stride
         before = {path: (read(path), take(path)) for path, take in sampled}
@@ -56,7 +61,7 @@ def update_killed(image, label, tenant, words, sampled, uses, power, stride=1):
             break
     report(not bad and step > 10 and new > 1 and (old > 1 or label == "a rotation"), f"{NAME}: {image.kind} {label} {'and a power cut' if power else 'killed'} at each of its calls",
         f"{step} steps, new {new} old {old} {bad}")
-    print(f"# {image.kind} {label}: {step - 1} calls, {old} times the old one in force, {new} times the new one", flush=True)
+    print(f"# {image.kind} {label}: {step - 1} calls, every {stride}.: {old} times the old one in force, {new} times the new one", flush=True)
 
 
 def keyring_samples(path):
@@ -103,9 +108,9 @@ def test_last_close(image, power):
     """The daemon, from the last close of an unlinked file on."""
     tenant = Kept(image, NAME)
     gate = image.scratch + "/now"
-    step, bad, erased = 0, [], 0
+    step, bad, erased = -CHANCE.randrange(STRIDE), [], 0
     while True:
-        step += 1
+        step += STRIDE
         tenant.mount(through=(KILL, "-n", str(step), "-f", gate))
         lower, data = made(tenant, f"file {step}", 20000)
         # Its header and tags are in the journal until then.
@@ -115,7 +120,7 @@ def test_last_close(image, power):
         image.sync()
         (name,) = tenant.trash()
         samples = lower_samples(tenant, f"{tenant.folder}/trash/{name}")
-        if step == 1:
+        if step <= STRIDE:
             tenant.common = {p for p in samples.pieces if p in read(f"{tenant.folder}/tenant.json")}
         whole = image.found(samples) == len(samples) > 100 and os.pread(fd, 30000, 0) == data
         with open(gate, "w"):
@@ -150,7 +155,7 @@ def test_last_close(image, power):
             break
     report(not bad and step > 5, f"{NAME}: {image.kind} the last close of an unlinked file {'and a power cut' if power else 'killed'} at each call of the daemon",
         f"{step} steps {bad}")
-    print(f"# {image.kind} last close: {step - 1} calls, {erased} times none left", flush=True)
+    print(f"# {image.kind} last close: {step - 1} calls, every {STRIDE}., {erased} times none left", flush=True)
 
 
 def test_sidecars(image, power):
@@ -214,6 +219,7 @@ def main():
     if not os.path.exists("/dev/fuse"):
         rawimage.skip(NAME, "needs /dev/fuse")
         sys.exit(77)
+    print(f"# seed {SEED}")
     for kind in rawimage.filesystems():
         if len(sys.argv) > 3 and sys.argv[3] != kind:
             continue

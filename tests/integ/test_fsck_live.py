@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-# tests/run: core timeout=400
+# tests/run: slow timeout=400
 """tenantctl fsck beside a mount: while eight processes of two users change everything that can be changed, twenty runs in a row find
 nothing; what is really damaged in files that nobody touches is found and named, the load going on elsewhere.
 Usage: test_fsck_live.py [BUILDDIR]; FSCK_LIVE_SECONDS, FSCK_LIVE_SEED."""
@@ -322,17 +322,30 @@ def snapshot_quiet(acme):
     return seen
 
 
+def begun(acme):
+    """fsck in the midst of its work: it has found the daemon's socket."""
+    process = subprocess.Popen(words(acme, "--json"), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    folder = f"/proc/{process.pid}/fd"
+    for _ in range(2000):
+        try:
+            if any(os.readlink(f"{folder}/{fd}").startswith("socket:") for fd in os.listdir(folder)):
+                break
+        except OSError:
+            pass
+        time.sleep(0.01)
+    time.sleep(0.5)
+    return process
+
+
 def run_ends(acme):
     """The mount goes while it is looked at what is not finished, which takes seconds; and a signal."""
     os.symlink("x", os.path.dirname(acme.lower("quiet/good")) + "/.dir.new")
-    process = subprocess.Popen(words(acme, "--json"), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    time.sleep(1)
+    process = begun(acme)
     process.send_signal(signal.SIGTERM)
     out, shown = process.communicate(timeout=60)
     report(process.returncode == CANCELLED and json.loads(out)["status"] == CANCELLED, "SIGTERM ends it with a whole answer",
         f"{process.returncode} {out[-200:]} {shown}")
-    process = subprocess.Popen(words(acme, "--json"), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    time.sleep(1)
+    process = begun(acme)
     acme.unmount()
     out, shown = process.communicate(timeout=60)
     report(process.returncode == FAILED and "unmounted meanwhile" in shown and json.loads(out)["status"] == FAILED,

@@ -120,33 +120,6 @@ struct place {
 	int fd;                /* of one of these */
 };
 
-/* -ESTALE when something else has the name now. */
-static int pin_by_name(struct front *f, struct inode *i, struct lower_held *ret)
-{
-	struct lower *l = f->store->lower;
-	struct inode *parent = NULL;
-	struct dir *d = NULL;
-	struct stat st;
-	char lower[256];
-	int r = inode_where(&f->inodes, i, &parent, lower);
-	if (r == 0)
-		r = inode_dir(&f->inodes, parent, &d);
-	if (r == 0)
-		r = ret->fd = l->ops->openat(l, d->fd, lower, O_PATH, 0, NULL);
-	if (r >= 0)
-		r = l->ops->fstat(l, ret->fd, &st);
-	if (r == 0 && (st.st_ino != i->ino || (st.st_mode & S_IFMT) != i->type))
-		r = -ESTALE;
-	if (r < 0) {
-		lower_held_auto(ret);
-		ret->fd = -1;
-	}
-	if (d)
-		dir_put(d);
-	inode_put(&f->inodes, parent);
-	return r == -ENOENT ? -ESTALE : r;
-}
-
 static int place_find(struct front *f, struct inode *i, bool content, struct place *p)
 {
 	int r;
@@ -166,10 +139,7 @@ static int place_find(struct front *f, struct inode *i, bool content, struct pla
 			return r;
 		}
 	}
-	/* Once more after a rename that came between the name and the open. */
-	r = pin_by_name(f, i, &p->pin);
-	if (r == -ESTALE)
-		r = pin_by_name(f, i, &p->pin);
+	r = request_pin(f, i, &p->pin);
 	p->fd = p->pin.fd;
 	return r;
 }

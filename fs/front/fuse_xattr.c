@@ -7,20 +7,22 @@
 #include <errno.h>
 #include <string.h>
 
-/* The object whose attributes are meant: a directory or an open file. */
+/* The object whose attributes are meant: a directory, an open file, or what has no key for them: a
+ * fifo, socket or device node. */
 struct owner {
 	struct dir *dir;
 	struct file *file;
+	struct lower_held pin;
 };
 
 static int owner_find(struct front *f, struct inode *i, struct owner *o)
 {
-	*o = (struct owner){0};
+	*o = (struct owner){.pin = {f->store->lower, -1}};
 	if (S_ISDIR(i->type))
 		return inode_dir(&f->inodes, i, &o->dir);
 	if (S_ISREG(i->type))
 		return inode_file(&f->inodes, i, &o->file);
-	return -EOPNOTSUPP;
+	return S_ISLNK(i->type) ? -EOPNOTSUPP : request_pin(f, i, &o->pin);
 }
 
 static void owner_done(struct front *f, struct inode *i, struct owner *o)
@@ -29,6 +31,32 @@ static void owner_done(struct front *f, struct inode *i, struct owner *o)
 		inode_file_done(&f->inodes, i, o->file);
 	if (o->dir)
 		dir_put(o->dir);
+	if (o->pin.l)
+		lower_held_auto(&o->pin);
+}
+
+static ssize_t get(struct owner *o, const char *name, void *ret, size_t size)
+{
+	return o->pin.fd >= 0 ? xattr_get_keyless(o->pin.l, o->pin.fd, name, ret, size)
+			      : xattr_get(o->file, o->dir, name, ret, size);
+}
+
+static ssize_t list(struct owner *o, char *ret, size_t size)
+{
+	return o->pin.fd >= 0 ? xattr_list_keyless(o->pin.l, o->pin.fd, ret, size)
+			      : xattr_list(o->file, o->dir, ret, size);
+}
+
+static int set(struct owner *o, const char *name, const void *value, size_t size, int flags)
+{
+	return o->pin.fd >= 0 ? xattr_set_keyless(o->pin.l, o->pin.fd, name, value, size, flags)
+			      : xattr_set(o->file, o->dir, name, value, size, flags);
+}
+
+static int take_away(struct owner *o, const char *name)
+{
+	return o->pin.fd >= 0 ? xattr_remove_keyless(o->pin.l, o->pin.fd, name)
+			      : xattr_remove(o->file, o->dir, name);
 }
 
 static void reply_bytes(struct request *q, ssize_t n, const char *bytes, size_t size)
@@ -73,7 +101,7 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
 	if (n == 0)
 		n = owner_find(q.front, i, &o);
 	if (n == 0)
-		n = xattr_get(o.file, o.dir, name, bytes, size);
+		n = get(&o, name, bytes, size);
 	owner_done(q.front, i, &o);
 	reply_bytes(&q, n == -EOPNOTSUPP ? -ENODATA : n, bytes, size);
 }
@@ -90,7 +118,7 @@ static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 	if (n == 0)
 		n = owner_find(q.front, i, &o);
 	if (n == 0)
-		n = xattr_list(o.file, o.dir, bytes, size);
+		n = list(&o, bytes, size);
 	owner_done(q.front, i, &o);
 	reply_bytes(&q, n == -EOPNOTSUPP ? 0 : n, bytes, size);
 }
@@ -115,7 +143,7 @@ static int drop_set_group_id(const struct request *q, const struct owner *o)
 {
 	struct lower *l = q->front->store->lower;
 	struct stat st;
-	int fd = o->file ? file_fd(o->file) : o->dir->fd;
+	int fd = o->file ? file_fd(o->file) : o->dir ? o->dir->fd : o->pin.fd;
 	if (q->gate.caller.uid == 0)
 		return 0;
 	int r = l->ops->fstat(l, fd, &st);
@@ -135,7 +163,7 @@ static void op_setxattr(
 	if (r == 0)
 		r = owner_find(q.front, i, &o);
 	if (r == 0)
-		r = xattr_set(o.file, o.dir, name, value, size, flags);
+		r = set(&o, name, value, size, flags);
 	if (r == 0 && strcmp(name, "system.posix_acl_access") == 0)
 		r = drop_set_group_id(&q, &o);
 	owner_done(q.front, i, &o);
@@ -152,7 +180,7 @@ static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 	if (r == 0)
 		r = owner_find(q.front, i, &o);
 	if (r == 0)
-		r = xattr_remove(o.file, o.dir, name);
+		r = take_away(&o, name);
 	owner_done(q.front, i, &o);
 	request_answer(&q, r);
 }

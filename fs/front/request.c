@@ -3,6 +3,7 @@
 #include "keymgmt/base/err.h"
 
 #include <errno.h>
+#include <fcntl.h>
 
 #define FIND_TRIES 8
 
@@ -97,6 +98,40 @@ static int stat_by_name(struct front *f, struct inode *i, struct stat *ret)
 		dir_put(d);
 	inode_put(&f->inodes, parent);
 	return r == -ENOENT ? -ESTALE : r;
+}
+
+/* -ESTALE when something else has the name now. */
+static int pin_by_name(struct front *f, struct inode *i, struct lower_held *ret)
+{
+	struct lower *l = f->store->lower;
+	struct inode *parent = NULL;
+	struct dir *d = NULL;
+	struct stat st;
+	char lower[256];
+	int r = inode_where(&f->inodes, i, &parent, lower);
+	if (r == 0)
+		r = inode_dir(&f->inodes, parent, &d);
+	if (r == 0)
+		r = ret->fd = l->ops->openat(l, d->fd, lower, O_PATH, 0, NULL);
+	if (r >= 0)
+		r = l->ops->fstat(l, ret->fd, &st);
+	if (r == 0 && (st.st_ino != i->ino || (st.st_mode & S_IFMT) != i->type))
+		r = -ESTALE;
+	if (r < 0) {
+		lower_held_auto(ret);
+		ret->fd = -1;
+	}
+	if (d)
+		dir_put(d);
+	inode_put(&f->inodes, parent);
+	return r == -ENOENT ? -ESTALE : r;
+}
+
+int request_pin(struct front *f, struct inode *i, struct lower_held *ret)
+{
+	*ret = (struct lower_held){f->store->lower, -1};
+	int r = pin_by_name(f, i, ret);
+	return r == -ESTALE ? pin_by_name(f, i, ret) : r;
 }
 
 static int stat_dir(struct front *f, struct inode *i, struct stat *ret)

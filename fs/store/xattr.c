@@ -323,6 +323,20 @@ static int list_lower(struct lower *l, int fd, struct buf *ret)
 	}
 }
 
+/* As the answer of listxattr(2). */
+static ssize_t give_names(const struct buf *names, char *ret, size_t size)
+{
+	if (!buf_ok(names))
+		return -ENOMEM;
+	if (!size)
+		return (ssize_t)names->len;
+	if (size < names->len)
+		return -ERANGE;
+	if (names->len)
+		memcpy(ret, names->data, names->len);
+	return (ssize_t)names->len;
+}
+
 ssize_t xattr_list(struct file *f, struct dir *d, char *ret, size_t size)
 {
 	int fd;
@@ -349,17 +363,37 @@ ssize_t xattr_list(struct file *f, struct dir *d, char *ret, size_t size)
 				       meanwhile */
 			rc = 0;
 	}
-	if (rc)
-		return rc;
-	if (!buf_ok(&names))
-		return -ENOMEM;
-	if (!size)
-		return (ssize_t)names.len;
-	if (size < names.len)
-		return -ERANGE;
-	if (names.len)
-		memcpy(ret, names.data, names.len);
-	return (ssize_t)names.len;
+	return rc ? rc : give_names(&names, ret, size);
+}
+
+ssize_t xattr_get_keyless(struct lower *l, int fd, const char *name, void *ret, size_t size)
+{
+	return is_acl(name) ? l->ops->fgetxattr(l, fd, name, ret, size) : -EOPNOTSUPP;
+}
+
+ssize_t xattr_list_keyless(struct lower *l, int fd, char *ret, size_t size)
+{
+	AUTO_BUF lower = {0};
+	AUTO_BUF names = {0};
+	int rc = list_lower(l, fd, &lower);
+	for (size_t at = 0; !rc && at < lower.len;) {
+		const char *one = (const char *)lower.data + at;
+		at += strlen(one) + 1;
+		if (is_acl(one))
+			buf_put(&names, one, strlen(one) + 1);
+	}
+	return rc ? rc : give_names(&names, ret, size);
+}
+
+int xattr_set_keyless(
+	struct lower *l, int fd, const char *name, const void *value, size_t size, int flags)
+{
+	return is_acl(name) ? l->ops->fsetxattr(l, fd, name, value, size, flags) : -EOPNOTSUPP;
+}
+
+int xattr_remove_keyless(struct lower *l, int fd, const char *name)
+{
+	return is_acl(name) ? l->ops->fremovexattr(l, fd, name) : -EOPNOTSUPP;
 }
 
 static int check_one(const struct place *p, const char *lower)

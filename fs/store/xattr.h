@@ -14,6 +14,16 @@ MUST_USE int xattr_set(
 	struct file *f, struct dir *d, const char *name, const void *value, size_t size, int flags);
 MUST_USE int xattr_remove(struct file *f, struct dir *d, const char *name);
 /*
+ * The same of a fifo, socket or device node, by any descriptor of the lower one (O_PATH): it has no
+ * key, and POSIX ACLs need none. Other names: -EOPNOTSUPP.
+ */
+MUST_USE ssize_t xattr_get_keyless(
+	struct lower *l, int fd, const char *name, void *ret, size_t size);
+MUST_USE ssize_t xattr_list_keyless(struct lower *l, int fd, char *ret, size_t size);
+MUST_USE int xattr_set_keyless(
+	struct lower *l, int fd, const char *name, const void *value, size_t size, int flags);
+MUST_USE int xattr_remove_keyless(struct lower *l, int fd, const char *name);
+/*
  * Opens every sealed attribute, name and value; `bad` gets the lower name of each that does not
  * verify. *ret_count grows by those that do. No alarm; -errno of the lower calls, -ENOMEM.
  */

@@ -16,9 +16,8 @@ NODEV = "device nodes can be made (by root) and listed, but not opened: EACCES"
 ATIME = "atime is the lower file's"
 LIMIT = "files end at 17,455,283,699,712 bytes"
 NAMESPACES = "extended attributes other than `user.*` and `system.posix_acl_*` are EOPNOTSUPP"
-NO_ACL = "POSIX ACLs on fifos, sockets and device nodes are EOPNOTSUPP"
 # What they are called in the table there.
-LABELS = {NODEV: "device nodes", ATIME: "atime", LIMIT: "where files end", NAMESPACES: "namespaces", NO_ACL: "ACLs of fifos",
+LABELS = {NODEV: "device nodes", ATIME: "atime", LIMIT: "where files end", NAMESPACES: "namespaces",
           "`open` with O_TMPFILE is EOPNOTSUPP": "O_TMPFILE",
           "leaves the set-group-id bit of a file that its group may not execute": "set-group-id bit",
           "`truncate` to the size that a file has leaves its times": "times of no change",
@@ -44,8 +43,6 @@ DIFFERENCES = [
     (r"attributes: l(set|remove)xattr: (trusted|security)\.a of a .*, as root", "ok", "EOPNOTSUPP", NAMESPACES),
     (r"attributes: lgetxattr: (trusted|security)\.a of a .*, as root", "ok", "ENODATA", NAMESPACES),
     (r"attributes: lgetxattr: (system\.a|nonsense\.a|noname) of a .*", "EOPNOTSUPP", "ENODATA", NAMESPACES),
-    (r"acls: lsetxattr: ACL of a (fifo|socket|character device)", "ok", "EOPNOTSUPP", NO_ACL),
-    (r"acls: getxattr: ACL: fifo of mode .*, long default ACL", "u::.*,u:ben:.*", "ENODATA", NO_ACL),
     (r"acls: (open|access): .*: (ann|ann's group|her other group):\d, mask 0, .*", "ok", "ok",
      "where the mask of an ACL is 0 Linux asks what others may"),
     (r"owners: lchown: times with -1 and -1: .*", "--c", "---", "`chown` to -1 and -1 leaves the ctime"),

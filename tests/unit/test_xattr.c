@@ -101,6 +101,42 @@ static void what_is_not_ours(void **state)
 	file_put(f);
 }
 
+/* A fifo has no key: ACLs, and nothing else. */
+static void what_has_no_key(void **state)
+{
+	static const uint8_t acl[] = {2, 0, 0, 0, 1, 0, 6, 0, 255, 255, 255, 255, 2, 0, 6, 0, 232,
+		3, 0, 0, 4, 0, 0, 0, 255, 255, 255, 255, 16, 0, 6, 0, 255, 255, 255, 255, 32, 0, 0,
+		0, 255, 255, 255, 255};
+	static const char name[] = "system.posix_acl_access";
+	static const char *const others[] = {
+		"user.x", "user.", "security.selinux", "trusted.x", ""};
+	struct store_place *p = *state;
+	struct lower *l = p->root->store->lower;
+	uint8_t got[sizeof(acl)];
+	char list[64];
+	assert_int_equal(l->ops->mknodat(l, p->root->fd, "fifo", S_IFIFO | 0600, 0, NULL), 0);
+	AUTO_LOWER_HELD at = {l, l->ops->openat(l, p->root->fd, "fifo", O_PATH, 0, NULL)};
+	assert_true(at.fd >= 0);
+	assert_int_equal(xattr_list_keyless(l, at.fd, NULL, 0), 0);
+	assert_int_equal(xattr_get_keyless(l, at.fd, name, got, sizeof(got)), -ENODATA);
+	assert_int_equal(xattr_set_keyless(l, at.fd, name, acl, sizeof(acl), 0), 0);
+	assert_int_equal(xattr_get_keyless(l, at.fd, name, NULL, 0), sizeof(acl));
+	assert_int_equal(xattr_get_keyless(l, at.fd, name, got, sizeof(got)), sizeof(acl));
+	assert_memory_equal(got, acl, sizeof(acl));
+	assert_int_equal(xattr_get_keyless(l, at.fd, name, got, 8), -ERANGE);
+	assert_int_equal(xattr_list_keyless(l, at.fd, NULL, 0), sizeof(name));
+	assert_int_equal(xattr_list_keyless(l, at.fd, list, sizeof(name) - 1), -ERANGE);
+	assert_int_equal(xattr_list_keyless(l, at.fd, list, sizeof(list)), sizeof(name));
+	assert_string_equal(list, name);
+	assert_int_equal(xattr_remove_keyless(l, at.fd, name), 0);
+	assert_int_equal(xattr_get_keyless(l, at.fd, name, got, sizeof(got)), -ENODATA);
+	for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++) {
+		assert_int_equal(xattr_get_keyless(l, at.fd, others[i], NULL, 0), -EOPNOTSUPP);
+		assert_int_equal(xattr_set_keyless(l, at.fd, others[i], "x", 1, 0), -EOPNOTSUPP);
+		assert_int_equal(xattr_remove_keyless(l, at.fd, others[i]), -EOPNOTSUPP);
+	}
+}
+
 static void they_outlive_the_handle_and_the_content(void **state)
 {
 	struct store_place *p = *state;
@@ -158,6 +194,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(every_length),
 		TEST(what_is_not_ours),
+		TEST(what_has_no_key),
 		TEST(they_outlive_the_handle_and_the_content),
 		TEST(damage_is_refused),
 	};

@@ -197,7 +197,7 @@ static struct workers workers;
 /* A worker that fails ends the run, whatever the others wait for. */
 static void on_child(int signal)
 {
-	int status;
+	int status, errno_before = errno;
 	pid_t pid;
 	(void)signal;
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
@@ -214,6 +214,7 @@ static void on_child(int signal)
 				kill(workers.pids[i], SIGKILL);
 		_exit(1);
 	}
+	errno = errno_before;
 }
 
 void exercise_run(const struct exercise_options *o, void (*work)(unsigned number, void *context),

@@ -146,7 +146,7 @@ static void flags(void)
 {
 	/* The compiler need not know. */
 	char *volatile bad = (char *)1;
-	char b[16];
+	char b[256];
 	for (int folder = 0; folder < 2; folder++) {
 		const char *n = folder ? "directory" : "file";
 		fresh(0777);
@@ -183,7 +183,7 @@ static void flags(void)
 		before = now;
 		tick();
 		must(getxattr("n", "user.c", b, 16), "gets");
-		must(listxattr("n", b, 16), "lists");
+		must(listxattr("n", b, sizeof(b)), "lists");
 		now = look("n");
 		say("---", advanced(&before, &now), "getxattr: times, %s", n);
 		tick();

@@ -285,8 +285,12 @@ static void symlinks(void)
 				target[k] = k % 100 == 99 ? '/' : (char)('a' + k % 26);
 			target[n] = 0;
 			const char *path = str("l%zu", n);
-			say("ok", answer(symlink(target, path)), "symlink: %zu bytes, as %s", n,
-				as);
+			/* xfs ends at 1023. */
+			const char *made = answer(symlink(target, path));
+			say(n > 1023 ? "ok|ENAMETOOLONG" : "ok", made, "symlink: %zu bytes, as %s",
+				n, as);
+			if (strcmp(made, "ok") != 0)
+				continue;
 			say(str("%zu", n), str("%lld", (long long)look(path).st_size),
 				"lstat: size of a symlink of %zu bytes, as %s", n, as);
 			memset(b, '?', sizeof(b));

@@ -12,7 +12,8 @@
  *     sticky.c     whose names may go from a sticky directory
  *     modes.c owners.c sizes.c times.c     chmod; chown; truncate and allocation; utimensat
  *     lists.c attributes.c acls.c locks.c  readdir; extended attributes; ACLs; locks
- *     busy.c       mount points, running programs, other filesystems */
+ *     busy.c       mount points, running programs, other filesystems
+ *     limits.c     of a process; what a signal ends */
 #include "tests/posix/suite.h"
 
 #include <sched.h>
@@ -27,7 +28,7 @@ static const struct {
 	{"open", open_run}, {"names", names_run}, {"rename", rename_run}, {"sticky", sticky_run},
 	{"modes", modes_run}, {"owners", owners_run}, {"sizes", sizes_run}, {"times", times_run},
 	{"lists", lists_run}, {"attributes", attributes_run}, {"acls", acls_run},
-	{"locks", locks_run}, {"busy", busy_run}};
+	{"locks", locks_run}, {"busy", busy_run}, {"limits", limits_run}};
 
 static bool wanted(const char *name, char **words)
 {

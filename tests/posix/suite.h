@@ -81,6 +81,6 @@ const char *in_child(const char *(*f)(const void *), const void *argument);
 void paths_run(void), paths_read_only(void), create_run(void), permission_run(void), open_run(void),
 	names_run(void), rename_run(void), sticky_run(void), modes_run(void), owners_run(void),
 	sizes_run(void), times_run(void), lists_run(void), attributes_run(void), acls_run(void),
-	locks_run(void), busy_run(void);
+	locks_run(void), busy_run(void), limits_run(void);
 
 #endif

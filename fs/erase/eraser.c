@@ -99,10 +99,19 @@ int eraser_run(struct eraser *e, const struct overwrite *o, const char *name, bo
 	if (r == ERASER_ERASED) {
 		r = overwrite_name(e, o, name, settle, ret, ret_elsewhere);
 		if (r == 0)
-			r = e->lower->ops->unlinkat(e->lower, e->trash_fd, name, 0);
-		if (r == 0)
 			return ERASER_ERASED;
 	}
+	ret->error = r;
+	return r;
+}
+
+int eraser_free(struct eraser *e, const char *name, int outcome, struct trash_receipt *ret)
+{
+	if (outcome != ERASER_ERASED)
+		return outcome;
+	int r = e->lower->ops->unlinkat(e->lower, e->trash_fd, name, 0);
+	if (r == 0)
+		return ERASER_ERASED;
 	ret->error = r;
 	return r;
 }

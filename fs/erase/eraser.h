@@ -28,10 +28,13 @@ enum eraser_outcome {
  * o: with the same lower. settle: make the file's own removal durable first, when its former
  * directory could not be. Returns enum eraser_outcome or -errno, then the file is still in the
  * trash and ret->error says the same; -ECANCELED when *o->stop became true. *ret_elsewhere is set
- * when `begin` said so.
+ * when `begin` said so. A file that was erased still has its space: eraser_free gives it back.
  */
 MUST_USE int eraser_run(struct eraser *e, const struct overwrite *o, const char *name, bool settle,
 	struct trash_receipt *ret, bool *ret_elsewhere);
+/* Step 7. outcome: eraser_run's; the one of both. ret as there. */
+MUST_USE int eraser_free(
+	struct eraser *e, const char *name, int outcome, struct trash_receipt *ret);
 
 /* Steps 3 to 6 on an open file, and how sure one may be of them. 0 or -errno, which is in
  * ret->error too. */

@@ -20,9 +20,10 @@
 #define GATHER_MS 200
 struct job {
 	struct job *next;
-	uint64_t bytes;
+	uint64_t bytes; /* of its space, when nobody else has a name of it: */
+	bool last;
 	bool settle; /* its directory is not known or could not be kept open */
-	int outcome; /* of eraser_run */
+	int outcome; /* of eraser_free */
 	struct trash_receipt receipt;
 	char name[TRASH_NAME_LEN];
 };
@@ -48,6 +49,8 @@ struct trash {
 	struct timespec due; /* when the waiting batch begins */
 	bool hurry;          /* begin at once until the queue is empty */
 	uint64_t files, bytes, done_files, done_bytes, failed_files;
+	/* Of files and bytes what is not given back yet: that comes before the batch is over. */
+	uint64_t kept_files, kept_bytes;
 };
 
 static struct timespec in_ms(int ms)
@@ -136,6 +139,8 @@ static void enqueue_locked(struct trash *t, struct job *j)
 	t->last = &j->next;
 	t->files++;
 	t->bytes += j->bytes;
+	t->kept_files += j->last;
+	t->kept_bytes += j->bytes;
 	pthread_cond_signal(&t->wake);
 }
 
@@ -154,9 +159,20 @@ static struct job *new_job(struct trash *t, const char *name)
 	if (!j)
 		return NULL;
 	snprintf(j->name, sizeof(j->name), "%s", name);
-	if (l->ops->fstatat(l, t->eraser.trash_fd, name, &st) == 0 && st.st_nlink == 1)
+	if (l->ops->fstatat(l, t->eraser.trash_fd, name, &st) == 0 && st.st_nlink == 1) {
+		j->last = true;
 		j->bytes = (uint64_t)st.st_blocks * 512;
+	}
 	return j;
+}
+
+/* Its space is about to be free, or will not be soon. */
+static void given_back(struct trash *t, const struct job *j)
+{
+	lock_take(&t->lock);
+	t->kept_files -= j->last;
+	t->kept_bytes -= j->bytes;
+	lock_drop(&t->lock);
 }
 
 /* Counts a job that is over, whatever became of it, and gives its receipt. */
@@ -234,6 +250,9 @@ static void run_batch(struct trash *t, struct batch *b)
 						   &j->receipt, &elsewhere);
 		if (j->outcome == -ECANCELED)
 			break;
+		/* Before: a moment too little is no promise that cannot be kept. */
+		given_back(t, j);
+		j->outcome = eraser_free(&t->eraser, j->name, j->outcome, &j->receipt);
 		b->jobs = j->next;
 		*last = j;
 		last = &j->next;
@@ -448,6 +467,8 @@ static bool erase_now(struct trash *t, const char *name, int parent_fd)
 	bool elsewhere = false;
 	if (r == 0)
 		r = eraser_run(&t->eraser, &o, name, !durable, &receipt, &elsewhere);
+	if (r >= 0)
+		r = eraser_free(&t->eraser, name, r, &receipt);
 	weaken(&receipt, settle_elsewhere(t, elsewhere));
 	finish(t, r, 0, &receipt);
 	return true;
@@ -481,12 +502,12 @@ void trash_status(struct trash *t, struct trash_status *ret)
 	memcpy(ret->why, t->eraser.assurance.why, sizeof(ret->why));
 }
 
-uint64_t trash_backlog(struct trash *t)
+void trash_backlog(struct trash *t, uint64_t *ret_files, uint64_t *ret_bytes)
 {
 	lock_take(&t->lock);
-	uint64_t bytes = t->bytes;
+	*ret_files = t->kept_files;
+	*ret_bytes = t->kept_bytes;
 	lock_drop(&t->lock);
-	return bytes;
 }
 
 static int drain_by_hand(struct trash *t)

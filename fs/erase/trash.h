@@ -88,8 +88,9 @@ struct trash_status {
 	char why[128]; /* reason of the assurance */
 };
 void trash_status(struct trash *t, struct trash_status *ret);
-/* Bytes that statfs may count as free. */
-uint64_t trash_backlog(struct trash *t);
+/* What statfs may count as free: files and bytes that wait and that the lower filesystem does not
+ * count as free itself. */
+void trash_backlog(struct trash *t, uint64_t *ret_files, uint64_t *ret_bytes);
 /* Waits until the queue is empty or timeout_ms passed; `by_hand`: empties it. 0 or -ETIMEDOUT. */
 MUST_USE int trash_drain(struct trash *t, int timeout_ms);
 

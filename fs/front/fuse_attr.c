@@ -377,21 +377,29 @@ static void op_readlink(fuse_req_t req, fuse_ino_t ino)
 	fuse_reply_readlink(req, target);
 }
 
+static uint64_t least(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
 static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 {
 	struct front *f = fuse_req_userdata(req);
 	struct statvfs st;
+	uint64_t files, bytes;
 	(void)ino;
+	/* First: what is freed in between shall not count twice. */
 	int r = f->store->lower->ops->fstatvfs(f->store->lower, f->store->root_fd, &st);
 	if (r < 0) {
 		fuse_reply_err(req, -r);
 		return;
 	}
-	uint64_t queued = st.f_frsize ? trash_backlog(f->store->trash) / st.f_frsize : 0;
-	st.f_bfree += queued;
-	st.f_bavail += queued;
-	if (st.f_bfree > st.f_blocks)
-		st.f_bfree = st.f_blocks;
+	trash_backlog(f->store->trash, &files, &bytes);
+	uint64_t blocks = st.f_frsize ? bytes / st.f_frsize : 0;
+	st.f_bfree = least(st.f_bfree + blocks, st.f_blocks);
+	st.f_bavail = least(st.f_bavail + blocks, st.f_blocks);
+	st.f_ffree = least(st.f_ffree + files, st.f_files);
+	st.f_favail = least(st.f_favail + files, st.f_files);
 	st.f_namemax = NAME_PLAIN_MAX;
 	fuse_reply_statfs(req, &st);
 }

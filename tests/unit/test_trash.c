@@ -143,6 +143,7 @@ static void erases(void **state)
 {
 	struct place *p = *state;
 	for (int sync = 0; sync < 2; sync++) {
+		uint64_t files, bytes;
 		p->options.sync = sync;
 		p->receipts = 0;
 		struct trash *t = start(p);
@@ -154,11 +155,15 @@ static void erases(void **state)
 			trash_status(t, &s);
 			assert_int_equal(s.files, 1);
 			assert_true(s.bytes >= FILE_LEN);
-			assert_true(trash_backlog(t) == s.bytes);
+			trash_backlog(t, &files, &bytes);
+			assert_int_equal(files, 1);
+			assert_int_equal(bytes, s.bytes);
 			assert_int_equal(trash_drain(t, DRAIN_MS), 0);
 		}
 		trash_status(t, &s);
 		assert_int_equal(s.files + s.bytes + s.failed_files, 0);
+		trash_backlog(t, &files, &bytes);
+		assert_int_equal(files + bytes, 0);
 		assert_int_equal(s.done_files, 1);
 		assert_int_equal(s.done_bytes, FILE_LEN);
 		assert_true(s.why[0] != 0);

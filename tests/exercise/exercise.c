@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -23,6 +24,8 @@ static const struct option long_options[] = {
 	{"strict", no_argument, NULL, 'x'},
 	{"remount", no_argument, NULL, 'm'},
 	{"caches", no_argument, NULL, 'c'},
+	{"preallocates", no_argument, NULL, 'a'},
+	{"users", required_argument, NULL, 'u'},
 	{0},
 };
 
@@ -30,7 +33,8 @@ _Noreturn static void usage(const char *program)
 {
 	fprintf(stderr,
 		"usage: %s DIR [--seed S] [--operations N] [--round N] [--seconds S] "
-		"[--processes N] [--strict] [--remount] [--caches]\n",
+		"[--processes N] [--strict] [--remount] [--caches] [--preallocates] "
+		"[--users UID,UID,GID]\n",
 		program);
 	exit(2);
 }
@@ -43,6 +47,40 @@ static uint64_t number(const char *program, const char *text)
 	if (errno || *end || end == text)
 		usage(program);
 	return n;
+}
+
+static void users(struct exercise_options *o, const char *text)
+{
+	char *end;
+	o->uids[0] = (uid_t)strtoul(text, &end, 10);
+	if (*end == ',')
+		o->uids[1] = (uid_t)strtoul(end + 1, &end, 10);
+	if (*end == ',')
+		o->gid = (gid_t)strtoul(end + 1, &end, 10);
+	if (*end || !o->uids[0] || !o->uids[1] || !o->gid)
+		usage(o->program);
+	o->users = true;
+}
+
+uid_t exercise_uid(const struct exercise_options *o, unsigned number)
+{
+	return o->users && number % 3 ? o->uids[number % 3 - 1] : 0;
+}
+
+/* For good. */
+static void become(const struct exercise_options *o, unsigned number)
+{
+	uid_t uid = exercise_uid(o, number);
+	if (uid == 0)
+		return;
+	if (syscall(SYS_setgroups, 0, NULL) < 0 ||
+		syscall(SYS_setresgid, o->gid, o->gid, o->gid) < 0 ||
+		syscall(SYS_setresuid, uid, uid, uid) < 0) {
+		perror("cannot be another user");
+		exit(2);
+	}
+	/* Its own /proc/self/fd is its own again. */
+	prctl(PR_SET_DUMPABLE, 1);
 }
 
 void exercise_options(int argc, char **argv, struct exercise_options *ret)
@@ -81,6 +119,12 @@ void exercise_options(int argc, char **argv, struct exercise_options *ret)
 			break;
 		case 'c':
 			o.caches = true;
+			break;
+		case 'a':
+			o.preallocates = true;
+			break;
+		case 'u':
+			users(&o, optarg);
 			break;
 		default:
 			usage(o.program);
@@ -147,11 +191,15 @@ void exercise_fail(const struct exercise_options *o, const struct exercise_histo
 	vprintf(format, args);
 	va_end(args);
 	printf("\nseed %llu, after %llu operations of this story; again: %s DIR --seed %llu "
-	       "--operations %llu --round %llu --processes %u%s%s%s\n",
+	       "--operations %llu --round %llu --processes %u%s%s%s%s",
 		(unsigned long long)o->seed, (unsigned long long)story, o->program,
 		(unsigned long long)o->seed, (unsigned long long)story,
 		(unsigned long long)o->round, o->processes, o->strict ? " --strict" : "",
-		o->caches ? " --caches" : "", o->remount ? " --remount" : "");
+		o->caches ? " --caches" : "", o->remount ? " --remount" : "",
+		o->preallocates ? " --preallocates" : "");
+	if (o->users)
+		printf(" --users %u,%u,%u", o->uids[0], o->uids[1], o->gid);
+	printf("\n");
 	fflush(stdout);
 	_exit(1);
 }
@@ -234,6 +282,8 @@ void exercise_run(const struct exercise_options *o, void (*work)(unsigned number
 		if (pid == 0) {
 			signal(SIGCHLD, SIG_DFL);
 			sigprocmask(SIG_SETMASK, &before, NULL);
+			become(o, i);
+			/* A change of user would undo it. */
 			prctl(PR_SET_PDEATHSIG, SIGKILL);
 			if (getppid() == self)
 				work(i, context);

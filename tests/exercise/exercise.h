@@ -25,9 +25,13 @@ struct exercise_options {
 	uint64_t round;      /* operations of each story between two comparisons of everything */
 	double seconds;      /* 0: without end */
 	unsigned processes;
-	bool strict;  /* what tenantfs promises and POSIX does not: docs/posix.md */
-	bool remount; /* after each round "remount" is printed, and a line awaited */
-	bool caches;  /* drops the kernel's caches now and then */
+	bool strict;       /* what tenantfs promises and POSIX does not: docs/posix.md */
+	bool remount;      /* after each round "remount" is printed, and a line awaited */
+	bool caches;       /* drops the kernel's caches now and then */
+	bool preallocates; /* st_blocks may be more than what was asked for (xfs) */
+	bool users;        /* the first of three processes is root, the others are these: */
+	uid_t uids[2];
+	gid_t gid;
 };
 
 /* Reads the command line; ends the process with status 2 and a sentence when it is wrong. */
@@ -62,6 +66,9 @@ double exercise_clock(void);
 void exercise_drop_caches(unsigned what);
 /* Prints "remount" and waits for a line of standard input; false at its end. */
 bool exercise_remount(void);
+
+/* Whose number process `number` has: 0 without --users. */
+uid_t exercise_uid(const struct exercise_options *o, unsigned number);
 
 /* Forks `processes` times, each calling work(number, context), and calls lead(context) in this one.
  * When a process ends otherwise than with status 0, all others are ended, and this one with status

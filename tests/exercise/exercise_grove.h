@@ -26,6 +26,7 @@ struct grove_node {
 	uint16_t links; /* names of it */
 	uint16_t held;  /* handles that its process keeps */
 	uint16_t mode;
+	uid_t uid;       /* whose it is */
 	uint16_t entry;  /* a directory's name */
 	uint32_t size;   /* of a file's content, or a link's target */
 	uint64_t serial; /* decides content and target */

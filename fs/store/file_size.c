@@ -141,6 +141,16 @@ static int cut(struct file *f, uint64_t size, struct file_fault *ft)
 	return carry_out(f, &ranges, &e, 0);
 }
 
+/* What was allocated behind the end, as on any filesystem: the kernel may have known of a larger
+ * size, which it had not written yet. */
+static int give_back_behind(struct file *f)
+{
+	if (file_commit_owes(f))
+		return 0;
+	int rc = file_lower_resize(f, block_map_length(f->h.size));
+	return rc ? rc : file_commit_time(f);
+}
+
 int file_size_set(struct file *f, uint64_t size, struct file_fault *ft)
 {
 	if (size > BLOCK_MAP_SIZE_MAX)
@@ -150,11 +160,15 @@ int file_size_set(struct file *f, uint64_t size, struct file_fault *ft)
 		return rc;
 	if (size == f->h.size && f->has_header) {
 		f->dirty = true;
-		return file_commit_now(f, FILE_COMMIT_TOUCH);
+		rc = file_commit_now(f, FILE_COMMIT_TOUCH);
+		return rc ? rc : give_back_behind(f);
 	}
 	if (size == f->h.size) {
 		f->keeps_time = false;
 		struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_nsec = UTIME_NOW}};
+		rc = file_lower_resize(f, 0);
+		if (rc)
+			return rc;
 		rc = f->store->lower->ops->futimens(f->store->lower, f->write_fd, times);
 		return rc == -EPERM || rc == -EACCES ? 0 : rc;
 	}

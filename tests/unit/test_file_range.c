@@ -588,6 +588,38 @@ static void allocated_space_is_there(void **state)
 		}
 }
 
+/* Space behind the end goes with a cut to the size that there is: empty without a header, empty
+ * with one, and not empty. */
+static void a_cut_to_its_size_gives_space_back(void **state)
+{
+	struct store_place *p = *state;
+	static const size_t sizes[] = {0, 0, 5000};
+	static uint8_t bytes[5000];
+	fill(bytes, sizeof(bytes));
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
+		struct stat before, after;
+		struct file *f = create(p, "b");
+		if (i) {
+			assert_int_equal(file_write(f, bytes, sizeof(bytes), 0), sizeof(bytes));
+			assert_int_equal(file_truncate(f, sizes[i]), 0);
+		}
+		assert_int_equal(file_range_change(f, KEEP, 0, 100 * PAGE), 0);
+		assert_int_equal(file_range_change(f, KEEP, 1000 * PAGE, PAGE), 0);
+		AUTO_CLOSE fd = lower_fd(p, "b", O_RDONLY);
+		assert_int_equal(fstat(fd, &before), 0);
+		assert_true(before.st_blocks > 8 * 100);
+		assert_int_equal(file_truncate(f, sizes[i]), 0);
+		assert_int_equal(fstat(fd, &after), 0);
+		assert_true(after.st_blocks <= 8 * 5);
+		expect(f, bytes, sizes[i]);
+		file_put(f);
+		f = reopen(p, "b");
+		expect(f, bytes, sizes[i]);
+		file_put(f);
+	}
+	assert_int_equal(p->alarms, 0);
+}
+
 /* The kernel tells the time of a change sooner or later
 					      than the change comes, as of a write. */
 static void a_time_that_is_kept_stays(void **state)
@@ -632,6 +664,7 @@ int main(void)
 		T(each_lower_call_may_fail),
 		T(seeking_finds_data_and_holes),
 		T(allocated_space_is_there),
+		T(a_cut_to_its_size_gives_space_back),
 		T(a_time_that_is_kept_stays),
 #undef T
 	};

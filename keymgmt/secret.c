@@ -167,6 +167,25 @@ bool secret_equal(const struct secret *a, const struct secret *b)
 	return a->len == b->len && sodium_memcmp(a->bytes, b->bytes, a->len) == 0;
 }
 
+/* Whether memory may be locked without a limit. Root in a container or user namespace may not, and
+ * would find every later mapping refused once all it has exceeds RLIMIT_MEMLOCK. */
+static bool may_lock_everything(void)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_MEMLOCK, &limit) < 0)
+		return false;
+	if (limit.rlim_cur == RLIM_INFINITY)
+		return true;
+	const struct rlimit zero = {0, limit.rlim_max};
+	long size = sysconf(_SC_PAGESIZE);
+	void *page = mmap(NULL, (size_t)size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (page == MAP_FAILED)
+		return false;
+	bool may = setrlimit(RLIMIT_MEMLOCK, &zero) == 0 && mlock(page, (size_t)size) == 0;
+	munmap(page, (size_t)size);
+	return setrlimit(RLIMIT_MEMLOCK, &limit) == 0 && may;
+}
+
 int secret_harden_process(void)
 {
 	const struct rlimit none = {0, 0};
@@ -177,8 +196,9 @@ int secret_harden_process(void)
 	/* A sanitizer's shadow memory cannot be locked, and some containers forbid it: secrets are
 	 * locked one by one anyway, so that this is a second layer and its refusal no reason not to
 	 * start. */
-	if (geteuid() == 0 && mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0 &&
-		errno != ENOMEM && errno != EPERM && errno != EINVAL)
+	if (geteuid() == 0 && may_lock_everything() &&
+		mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0 && errno != ENOMEM &&
+		errno != EPERM && errno != EINVAL)
 		return -errno;
 	return 0;
 }

@@ -44,8 +44,11 @@ uint64_t secret_id(const struct secret *s);
 /* Constant-time. */
 bool secret_equal(const struct secret *a, const struct secret *b);
 
-/* No core dumps, not dumpable or traceable, and as root all memory locked as it is touched. 0 or
- * -errno. */
+/*
+ * No core dumps, not dumpable or traceable, and all memory locked as it is touched by root where he
+ * may lock without a limit (elsewhere secrets alone are). RLIMIT_MEMLOCK is 0 for a moment: called
+ * before there are threads. 0 or -errno.
+ */
 int secret_harden_process(void);
 
 #endif

@@ -10,11 +10,15 @@
 #include "keymgmt/crypto.h"
 #include "keymgmt/secret.h"
 
+#include <linux/capability.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/param.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -199,6 +203,41 @@ static void a_hardened_process_cannot_be_dumped(void **state)
 	assert_int_equal(WEXITSTATUS(status), 0);
 }
 
+/* Root in a container or user namespace: without CAP_IPC_LOCK, under the usual limit. */
+static void what_may_not_be_locked_can_be_used(void **state)
+{
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	pid_t child = fork();
+	assert_true(child >= 0);
+	if (child == 0) {
+		struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+		struct __user_cap_data_struct caps[2];
+		struct rlimit little, after;
+		int bad = getrlimit(RLIMIT_MEMLOCK, &little) != 0;
+		/* More than the process has by now, where that may be set. */
+		little.rlim_cur = little.rlim_max = MIN(little.rlim_max, (rlim_t)256 << 20);
+		bad |= syscall(SYS_capget, &header, caps) != 0;
+		caps[0].effective &= ~(1u << CAP_IPC_LOCK);
+		bad |= syscall(SYS_capset, &header, caps) != 0;
+		bad |= setrlimit(RLIMIT_MEMLOCK, &little) != 0;
+		bad |= secret_harden_process() != 0;
+		bad |= getrlimit(RLIMIT_MEMLOCK, &after) != 0 || after.rlim_cur != little.rlim_cur;
+		void *large = mmap(NULL, (size_t)512 << 20, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		bad |= large == MAP_FAILED;
+		struct secret *s = secret_new(32);
+		bad |= !s;
+		secret_free(s);
+		_exit(bad != 0);
+	}
+	int status;
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -210,6 +249,7 @@ int main(void)
 		cmocka_unit_test(small_secrets_are_thrifty),
 		cmocka_unit_test(threads_do_not_share_cells),
 		cmocka_unit_test(a_hardened_process_cannot_be_dumped),
+		cmocka_unit_test(what_may_not_be_locked_can_be_used),
 	};
 	return crypto_init() < 0 ? 1 : cmocka_run_group_tests(tests, NULL, NULL);
 }

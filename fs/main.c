@@ -201,6 +201,18 @@ static void nothing(int signal_number)
 	(void)signal_number;
 }
 
+static bool ended_within(const struct session *s, unsigned milliseconds)
+{
+	const struct timespec pause = {.tv_nsec = 20 * 1000 * 1000};
+	bool ended = false;
+	for (unsigned waited = 0; waited <= milliseconds && !ended; waited += 20) {
+		if (waited)
+			nanosleep(&pause, NULL);
+		ended = __atomic_load_n(&s->ended, __ATOMIC_ACQUIRE);
+	}
+	return ended;
+}
+
 /* Waits for SIGTERM, SIGINT, SIGHUP; then ends the session. An unmount from outside ends it without
  * us. */
 static void *wait_for_signal(void *context)
@@ -211,16 +223,18 @@ static void *wait_for_signal(void *context)
 		return NULL;
 	settle(s);
 	/* Nobody inside: the kernel writes back what is left while it unmounts, and the session
-	 * ends by itself. */
-	if (geteuid() == 0 && umount2(s->tenant.options->mountpoint, UMOUNT_NOFOLLOW) == 0)
+	 * ends by itself. Unless another mount namespace has the mount, too: that one loses it. */
+	bool unmounted =
+		geteuid() == 0 && umount2(s->tenant.options->mountpoint, UMOUNT_NOFOLLOW) == 0;
+	if (unmounted && ended_within(s, 2000))
 		return NULL;
+	if (unmounted)
+		log_say(LOG_LEVEL_WARNING, "Another mount namespace still had the mount: "
+					   "its processes have lost it.");
 	fuse_session_exit(s->fuse);
-	while (!__atomic_load_n(&s->ended, __ATOMIC_ACQUIRE)) {
-		const struct timespec pause = {.tv_nsec = 20 * 1000 * 1000};
-		pthread_kill(s->main_thread,
-			SIGUSR1); /* out of its wait, to see that the session has ended */
-		nanosleep(&pause, NULL);
-	}
+	/* Out of its wait, to see that the session has ended. */
+	while (!ended_within(s, 20))
+		pthread_kill(s->main_thread, SIGUSR1);
 	return NULL;
 }
 

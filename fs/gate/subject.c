@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 void subject_init(struct subject *s, const struct op_caller *caller)
 {
@@ -111,6 +112,16 @@ static uint32_t read_number(pid_t pid, const char *file)
 	return end == text || v > UINT32_MAX ? UINT32_MAX : (uint32_t)v;
 }
 
+/* A user may bind what he likes over any path in a mount namespace of his own. */
+static bool has_own_mounts(pid_t pid)
+{
+	char path[64];
+	struct stat his, ours;
+	snprintf(path, sizeof(path), "/proc/%d/ns/mnt", (int)pid);
+	return stat(path, &his) == 0 && stat("/proc/self/ns/mnt", &ours) == 0 &&
+	       (his.st_ino != ours.st_ino || his.st_dev != ours.st_dev);
+}
+
 void subject_facts(const struct op_caller *caller, struct subject_facts *ret)
 {
 	char path[64];
@@ -122,6 +133,9 @@ void subject_facts(const struct op_caller *caller, struct subject_facts *ret)
 	snprintf(path, sizeof(path), "/proc/%d/exe", (int)caller->pid);
 	ssize_t n = readlink(path, ret->exe, sizeof(ret->exe) - 1);
 	ret->exe[n > 0 ? n : 0] = 0;
+	if (n > 0 && (size_t)n + sizeof(SUBJECT_ELSEWHERE) <= sizeof(ret->exe) &&
+		has_own_mounts(caller->pid))
+		memcpy(ret->exe + n, SUBJECT_ELSEWHERE, sizeof(SUBJECT_ELSEWHERE));
 	ret->login_uid = (uid_t)read_number(caller->pid, "loginuid");
 	ret->session = read_number(caller->pid, "sessionid");
 }

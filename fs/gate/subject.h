@@ -28,6 +28,10 @@ void subject_done(struct subject *s);
  */
 const gid_t *subject_groups(void *context, size_t *ret_count);
 
+/* Behind exe of a caller in another mount namespace than ours: the path is as he sees it, and he
+ * may have put another file there. */
+#define SUBJECT_ELSEWHERE " (in another mount namespace)"
+
 /* Who is behind the caller, for the log. Fields that cannot be read: exe "", ids (uint32_t)-1. */
 struct subject_facts {
 	char exe[PATH_MAX];

@@ -342,4 +342,5 @@ def files_of_many_users():
     wait(*waiting)
 
 
-run()
+if __name__ == "__main__":
+    run()

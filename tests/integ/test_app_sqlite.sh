@@ -1,0 +1,37 @@
+#!/bin/bash
+# tests/run: slow timeout=120 once
+# SQLite with rollback journals (DELETE, TRUNCATE, PERSIST) and WAL (its shared memory is a map), by processes of two users at once, some of which
+# are killed; the same on a plain directory. SQLITE_SECONDS=n: so long in each mode (2).
+. "$(dirname "$0")/lib.sh"
+need_root
+need_fuse
+ops=$repo/tests/integ/sqlite_ops.py
+seconds=${SQLITE_SECONDS:-2}
+export SQLITE_TMPDIR=$S TMPDIR=$S
+
+make_store || exit 1
+make_tenant acme --owner root || exit 1
+apply_policy acme <<P || exit 1
+tenant acme
+permit admin: user:root to any on /**
+permit both: user:#$user1 group:#61100 to any on /**
+P
+mkdir -m 755 "$S/plain"
+timeout 60 "$ops" "$S/plain" "plain directory" 0.5 >"$S/control" 2>&1 || {
+	cat "$S/control"
+	not_ok "it is so on a plain directory"
+	exit 1
+}
+ok "it is so on a plain directory"
+mount_tenant acme "$M" || { not_ok "mounts"; exit 1; }
+chmod 755 "$M"
+timeout $((seconds * 8 + 60)) "$ops" "$M" "mount" "$seconds" || failures=$((failures + 1))
+before=$("$ops" "$M" --dump)
+check_same "all of them are whole" "5" "$(grep -c ' ok ' <<<"$before")"
+check_umount "unmounts" "$M" "$daemon"
+mount_tenant acme "$M" || { not_ok "mounts again"; exit 1; }
+check_same "they are the same after a remount" "$before" "$("$ops" "$M" --dump)"
+# A byte that is changed within is found.
+printf '\001\002\003\004' | dd of="$M/wal/x.base" bs=1 seek=4100 conv=notrunc status=none
+check_not "integrity_check finds what is changed" grep -qx "wal ok .*" <<<"$("$ops" "$M" --dump 2>&1)"
+check_umount "unmounts at the end" "$M" "$daemon"

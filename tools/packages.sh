@@ -8,7 +8,7 @@ packages_build=(meson ninja-build gcc libc6-dev pkg-config libfuse3-dev libsodiu
 packages_core=(libcmocka-dev fuse3 python3-cryptography e2fsprogs sqlite3 git attr acl util-linux mount
 	procps binutils make)
 # Only for the slow tests.
-packages_slow=(clang clang-format clang-tidy cppcheck libclang-rt-14-dev xfsprogs strace)
+packages_slow=(clang clang-format clang-tidy cppcheck libclang-rt-14-dev xfsprogs strace postgresql-15 nodejs)
 # Only for campaigns.
 packages_long=(valgrind)
 
@@ -38,6 +38,11 @@ packages_install() {
 		how=(sudo -n)
 	fi
 	echo "installing ${missing[*]}"
+	# The tests make clusters of their own: none is made and started for the machine, unless it is set up for that.
+	local cluster=/etc/postgresql-common/createcluster.conf
+	if [[ " ${missing[*]} " == *" postgresql"* ]] && [ ! -e $cluster ]; then
+		"${how[@]}" sh -c "mkdir -p ${cluster%/*} && echo 'create_main_cluster = false' >$cluster"
+	fi
 	local log
 	log=$(mktemp) || return 1
 	if "${how[@]}" apt-get -q update >"$log" 2>&1 </dev/null &&

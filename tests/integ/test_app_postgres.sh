@@ -1,11 +1,11 @@
 #!/bin/bash
-# tests/run: slow timeout=300 once
+# tests/run: slow timeout=400 once
 # PostgreSQL in a mount: a cluster made by an ordinary user, pgbench, its processes killed in the middle of that, then tenantfs under them;
-# checksums, dumps, and what a tablespace elsewhere means. PG_SECONDS=n: pgbench for so long each time (5); PG_SCALE=n: its scale (1).
+# checksums, dumps, and what a tablespace elsewhere means. PG_SECONDS=n: pgbench for so long each time (4); PG_SCALE=n: its scale (1).
 . "$(dirname "$0")/lib.sh"
 need_root
 need_fuse
-seconds=${PG_SECONDS:-5} scale=${PG_SCALE:-1}
+seconds=${PG_SECONDS:-4} scale=${PG_SCALE:-1}
 bin=$(printf '%s\n' /usr/lib/postgresql/*/bin | sort -V | tail -n 1)
 [ -x "$bin/initdb" ] && [ -x "$bin/pgbench" ] || skip_all "postgresql is not installed"
 # Its programs want an account.
@@ -38,14 +38,24 @@ check() {
 	fi
 }
 pg() { # command...: as that account; never for longer than it may take
-	as "$account" timeout -k 5 $((seconds + 60)) env -i PATH="$bin:$PATH" LC_ALL=C HOME="$M/pg" PGDATA="$data" PGHOST="$M/pg" PGUSER=pg PGDATABASE=postgres "$@"
+	as "$account" timeout -k 5 $((seconds + 120)) env -i PATH="$bin:$PATH" LC_ALL=C HOME="$M/pg" PGDATA="$data" PGHOST="$M/pg" PGUSER=pg PGDATABASE=postgres "$@"
 }
 sql() { pg psql -XqAt -v ON_ERROR_STOP=1 -c "$1"; }
 start() { # [option]
 	pg pg_ctl -w -t 50 -s -l "$log" -o "-c listen_addresses='' -c unix_socket_directories='$M/pg' ${1:-}" start || { tail -n 20 "$log"; return 1; }
 	main=$(head -n 1 "$data/postmaster.pid")
 	our_pids+=("$main")
+	segments+=("$(awk 'NR == 7 {print $2}' "$data/postmaster.pid")")
 }
+# Its few bytes of System V memory: after a remount the folder has another device number, and it takes those of a killed one for another cluster's.
+segments=()
+remove_segments() {
+	local s status=$?
+	for s in "${segments[@]}"; do ipcrm -m "$s" 2>/dev/null; done
+	(exit $status)
+	finish
+}
+trap remove_segments EXIT
 kill_all() { # the postmaster first: it would start anew
 	local all
 	all="$main $(pgrep -P "$main")"
@@ -56,10 +66,16 @@ kill_all() { # the postmaster first: it would start anew
 }
 is_gone() { ! kill -0 "$1"; }
 # pgbench runs beside the mount; what it has been told is committed it counts.
-bench() { # [option...]
+bench() { # [seconds]
 	cd "$S" || return 1
-	pg pgbench -n -c 4 -j 2 -T "$seconds" "$@" >"$S/bench" 2>&1
+	pg pgbench -n -c 4 -j 2 -T "${1:-$seconds}" >"$S/bench" 2>&1
 }
+bench_in_the_middle() { # in the background, $job; returns when something was done, and some time has gone
+	bench $((seconds + 100)) & job=$!
+	wait_for 60 more_rows 30
+	sleep $((seconds / 3))
+}
+more_rows() { [ "$(sql "select count(*) from pgbench_history")" -gt $((told + $1)) ]; }
 told=0
 count_told() {
 	local n
@@ -90,8 +106,7 @@ check "it has done something" count_told
 echo "# $tps transactions a second"
 check "every transaction is there, and the sums are equal" is_whole
 
-bench & job=$!
-sleep $((seconds / 2))
+bench_in_the_middle
 check "all of its processes are killed in the middle of that" kill_all
 wait $job
 check "something had been done" count_told
@@ -102,8 +117,7 @@ check "after its kill every transaction is there, and the sums are equal" is_who
 # Now tenantfs goes, under open_datasync, which opens the log with O_DSYNC.
 check "it ends" pg pg_ctl -w -s -m fast stop
 check "it starts with O_DSYNC" start "-c wal_sync_method=open_datasync" || exit 1
-bench & job=$!
-sleep $((seconds / 2))
+bench_in_the_middle
 kill -9 "$daemon"
 # Some of its processes end by themselves: they cannot write their log.
 kill_all >/dev/null 2>&1

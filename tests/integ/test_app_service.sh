@@ -1,13 +1,13 @@
 #!/bin/bash
-# tests/run: slow timeout=120 once
+# tests/run: slow timeout=240 once
 # A Node service of two processes and a thread that write one log, rotated by rename and by copy and truncate, while another user, who may only
-# read, follows it; the same on a plain directory. SERVICE_SECONDS=n: so long each (2).
+# read, follows it; the same on a plain directory. SERVICE_SECONDS=n: so long each (1).
 . "$(dirname "$0")/lib.sh"
 need_root
 need_fuse
 need_command node
 ops=$repo/tests/integ/service_ops.py
-seconds=${SERVICE_SECONDS:-2}
+seconds=${SERVICE_SECONDS:-1}
 export TMPDIR=$S
 
 make_store || exit 1

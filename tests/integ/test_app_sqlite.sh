@@ -1,12 +1,12 @@
 #!/bin/bash
-# tests/run: slow timeout=120 once
+# tests/run: slow timeout=240 once
 # SQLite with rollback journals (DELETE, TRUNCATE, PERSIST) and WAL (its shared memory is a map), by processes of two users at once, some of which
-# are killed; the same on a plain directory. SQLITE_SECONDS=n: so long in each mode (2).
+# are killed; the same on a plain directory. SQLITE_SECONDS=n: so long in each mode (1).
 . "$(dirname "$0")/lib.sh"
 need_root
 need_fuse
 ops=$repo/tests/integ/sqlite_ops.py
-seconds=${SQLITE_SECONDS:-2}
+seconds=${SQLITE_SECONDS:-1}
 export SQLITE_TMPDIR=$S TMPDIR=$S
 
 make_store || exit 1

@@ -8,7 +8,8 @@ packages_build=(meson ninja-build gcc libc6-dev pkg-config libfuse3-dev libsodiu
 packages_core=(libcmocka-dev fuse3 python3-cryptography e2fsprogs sqlite3 git attr acl util-linux mount
 	procps binutils make)
 # Only for the slow tests.
-packages_slow=(clang clang-format clang-tidy cppcheck libclang-rt-14-dev xfsprogs strace postgresql-15 nodejs rsync restic vim)
+packages_slow=(clang clang-format clang-tidy cppcheck libclang-rt-14-dev xfsprogs strace
+	postgresql-15 nodejs rsync restic vim)
 # Only for campaigns.
 packages_long=(valgrind borgbackup)
 

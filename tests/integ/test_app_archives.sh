@@ -13,10 +13,11 @@ mkdir -m 755 "$S/disk/rootfrom" && "$tree" make "$S/disk/rootfrom" 8 "$files" ||
 list() { "$tree" list "$@"; }
 # compare DIRECTORY OTHER [OPTION...]: everything but the top itself; --no-sockets: tar and restic leave them out.
 compare() {
-	local not="^'\.' "
+	local not="^'\.' " differ
+	differ=$(mktemp)
 	[ "${!#}" != --no-sockets ] || not="$not|^[^ ]* 0o14"
-	diff <("$tree" list "$1" "${@:3}" | grep -vE "$not") <("$tree" list "$2" "${@:3}" | grep -vE "$not") >differ || { head -n 10 differ | cut -c1-250 && return 1; }
-	rm differ
+	diff <("$tree" list "$1" "${@:3}" | grep -vE "$not") <("$tree" list "$2" "${@:3}" | grep -vE "$not") >"$differ" || { head -n 10 "$differ" | cut -c1-250 && return 1; }
+	rm "$differ"
 }
 
 rsync_story() { # directory from

@@ -8,7 +8,8 @@ need_command git make gcc ar
 objects=${APP_GIT_OBJECTS:-800} loose=${APP_GIT_LOOSE:-100} sources=${APP_SOURCES:-30}
 apps_store "$((objects / 20 + loose / 20 + 1000))M"
 export GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_GLOBAL=$HOME/gitconfig
-for w in user.name=t user.email=t@example.org init.defaultBranch=main gc.auto=0 maintenance.auto=false advice.detachedHead=false protocol.file.allow=always; do
+# core.trustctime: docs/posix.md, "Applications".
+for w in core.trustctime=false user.name=t user.email=t@example.org init.defaultBranch=main gc.auto=0 maintenance.auto=false advice.detachedHead=false protocol.file.allow=always; do
 	git config --global "${w%%=*}" "${w#*=}"
 done
 export GIT_AUTHOR_DATE="1700000000 +0000" GIT_COMMITTER_DATE="1700000000 +0000"
@@ -72,6 +73,7 @@ loose_story() { # directory history: every object a file, written as tmp_obj_X, 
 }
 git_after() { # directory: what a clone says after a remount, its index asked first without looking at contents
 	cd "$1/far"
+	git diff-files --name-only
 	[ -z "$(git status --porcelain)" ] && git fsck --full --no-dangling --no-progress && git log --format=%T | sha256sum
 }
 story "git: $objects objects in a pack, cloned, merged, rebased, pushed, collected, checked" "$user1" git_story "$S/history"

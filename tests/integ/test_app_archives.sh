@@ -5,7 +5,7 @@
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/applications.sh"
 need_command tar setfacl
-files=${APP_FILES:-60}
+files=${APP_FILES:-40}
 apps_store "$((files * 2 + 1000))M"
 export tree=$repo/tests/integ/app_tree.py
 mkdir -m 777 "$S/disk/from" && run_as "$user1" "$tree" make "$S/disk/from" 7 "$files" || exit 1

@@ -9,7 +9,7 @@ objects=${APP_GIT_OBJECTS:-800} loose=${APP_GIT_LOOSE:-100} sources=${APP_SOURCE
 apps_store "$((objects / 20 + loose / 20 + 1000))M"
 export GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_GLOBAL=$HOME/gitconfig
 # core.trustctime: docs/posix.md, "Applications".
-for w in core.trustctime=false user.name=t user.email=t@example.org init.defaultBranch=main gc.auto=0 maintenance.auto=false advice.detachedHead=false protocol.file.allow=always; do
+for w in core.trustctime=false fastimport.unpackLimit=1 user.name=t user.email=t@example.org init.defaultBranch=main gc.auto=0 maintenance.auto=false advice.detachedHead=false protocol.file.allow=always; do
 	git config --global "${w%%=*}" "${w#*=}"
 done
 export GIT_AUTHOR_DATE="1700000000 +0000" GIT_COMMITTER_DATE="1700000000 +0000"

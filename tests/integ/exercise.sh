@@ -5,6 +5,7 @@
 exercise_seed=${EXERCISE_SEED:-$((RANDOM << 15 | RANDOM))}
 exercise_fs=${EXERCISE_FS:-$( ((exercise_seed / 2 % 2)) && command -v mkfs.xfs >/dev/null && echo xfs || echo ext4)}
 exercise_users=${EXERCISE_USERS:-$( ((exercise_seed % 2)) && echo yes || echo no)}
+[ "$exercise_fs" = ext4 ] || need_command mkfs.xfs
 exercise_store() {
 	loop_fs disk 2G "$exercise_fs" || exit 1
 	chmod 755 "$S/disk"

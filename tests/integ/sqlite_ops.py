@@ -120,8 +120,11 @@ def story(mode, seconds):
     readers = [child(USERS[n % 2], read, path, mode, end) for n in range(READERS)]
     time.sleep(seconds * 0.4)
     if mode.startswith("wal"):
-        maps = set.union(*[maps_of(p) for p in list(writers) + readers])
-        if maps != ({"-shm", ".base"} if mode == "wal-mapped" else {"-shm"}):
+        maps, wanted = set(), {"-shm", ".base"} if mode == "wal-mapped" else {"-shm"}
+        while maps != wanted and time.monotonic() < end + 10:
+            maps |= set.union(*[maps_of(p) for p in list(writers) + readers])
+            time.sleep(0.01)
+        if maps != wanted:
             wrong.append(f"mapped are {maps}")
     # One of each user goes in the middle of whatever it is at, and what it left is another one's to roll back.
     killed = list(writers)[:2]

@@ -6,7 +6,7 @@
 . "$(dirname "$0")/applications.sh"
 need_command tar setfacl
 files=${APP_FILES:-40}
-apps_store "$((files * 2 + 1000))M"
+apps_store "$((files * 8 + 1000))M"
 export tree=$repo/tests/integ/app_tree.py
 mkdir -m 777 "$S/disk/from" && run_as "$user1" "$tree" make "$S/disk/from" 7 "$files" || exit 1
 mkdir -m 755 "$S/disk/rootfrom" && "$tree" make "$S/disk/rootfrom" 8 "$files" || exit 1

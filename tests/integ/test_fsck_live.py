@@ -323,17 +323,17 @@ def snapshot_quiet(acme):
 
 
 def begun(acme):
-    """fsck in the midst of its work: it has found the daemon's socket."""
+    """fsck in the midst of its work, stopped: it has the tenant's tree open."""
     process = subprocess.Popen(words(acme, "--json"), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     folder = f"/proc/{process.pid}/fd"
-    for _ in range(2000):
+    for _ in range(10000):
         try:
-            if any(os.readlink(f"{folder}/{fd}").startswith("socket:") for fd in os.listdir(folder)):
+            if any(os.readlink(f"{folder}/{fd}").endswith("/root") for fd in os.listdir(folder)):
                 break
         except OSError:
             pass
-        time.sleep(0.01)
-    time.sleep(0.5)
+        time.sleep(0.002)
+    process.send_signal(signal.SIGSTOP)
     return process
 
 
@@ -342,11 +342,13 @@ def run_ends(acme):
     os.symlink("x", os.path.dirname(acme.lower("quiet/good")) + "/.dir.new")
     process = begun(acme)
     process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGCONT)
     out, shown = process.communicate(timeout=60)
     report(process.returncode == CANCELLED and json.loads(out)["status"] == CANCELLED, "SIGTERM ends it with a whole answer",
         f"{process.returncode} {out[-200:]} {shown}")
     process = begun(acme)
     acme.unmount()
+    process.send_signal(signal.SIGCONT)
     out, shown = process.communicate(timeout=60)
     report(process.returncode == FAILED and "unmounted meanwhile" in shown and json.loads(out)["status"] == FAILED,
         "when it is unmounted meanwhile: a sentence and status 8", f"{process.returncode} {out[-200:]} {shown}")

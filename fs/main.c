@@ -31,6 +31,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -40,6 +41,7 @@ struct session {
 	struct tenant tenant;
 	struct fuse_session *fuse;
 	pthread_t main_thread, stopper;
+	dev_t device;           /* of the mount, 0: not known */
 	int parent;             /* pipe to the waiting parent, -1 none */
 	bool foreground, ended; /* ended: atomic */
 };
@@ -155,6 +157,21 @@ static void put_escaped(struct buf *b, const char *text)
 	}
 }
 
+/* Of what is mounted there, without asking whoever serves it; 0: cannot be told. */
+static dev_t device_at(const char *path)
+{
+	struct statx st;
+	return statx(AT_FDCWD, path, AT_STATX_DONT_SYNC | AT_SYMLINK_NOFOLLOW, 0, &st) < 0
+		       ? 0
+		       : makedev(st.stx_dev_major, st.stx_dev_minor);
+}
+
+/* Unmounted, with another mount namespace keeping it, something else may be seen there. */
+static bool is_ours(const struct session *s)
+{
+	return !s->device || device_at(s->tenant.options->mountpoint) == s->device;
+}
+
 static int make_session(struct session *s, const struct options *o, struct err *e)
 {
 	struct fuse_lowlevel_ops ops;
@@ -184,6 +201,7 @@ static int make_session(struct session *s, const struct options *o, struct err *
 		return err_set(e, code, "The kernel or fusermount3 refuses to mount at %s: %s.",
 			o->mountpoint, strerror(-code));
 	}
+	s->device = device_at(o->mountpoint);
 	return 0;
 }
 
@@ -221,16 +239,19 @@ static void *wait_for_signal(void *context)
 	int got;
 	if (sigwait(&s->tenant.signals, &got) || __atomic_load_n(&s->ended, __ATOMIC_ACQUIRE))
 		return NULL;
-	settle(s);
+	bool unmounted = !is_ours(s);
+	if (!unmounted)
+		settle(s);
 	/* Nobody inside: the kernel writes back what is left while it unmounts, and the session
-	 * ends by itself. Unless another mount namespace has the mount, too: that one loses it. */
-	bool unmounted =
-		geteuid() == 0 && umount2(s->tenant.options->mountpoint, UMOUNT_NOFOLLOW) == 0;
+	 * ends by itself. Unless another mount namespace, or a bind mount, has it, too: that one
+	 * loses it. */
+	if (!unmounted && geteuid() == 0)
+		unmounted = umount2(s->tenant.options->mountpoint, UMOUNT_NOFOLLOW) == 0;
 	if (unmounted && ended_within(s, 2000))
 		return NULL;
 	if (unmounted)
-		log_say(LOG_LEVEL_WARNING, "Another mount namespace still had the mount: "
-					   "its processes have lost it.");
+		log_say(LOG_LEVEL_WARNING, "Another mount namespace, or a bind mount, still had "
+					   "the mount: its processes have lost it.");
 	fuse_session_exit(s->fuse);
 	/* Out of its wait, to see that the session has ended. */
 	while (!ended_within(s, 20))
@@ -257,6 +278,19 @@ static void run_loop(struct session *s)
 	pthread_join(s->stopper, NULL);
 }
 
+/* libfuse unmounts whatever it finds at the mount point, unless the descriptor tells that there is
+ * nothing to unmount: so does the end of a pipe that nobody reads. */
+static void unmount(struct session *s)
+{
+	int ends[2];
+	if (!is_ours(s) && pipe2(ends, O_CLOEXEC) == 0) {
+		close(ends[0]);
+		dup2(ends[1], fuse_session_fd(s->fuse));
+		close(ends[1]);
+	}
+	fuse_session_unmount(s->fuse);
+}
+
 static int serve(struct session *s, const struct options *o, struct err *e)
 {
 	int r = make_session(s, o, e);
@@ -277,7 +311,7 @@ static int serve(struct session *s, const struct options *o, struct err *e)
 			log_say(LOG_LEVEL_WARNING, "Cannot change to /: %s", strerror(errno));
 		run_loop(s);
 	}
-	fuse_session_unmount(s->fuse);
+	unmount(s);
 	tenant_unlisten(&s->tenant); /* its requests use the thread that stops next */
 	notify_stop(s->tenant.front.notify);
 	s->tenant.front.notify = NULL;

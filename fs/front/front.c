@@ -16,8 +16,23 @@ static void free_buffer(void *bytes)
 	free(bytes);
 }
 
+uint64_t front_available(struct front *f, const struct statvfs *st, uint64_t blocks)
+{
+	uint64_t free = st->f_bfree, avail = st->f_bavail;
+	if (avail) {
+		__atomic_store_n(&f->for_root, free > avail ? free - avail : 0, __ATOMIC_RELAXED);
+		return avail + blocks;
+	}
+	uint64_t for_root = __atomic_load_n(&f->for_root, __ATOMIC_RELAXED);
+	return free + blocks > for_root ? free + blocks - for_root : 0;
+}
+
 int front_init(struct front *f)
 {
+	struct statvfs st;
+	f->for_root = UINT64_MAX;
+	if (f->store->lower->ops->fstatvfs(f->store->lower, f->store->root_fd, &st) == 0)
+		(void)front_available(f, &st, 0);
 	handle_list_init(&f->handles);
 	int r = pthread_key_create(&f->buffer_key, free_buffer);
 	return r ? -r : inode_table_init(&f->inodes, f->store);

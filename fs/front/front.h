@@ -21,8 +21,10 @@ struct front {
 			      cached */
 	uid_t uid;         /* of this process */
 	bool as_root;
-	bool read_only;           /* mounted so; ask front_is_read_only */
-	bool kernel_times;        /* of files' content: the kernel's cache is written back */
+	bool read_only;    /* mounted so; ask front_is_read_only */
+	bool kernel_times; /* of files' content: the kernel's cache is written back */
+	uint64_t for_root; /* atomic: free blocks of the store's filesystem that only root gets, as
+			      it last told; UINT64_MAX: never */
 	pthread_key_t buffer_key; /* a thread's answer buffer */
 	/* Called once, when the kernel has answered the handshake. */
 	void (*ready)(void *context);
@@ -55,6 +57,10 @@ static inline bool front_is_read_only(const struct front *f)
 {
 	return f->read_only || store_is_read_only(f->store);
 }
+
+/* f_bavail of the store's filesystem once so many blocks more are free. They go to root alone as
+ * long as he has less than is kept for him; how much that is shows only while others have some. */
+uint64_t front_available(struct front *f, const struct statvfs *st, uint64_t blocks);
 
 struct front_counts {
 	uint64_t inodes, handles;

@@ -396,8 +396,8 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 	}
 	trash_backlog(f->store->trash, &files, &bytes);
 	uint64_t blocks = st.f_frsize ? bytes / st.f_frsize : 0;
+	st.f_bavail = least(front_available(f, &st, blocks), st.f_blocks);
 	st.f_bfree = least(st.f_bfree + blocks, st.f_blocks);
-	st.f_bavail = least(st.f_bavail + blocks, st.f_blocks);
 	st.f_ffree = least(st.f_ffree + files, st.f_files);
 	st.f_favail = least(st.f_favail + files, st.f_files);
 	st.f_namemax = NAME_PLAIN_MAX;

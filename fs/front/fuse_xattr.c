@@ -13,7 +13,11 @@ struct owner {
 	struct dir *dir;
 	struct file *file;
 	struct lower_held pin;
+	struct inode *gone; /* what has no name any more; with its table */
+	struct inode_table *table;
 };
+
+#define ACCESS_LIST "system.posix_acl_access"
 
 static int owner_find(struct front *f, struct inode *i, struct owner *o)
 {
@@ -35,14 +39,47 @@ static void owner_done(struct front *f, struct inode *i, struct owner *o)
 		lower_held_auto(&o->pin);
 }
 
+/* As owner_find, to read: who holds it may open it once more when its name is gone. */
+static int owner_find_past(struct front *f, struct inode *i, struct owner *o)
+{
+	int r = owner_find(f, i, o);
+	ssize_t n = r == -ESTALE ? inode_gone_acl(&f->inodes, i, NULL, 0) : -ESTALE;
+	if (n == -ESTALE)
+		return r;
+	o->gone = i;
+	o->table = &f->inodes;
+	return 0;
+}
+
+static ssize_t get_past(struct owner *o, const char *name, char *ret, size_t size)
+{
+	return strcmp(name, ACCESS_LIST) == 0 ? inode_gone_acl(o->table, o->gone, ret, size)
+					      : -ENODATA;
+}
+
+static ssize_t list_past(struct owner *o, char *ret, size_t size)
+{
+	if (inode_gone_acl(o->table, o->gone, NULL, 0) <= 0)
+		return 0;
+	if (size && size < sizeof(ACCESS_LIST))
+		return -ERANGE;
+	if (size)
+		memcpy(ret, ACCESS_LIST, sizeof(ACCESS_LIST));
+	return sizeof(ACCESS_LIST);
+}
+
 static ssize_t get(struct owner *o, const char *name, void *ret, size_t size)
 {
+	if (o->gone)
+		return get_past(o, name, ret, size);
 	return o->pin.fd >= 0 ? xattr_get_keyless(o->pin.l, o->pin.fd, name, ret, size)
 			      : xattr_get(o->file, o->dir, name, ret, size);
 }
 
 static ssize_t list(struct owner *o, char *ret, size_t size)
 {
+	if (o->gone)
+		return list_past(o, ret, size);
 	return o->pin.fd >= 0 ? xattr_list_keyless(o->pin.l, o->pin.fd, ret, size)
 			      : xattr_list(o->file, o->dir, ret, size);
 }
@@ -99,7 +136,7 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
 	q.gate.log_allowed = size != 0 && !is_access_list(name);
 	n = bytes ? request_enter(&q, is_access_list(name) ? ACT_LIST : ACT_READ) : -ENOMEM;
 	if (n == 0)
-		n = owner_find(q.front, i, &o);
+		n = owner_find_past(q.front, i, &o);
 	if (n == 0)
 		n = get(&o, name, bytes, size);
 	owner_done(q.front, i, &o);
@@ -116,7 +153,7 @@ static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 	q.gate.log_allowed = false;
 	ssize_t n = bytes ? request_enter(&q, ACT_READ) : -ENOMEM;
 	if (n == 0)
-		n = owner_find(q.front, i, &o);
+		n = owner_find_past(q.front, i, &o);
 	if (n == 0)
 		n = list(&o, bytes, size);
 	owner_done(q.front, i, &o);
@@ -164,7 +201,7 @@ static void op_setxattr(
 		r = owner_find(q.front, i, &o);
 	if (r == 0)
 		r = set(&o, name, value, size, flags);
-	if (r == 0 && strcmp(name, "system.posix_acl_access") == 0)
+	if (r == 0 && strcmp(name, ACCESS_LIST) == 0)
 		r = drop_set_group_id(&q, &o);
 	owner_done(q.front, i, &o);
 	request_answer(&q, r);

@@ -34,8 +34,8 @@ struct inode_name {
 /* What an inode was when its last known name went. */
 struct inode_gone {
 	struct stat st; /* as applications saw it, with a link less */
-	size_t len;     /* of a link's target */
-	char target[];
+	size_t len;
+	char text[]; /* a link's target; the access ACL of a fifo, socket or device node */
 };
 
 /* Fields are guarded by table->lock unless said otherwise. */
@@ -166,11 +166,13 @@ struct file *inode_file_if_open(struct inode_table *t, struct inode *i);
  * Elsewhere he holds the old inode by then, and nothing happens to him; here the kernel's next
  * request comes by the number of an inode that has no name any more. ESTALE makes the kernel look
  * the name up again, but only once. So links and what stat(2) tells are remembered until the kernel
- * forgets the inode; and when the open of a file had to be refused with ESTALE, files that go soon
- * afterwards are kept open for the second try: until then they are not erased.
+ * forgets the inode, and ACLs of fifos, sockets and device nodes, which the kernel asks for before
+ * it lets somebody open what another holds; and when the open of a file had to be refused with
+ * ESTALE, files that go soon afterwards are kept open for the second try: until then they are not
+ * erased.
  */
 /* What d/lower is, before its name goes. st: as applications see it. NULL: no memory, or a link
- * that does not open. */
+ * or an ACL that cannot be read. */
 struct inode_gone *inode_gone_new(struct dir *d, const char *lower, const struct stat *st);
 void inode_gone_free(struct inode_gone *g);
 /* Its last known name went; g is taken, may be NULL. By the holder of the stripe. */
@@ -181,6 +183,8 @@ MUST_USE int inode_gone_stat(struct inode_table *t, struct inode *i, struct stat
 MUST_USE int inode_gone_change(struct inode_table *t, struct inode *i, const struct stat *st);
 /* The target of a link, without a zero byte, at most size. */
 MUST_USE ssize_t inode_gone_target(struct inode_table *t, struct inode *i, char *ret, size_t size);
+/* The access ACL of a fifo, socket or device node, as getxattr(2); -ENODATA: it has none. */
+MUST_USE ssize_t inode_gone_acl(struct inode_table *t, struct inode *i, char *ret, size_t size);
 /* The kernel was told ESTALE. */
 void inode_gone_missed(struct inode_table *t);
 /* Whether a file that goes now is to be kept. */

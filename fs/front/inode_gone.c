@@ -1,7 +1,10 @@
 /* inode.h: what somebody may still be at whose name is gone. */
 #include "fs/front/inode.h"
 
+#include "fs/store/xattr.h"
+
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <time.h>
 
@@ -15,30 +18,47 @@ static uint64_t now_ms(void)
 	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
+static bool is_keyless(mode_t type)
+{
+	return !S_ISREG(type) && !S_ISDIR(type) && !S_ISLNK(type);
+}
+
+/* 0: none. */
+static ssize_t peek_acl(struct dir *d, const char *lower, char *ret, size_t size)
+{
+	struct lower *l = d->store->lower;
+	AUTO_LOWER_HELD at = {l, l->ops->openat(l, d->fd, lower, O_PATH, 0, NULL)};
+	if (at.fd < 0)
+		return at.fd;
+	ssize_t n = xattr_get_keyless(l, at.fd, "system.posix_acl_access", ret, size);
+	return n == -ENODATA || n == -EOPNOTSUPP ? 0 : n;
+}
+
 struct inode_gone *inode_gone_new(struct dir *d, const char *lower, const struct stat *st)
 {
-	char target[PATH_MAX];
+	char text[PATH_MAX];
 	ssize_t len = 0;
-	if (S_ISLNK(st->st_mode)) {
-		len = tree_peek_link(d, lower, target, sizeof(target));
-		if (len < 0)
-			return NULL;
-	}
+	if (S_ISLNK(st->st_mode))
+		len = tree_peek_link(d, lower, text, sizeof(text));
+	else if (is_keyless(st->st_mode))
+		len = peek_acl(d, lower, text, sizeof(text));
+	if (len < 0)
+		return NULL;
 	struct inode_gone *g = malloc(sizeof(*g) + (size_t)len);
 	if (g) {
 		g->st = *st;
 		g->st.st_nlink -= g->st.st_nlink > 0;
 		g->len = (size_t)len;
-		memcpy(g->target, target, (size_t)len);
+		memcpy(g->text, text, (size_t)len);
 	}
-	crypto_wipe(target, (size_t)len);
+	crypto_wipe(text, (size_t)len);
 	return g;
 }
 
 void inode_gone_free(struct inode_gone *g)
 {
 	if (g)
-		crypto_wipe(g->target, g->len);
+		crypto_wipe(g->text, g->len);
 	free(g);
 }
 
@@ -87,8 +107,23 @@ ssize_t inode_gone_target(struct inode_table *t, struct inode *i, char *ret, siz
 	const struct inode_gone *g = what_it_was(i);
 	if (g && S_ISLNK(i->type)) {
 		len = (ssize_t)(g->len < size ? g->len : size);
-		memcpy(ret, g->target, (size_t)len);
+		memcpy(ret, g->text, (size_t)len);
 	}
+	lock_drop(&t->lock);
+	return len;
+}
+
+ssize_t inode_gone_acl(struct inode_table *t, struct inode *i, char *ret, size_t size)
+{
+	ssize_t len = -ESTALE;
+	lock_take(&t->lock);
+	const struct inode_gone *g = what_it_was(i);
+	if (g && is_keyless(i->type))
+		len = g->len ? (ssize_t)g->len : -ENODATA;
+	if (len > 0 && size && size < (size_t)len)
+		len = -ERANGE;
+	if (len > 0 && size)
+		memcpy(ret, g->text, (size_t)len);
 	lock_drop(&t->lock);
 	return len;
 }

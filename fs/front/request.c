@@ -131,7 +131,13 @@ int request_pin(struct front *f, struct inode *i, struct lower_held *ret)
 {
 	*ret = (struct lower_held){f->store->lower, -1};
 	int r = pin_by_name(f, i, ret);
-	return r == -ESTALE ? pin_by_name(f, i, ret) : r;
+	if (r != -ESTALE)
+		return r;
+	/* Renamed or removed meanwhile: once more while nobody does either. */
+	struct lock_mutex *stripe = inode_lock(&f->inodes, i->ino);
+	r = pin_by_name(f, i, ret);
+	lock_drop(stripe);
+	return r;
 }
 
 static int stat_dir(struct front *f, struct inode *i, struct stat *ret)

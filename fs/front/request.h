@@ -46,9 +46,10 @@ void request_end_handle(struct front *f, struct handle *h);
 
 /* stat of an inode as applications see it: open file, directory, or through its name. */
 MUST_USE int request_stat(struct front *f, struct inode *i, struct stat *ret);
-/* An O_PATH descriptor of what i is, found by its name, once more after a rename that came between
- * name and open: it stays its own whatever becomes of the name. *ret: none on failure. -ESTALE when
- * something else has the name, or the errno of the lower calls. */
+/* An O_PATH descriptor of what i is, found by its name, once more under its stripe after a rename
+ * that came between name and open: it stays its own whatever becomes of the name. *ret: none on
+ * failure. -ESTALE when something else or nothing has the name, or the errno of the lower calls. No
+ * stripe held. */
 MUST_USE int request_pin(struct front *f, struct inode *i, struct lower_held *ret);
 /* Fills an entry for (parent, plain, lower), counting one lookup; the inode comes with a reference.
  * -ENOMEM. */

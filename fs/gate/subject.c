@@ -133,9 +133,11 @@ void subject_facts(const struct op_caller *caller, struct subject_facts *ret)
 	snprintf(path, sizeof(path), "/proc/%d/exe", (int)caller->pid);
 	ssize_t n = readlink(path, ret->exe, sizeof(ret->exe) - 1);
 	ret->exe[n > 0 ? n : 0] = 0;
-	if (n > 0 && (size_t)n + sizeof(SUBJECT_ELSEWHERE) <= sizeof(ret->exe) &&
-		has_own_mounts(caller->pid))
-		memcpy(ret->exe + n, SUBJECT_ELSEWHERE, sizeof(SUBJECT_ELSEWHERE));
+	if (n > 0 && has_own_mounts(caller->pid)) {
+		const size_t room = sizeof(ret->exe) - sizeof(SUBJECT_ELSEWHERE);
+		memcpy(ret->exe + ((size_t)n < room ? (size_t)n : room), SUBJECT_ELSEWHERE,
+			sizeof(SUBJECT_ELSEWHERE));
+	}
 	ret->login_uid = (uid_t)read_number(caller->pid, "loginuid");
 	ret->session = read_number(caller->pid, "sessionid");
 }

@@ -2,7 +2,7 @@
 """What is inherited and who gets in: acl_ops.py DIRECTORY.
 
 Makes a file, a directory, a fifo, a socket, a device node and a symlink under each umask, in directories with and without a default
-ACL, as three callers; then five others try them. Prints a line for each: mode, owner and ACLs of what was made, and what each may do. On any
+ACL, as three callers; then five others try them, and fifos, sockets and device nodes that lost their name while they are held. Prints a line for each: mode, owner and ACLs of what was made, and what each may do. On any
 two filesystems that keep POSIX ACLs the lines must be the same."""
 import errno
 import itertools
@@ -11,6 +11,7 @@ import socket
 import stat
 import struct
 import sys
+import time
 
 OWNER, FRIEND, GROUP, TEAM = 61001, 61002, 61010, 61011  # ids without an account: OWNER's group is GROUP
 USER_OBJ, USER, GROUP_OBJ, NAMED_GROUP, MASK, OTHER = 1, 2, 4, 8, 16, 32
@@ -35,9 +36,9 @@ def pack(entries):
     return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *e) for e in entries)
 
 
-def text(path, name):
+def text(path, name, follow=False):
     try:
-        value = os.getxattr(path, "system.posix_acl_" + name, follow_symlinks=False)
+        value = os.getxattr(path, "system.posix_acl_" + name, follow_symlinks=follow)
     except OSError as e:
         return errno.errorcode[e.errno]
     return ",".join("%d:%s:%d" % (tag, who if who != NOBODY else "", perms) for tag, perms, who in struct.iter_unpack("<HHI", value[4:]))
@@ -146,6 +147,52 @@ def changed():
             yield f"{path}: without its list: {said}"
 
 
+def held():
+    """Fifos, sockets and device nodes without a name: an O_PATH descriptor of each, which children have, too."""
+    fds = {}
+    for name, _, mask, _, maker in cases():
+        for kind in ("fifo", "socket", "device") if not mask and maker == "root" else ():
+            path = f"{name}/held {kind}"
+            make(path, kind)
+            os.chown(path, OWNER, GROUP)
+            fds[path] = os.open(path, os.O_PATH | os.O_NOFOLLOW)
+            os.unlink(path)
+    return fds
+
+
+def asked_of(fds, asker):
+    for path, fd in fds.items():
+        link = f"/proc/self/fd/{fd}"
+        may = "".join(c if os.access(link, m, effective_ids=True) else "-" for c, m in (("r", os.R_OK), ("w", os.W_OK), ("x", os.X_OK)))
+        opens = [answer(os.open, link, how | os.O_NONBLOCK) for how in (os.O_RDONLY, os.O_RDWR)] if "fifo" in path else ""
+        yield f"{path}: without a name: {asker} may {may} {opens}, access {text(link, 'access', True)}, {answer(os.listxattr, link)}"
+
+
+def moving():
+    """A fifo that is renamed all the time, looked at by who holds it: nothing but what it is."""
+    os.mkfifo("moving")
+    os.chmod("moving", 0o664)
+    fd = os.open("moving", os.O_PATH)
+    end = time.monotonic() + 1
+    pid = os.fork()
+    if pid == 0:
+        while time.monotonic() < end:
+            os.rename("moving", "moved")
+            os.rename("moved", "moving")
+        os._exit(0)
+
+    def look():
+        link, seen = f"/proc/self/fd/{fd}", set()
+        while time.monotonic() < end:
+            seen.add((text(link, "access", True), answer(os.open, link, os.O_RDONLY | os.O_NONBLOCK), answer(os.listxattr, link)))
+        yield f"moving: {seen}"
+    lines = as_other(ASKERS["nobody"], look)
+    os.waitpid(pid, 0)
+    os.close(fd)
+    os.unlink("moving")
+    return lines
+
+
 def main():
     os.chdir(sys.argv[1])
     os.umask(0)
@@ -162,6 +209,11 @@ def main():
         print("\n".join(as_other(who, lambda a=asker: asked_by(a))))
     print("\n".join(as_other(MAKERS["owner"], changed)))
     print("\n".join(looked_at()))
+    os.umask(0)
+    fds = held()
+    for asker, who in ASKERS.items():
+        print("\n".join(as_other(who, lambda a=asker: asked_of(fds, a))))
+    print("\n".join(moving()))
 
 
 main()

@@ -85,6 +85,23 @@ check "which has lost it" answer gone
 exec 7>&-
 is_mounted "$M" && not_ok "the mount is gone"
 
+# What else is mounted at the same place, below or since, is none of ours to unmount.
+type_at() { findmnt -n -o FSTYPE --mountpoint "$M" | tail -n 1; }
+mount -t tmpfs -o size=1M below "$M" || exit 1
+our_mountpoints+=("$M")
+for when in below since; do
+	if [ $when = since ]; then umount "$M"; fi
+	mount_tenant acme "$M" nonempty || { not_ok "mounts"; exit 1; }
+	contain
+	check "a container has the mount ($when)" answer fine
+	if [ $when = since ]; then umount "$M" && mount -t tmpfs -o size=1M since "$M"; fi
+	kill -TERM "$daemon"
+	check "SIGTERM ends it ($when)" wait_for 20 process_ended "$daemon"
+	check_same "and leaves what is mounted there ($when)" tmpfs "$(type_at)"
+	exec 7>&-
+done
+umount "$M"
+
 # A tenant of a user namespace's own root, with the uids that he has.
 mkdir -m 755 "$S/own" && chown "$user1:$user1" "$S/own" && mknod -m 666 "$S/fuse" c 10 229 || exit 1
 cat >"$S/in-own" <<'E2'

@@ -73,7 +73,8 @@ check_umount "unmounts" "$M" "$daemon"
 mount_tenant acme "$M" || { not_ok "mounts again"; exit 1; }
 check_same "sizes and blocks after a remount are those of before" "$before" "$(looks)"
 
-wait_for 20 test -z "$(ls -A "$trash")"
+trash_is_empty() { [ -z "$(ls -A "$trash")" ]; }
+check "the trash empties" wait_for 60 trash_is_empty
 free() { stat -f -c '%s %S %b %f %a %c %d' "$1"; }
 same_space() { [ "$(free "$M")" = "$(free "$S/disk")" ]; }
 check "stat -f and df say what the store's filesystem says" wait_for 10 same_space
@@ -84,5 +85,17 @@ else
 	printf '%s\n' "$erased" | sed 's/^/  /'
 fi
 check "what is erased is free in the store" wait_for 20 same_space
+# A disk on which only root has space: what waits to be erased goes to him.
+head -c 8000000 /dev/urandom >"$M/last"
+sync -f "$M"
+read -r block unit < <(stat -f -c '%f %S' "$S/disk")
+fallocate -l $(((block - 5000) * unit)) "$S/disk/full" || not_ok "fills the disk"
+sync -f "$S/disk"
+avail() { stat -f -c %a "$1"; }
+check_same "nothing is available to others" "0 0" "$(avail "$S/disk") $(avail "$M")"
+rm "$M/last"
+promised=$(until trash_is_empty; do avail "$M"; done; avail "$M")
+check_same "nor is what only root gets when it is erased" "0 0" "$(sort -n <<<"$promised" | tail -n 1) $(avail "$S/disk")"
+rm "$S/disk/full"
 check_umount "unmounts again" "$M" "$daemon"
 check "the log verifies" audit verify acme

@@ -12,6 +12,8 @@ packages_slow=(clang clang-format clang-tidy cppcheck libclang-rt-14-dev xfsprog
 	postgresql-15 nodejs rsync restic vim)
 # Only for campaigns.
 packages_long=(valgrind borgbackup)
+# Only for tests/bench/run; pgbench comes with PostgreSQL.
+packages_bench=(fio gocryptfs securefs sqlite3 git postgresql-15)
 
 # packages_missing NAME... prints those that are not installed.
 packages_missing() {

@@ -116,10 +116,11 @@ def git_status(work):
     return work.count(9100, 100), timed(*git(work, "status", "--porcelain"), env=git_environment(work))
 
 
-# PostgreSQL refuses to be root, and libfuse's example makes every file root's: so root plays another user, in a user namespace.
+# PostgreSQL refuses to be root, and libfuse's example makes every file root's: so root plays another user, in a user namespace; its shared memory is in
+# one, too, and goes with its last process.
 
 CLIENTS, JOBS = 4, 2
-AS_ANOTHER = ["unshare", "--user", "--map-user=1000", "--map-group=1000"]
+AS_ANOTHER = ["unshare", "--user", "--ipc", "--map-user=1000", "--map-group=1000"]
 
 
 def programs():
@@ -148,7 +149,7 @@ class Postgres:
         with open(self.data + ".log", "ab") as log:
             # SIGQUIT: it ends at once, with all of its processes.
             self.server = subprocess.Popen([*AS_ANOTHER, "postgres", "-D", self.data, "-c", "listen_addresses=", "-c", f"unix_socket_directories={self.socket}",
-                                            "-c", "max_wal_size=256MB"], stdin=subprocess.DEVNULL, stdout=log,
+                                            "-c", "dynamic_shared_memory_type=sysv", "-c", "max_wal_size=256MB"], stdin=subprocess.DEVNULL, stdout=log,
                                            stderr=log, env=self.environment, cwd="/", preexec_fn=lambda: die_with_parent(signal.SIGQUIT))
         end = time.monotonic() + 60
         while subprocess.run([*AS_ANOTHER, "pg_isready", "-q"], env=self.environment, capture_output=True).returncode:

@@ -5,6 +5,7 @@ import os
 import select
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -109,7 +110,10 @@ def one(row, work, place, scratch):
     if hasattr(work.system, "spoil"):
         work.system.spoil()
     if row.verify:
-        row.verify(work)
+        try:
+            row.verify(work)
+        except (Trouble, OSError, sqlite3.Error) as e:
+            raise Wrong(f"what was written cannot be read: {e}") from e
     return amount, max(seconds, 1e-9), after
 
 
@@ -125,11 +129,13 @@ class Results:
         self.cells = {}
 
     def cell(self, place, row, system):
-        return self.cells.setdefault((place, row, system), {"figures": [], "amounts": [], "seconds": [], "afterwards": [], "trouble": None, "wrong": False})
+        return self.cells.setdefault((place, row, system), {"figures": [], "amounts": [], "seconds": [], "afterwards": [], "trouble": None, "kind": None})
 
-    def note(self, place, row, system, trouble, wrong=False):
+    def note(self, place, row, system, trouble, kind):
+        """kind: "missing", "failed" or "wrong", which is the worst."""
         cell = self.cell(place, row, system)
-        cell["trouble"], cell["wrong"] = cell["trouble"] or trouble, cell["wrong"] or wrong
+        if not cell["trouble"] or kind == "wrong":
+            cell["trouble"], cell["kind"] = trouble, kind
 
 
 class Campaign:
@@ -177,17 +183,17 @@ class Campaign:
             trouble = missing or f"not done, as \"{stands_on[0]}\" failed"
             self.stuck.add(key)
             if asked:
-                self.results.note(*key, trouble)
+                self.results.note(*key, trouble, "missing" if missing else "failed")
             return trouble
         work = Work(system, self.scale, self.material)
         try:
             amount, seconds, after = in_child(lambda: one(row, work, self.places[place], self.scratch))
         except Wrong as e:
-            self.results.note(*key, str(e), wrong=True)
+            self.results.note(*key, str(e), "wrong")
             return f"WRONG: {e}"
         except (Trouble, OSError, subprocess.SubprocessError) as e:
             self.stuck.add(key)
-            self.results.note(*key, str(e))
+            self.results.note(*key, str(e), "failed")
             return f"failed: {e}"
         if asked:
             cell = self.results.cell(*key)

@@ -74,6 +74,11 @@ class Scratch:
                 step()
             except (OSError, Trouble, subprocess.SubprocessError) as e:
                 print(f"bench: while cleaning up: {e}", flush=True)
+        # What was mounted in the very moment of an interruption.
+        with open("/proc/self/mounts", encoding="utf-8", errors="replace") as f:
+            left = [line.split()[1] for line in f if line.split()[1].startswith(self.path + "/")]
+        for path in reversed(left):
+            subprocess.run(["umount", "-l", path], capture_output=True)
         shutil.rmtree(self.path, ignore_errors=True)
 
     def folder(self, *names):
@@ -114,12 +119,16 @@ class Daemon:
             # A session of its own: Control-C of the terminal is this program's business.
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd="/", env=env, start_new_session=True,
                                             preexec_fn=die_with_parent)
-        end = time.monotonic() + STUCK_SECONDS
-        while not is_mounted(mountpoint):
-            if self.process.poll() is not None or time.monotonic() > end:
-                self.end()
-                raise Trouble(f"{os.path.basename(command[0])} does not mount: {self.said()}")
-            time.sleep(0.01)
+        try:
+            end = time.monotonic() + STUCK_SECONDS
+            while not is_mounted(mountpoint):
+                if self.process.poll() is not None or time.monotonic() > end:
+                    raise Trouble(f"{os.path.basename(command[0])} does not mount: {self.said()}")
+                time.sleep(0.01)
+        except BaseException:
+            self.process.kill()
+            self.end()
+            raise
 
     def said(self):
         with open(self.log, errors="replace", encoding="utf-8") as f:

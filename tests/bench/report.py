@@ -8,8 +8,6 @@ from place import Trouble, sh
 from systems import REPO, SYSTEMS
 from workloads import NATIVE, PEER
 
-NOISY = 0.2  # of the median
-
 
 def machine():
     told = {}
@@ -32,7 +30,7 @@ def commit():
 
 
 def median(cell):
-    return statistics.median(cell["figures"]) if cell and cell["figures"] and not cell["wrong"] else None
+    return statistics.median(cell["figures"]) if cell and cell["figures"] and cell["kind"] != "wrong" else None
 
 
 def spread(cell):
@@ -41,8 +39,8 @@ def spread(cell):
 
 
 class Table:
-    def __init__(self, results, rows, places, names):
-        self.results, self.places, self.names = results, places, names
+    def __init__(self, results, rows, places, names, scale):
+        self.results, self.places, self.names, self.scale = results, places, names, scale
         self.rows = [row for row, asked in rows if asked]
 
     def cell(self, place, row, system):
@@ -56,7 +54,7 @@ class Table:
         return median(ours) / median(theirs) if median(ours) and median(theirs) else None
 
     def verdict(self, place, row):
-        """Goal, ratio, "yes", "no"; with "?" where the figures of single rounds say otherwise, or there are fewer than three."""
+        """Goal, ratio, "yes", "no"; with "?" where the figures of single rounds say otherwise, there are fewer than three, or sizes are others."""
         goal = row.goal
         if not goal or goal.place != place or "tenantfs" not in self.names:
             return None, None, None
@@ -67,7 +65,7 @@ class Table:
         if ratio is None:
             return goal, None, "not measured"
         reached = ratio >= goal.factor
-        sure = len(ours["figures"]) >= 3 and all((r >= goal.factor) == reached for r in (
+        sure = self.scale == 1 and len(ours["figures"]) >= 3 and all((r >= goal.factor) == reached for r in (
             min(ours["figures"]) / max(theirs["figures"]), max(ours["figures"]) / min(theirs["figures"])))
         return goal, ratio, ("yes" if reached else "no") + ("" if sure else "?")
 
@@ -78,10 +76,10 @@ class Table:
             cell = self.cell(place, row.name, name)
             if cell is None:
                 words.append("-")
-            elif cell["wrong"]:
+            elif cell["kind"] == "wrong":
                 words.append("WRONG")
             elif median(cell) is None:
-                words.append("not installed" if "not installed" in (cell["trouble"] or "") else "failed" if cell["trouble"] else "-")
+                words.append({"missing": "not installed", None: "-"}.get(cell["kind"], "failed"))
             else:
                 words.append(number(median(cell)))
         for name in (self.better_peer(place, row.name), "native", "passthrough"):
@@ -105,13 +103,13 @@ class Table:
         return "\n".join(out)
 
     def troubles(self):
-        """[(sentence, whether data was wrong)]; what befell many rows alike is said once."""
+        """Sentences; what befell many rows alike is said once."""
         told = {}
         for (place, row, system), cell in self.results.cells.items():
             if cell["trouble"]:
-                told.setdefault((place, system, cell["trouble"], cell["wrong"]), []).append(row)
-        return [(f"{system} on {place}, {rows[0]}{f' and {len(rows) - 1} more' if rows[1:] else ''}: {trouble}", wrong)
-                for (place, system, trouble, wrong), rows in told.items()]
+                told.setdefault((place, system, cell["trouble"], cell["kind"]), []).append(row)
+        return [f"{'WRONG: ' if kind == 'wrong' else ''}{system} on {place}, {rows[0]}{f' and {len(rows) - 1} more' if rows[1:] else ''}: {trouble}"
+                for (place, system, trouble, kind), rows in told.items()]
 
     def json(self, path, about):
         units = {row.name: row.unit for row in self.rows}

@@ -33,7 +33,7 @@ class Row:
     needs: tuple = ()  # names of rows that must have been run before
     missing: Callable = lambda: None
     only: tuple = ()  # systems; all where empty
-    usual: bool = True  # otherwise only where it is asked for by name
+    usual: bool = True  # otherwise only where its group is asked for
 
 
 @dataclasses.dataclass
@@ -106,7 +106,7 @@ ROWS_ALL = [
 def chosen(patterns):
     """The rows that are asked for, and those that must be run before them, in their order: [(row, whether it is asked for)]."""
     def wanted(row):
-        return any(p.lower() in row.name.lower() or p == row.group for p in patterns) if patterns else row.usual
+        return any(p == row.group or (row.usual and p.lower() in row.name.lower()) for p in patterns) if patterns else row.usual
     asked = {row.name for row in ROWS_ALL if wanted(row)}
     needed = {name for row in ROWS_ALL if row.name in asked for name in row.needs}
     return [(row, row.name in asked) for row in ROWS_ALL if row.name in asked | needed]

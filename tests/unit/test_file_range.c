@@ -390,10 +390,13 @@ static void write_if_it_can(struct file *f, const uint8_t *bytes)
 	assert_true(n == 10 || n == -EIO);
 }
 
-/* After an error the file is used, closed, opened, used: the next mount still has it to do. */
-static void go_on_using(struct store_place *p, struct file *f, const uint8_t *bytes, bool cut)
+/* After an error the file is used, cut, closed, opened, used: the next mount still has it to do. */
+enum then { THEN_NOTHING, THEN_SAME_SIZE, THEN_CUT, THEN_COUNT };
+static void go_on_using(struct store_place *p, struct file *f, const uint8_t *bytes, enum then then)
 {
-	int rc = cut ? file_truncate(f, PAGE) : 0;
+	int rc = then == THEN_CUT         ? file_truncate(f, PAGE)
+		 : then == THEN_SAME_SIZE ? file_truncate(f, size_of(f))
+					  : 0;
 	assert_true(rc == 0 || rc == -EIO); /* the journal's call was it that failed */
 	write_if_it_can(f, bytes);
 	file_put(f);
@@ -423,9 +426,8 @@ static void what_failed_is_not_freed_as_it_was(void **state)
 	watching_ops.syncfs = no_syncfs;
 	p->fail.under = &watching;
 	for (size_t i = 0; i < ANNOUNCED; i++)
-		for (unsigned at = 2;;
-			at++) { /* each call twice: the second time it is cut behind it */
-			assert_true(at < 400);
+		for (unsigned at = THEN_COUNT;; at++) { /* each call once for each of them */
+			assert_true(at < 600);
 			memset(old_bytes, 0, sizeof(old_bytes));
 			struct file *f = create(p, "k");
 			assert_int_equal(file_write(f, bytes, CUTTABLE, 0), CUTTABLE);
@@ -435,14 +437,14 @@ static void what_failed_is_not_freed_as_it_was(void **state)
 			journal_begin(p);
 			f = reopen(p, "k");
 			freed_as_they_were = 0;
-			fail_lower_arm(&p->fail, FAIL_LOWER_ANY, at / 2, -EINTR, true);
+			fail_lower_arm(&p->fail, FAIL_LOWER_ANY, at / THEN_COUNT, -EINTR, true);
 			(void)!free_blocks(f, i);
 			bool hit = fail_lower_hit(&p->fail);
 			fail_lower_arm(&p->fail, FAIL_LOWER_ANY, 0, 0, false);
-			go_on_using(p, f, bytes, at % 2);
+			go_on_using(p, f, bytes, (enum then)(at % THEN_COUNT));
 			if (freed_as_they_were)
 				fail_msg("%s, call %u: %u pages freed as they were",
-					announced[i].name, at / 2, freed_as_they_were);
+					announced[i].name, at / THEN_COUNT, freed_as_they_were);
 			f = reopen(p, "k");
 			for (unsigned b = announced[i].first ? announced[i].first : 1;
 				b < announced[i].end; b++) {
@@ -452,10 +454,10 @@ static void what_failed_is_not_freed_as_it_was(void **state)
 				if (!memcmp(got, zeros, PAGE) &&
 					!memcmp(now, old_bytes + block_map_data_offset(b), PAGE))
 					fail_msg("%s, call %u: block %u is still there",
-						announced[i].name, at / 2, b);
+						announced[i].name, at / THEN_COUNT, b);
 			}
 			file_put(f);
-			if (!hit && at % 2)
+			if (!hit && at % THEN_COUNT == THEN_COUNT - 1)
 				break;
 		}
 	p->fail.under = lower_posix();

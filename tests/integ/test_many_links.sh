@@ -17,4 +17,4 @@ sed 's/^/  /' "$S/mount"
 check "a file has 65,000 names, then it is EMLINK" grep -qx 'links 65000 EMLINK 65000' "$S/mount"
 check_same "names and subdirectories, as many as there may be, are as on ext4" "$(cat "$S/plain")" "$(cat "$S/mount")"
 check_umount "unmounts" "$M" "$daemon"
-check "fsck finds nothing" tenantctl fsck "$STORE#acme" --keys "$KEYS" --passphrase-file "$PASS" --no-progress
+check "fsck finds nothing" tenantctl fsck "$STORE#acme" --keys "$K" --passphrase-file "$(passphrase acme)" --no-progress

@@ -291,7 +291,7 @@ static int step_write(struct run *r, struct model_node *n)
 static int step_truncate(struct run *r, struct model_node *n)
 {
 	uint64_t before = model_newest(n), end = n->bytes.len;
-	const uint64_t sizes[] = {0, 0, sim_steps_pick(r, end + 1),
+	const uint64_t sizes[] = {0, 0, end, sim_steps_pick(r, end + 1),
 		sim_steps_pick(r, end + 1) / BLOCK * BLOCK, end + sim_steps_pick(r, 50000),
 		end > 64 * BLOCK ? 64 * BLOCK : 0, end + 600 * BLOCK};
 	uint64_t size = sizes[sim_steps_pick(r, sizeof(sizes) / sizeof(sizes[0]))];

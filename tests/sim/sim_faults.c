@@ -70,6 +70,7 @@ static void change(struct session *s, const int o[static 8])
 	session_content_write(s, o[4], 64, 10);
 	session_content_truncate(s, o[4], 300);
 	session_content_truncate(s, o[4], 5);
+	session_content_truncate(s, o[4], 5);
 	session_content_close(s, o[4]);
 	session_content_truncate(s, o[3], 0);
 	session_content_write(s, o[3], 0, 50);

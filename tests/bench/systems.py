@@ -139,6 +139,7 @@ class Tenantfs(Fuse):
     """As shipped: a policy that permits root everything, the log, the journal and erasing with their defaults."""
     name = "tenantfs"
     options = "defaults: policy, log, journal and erase on"
+    more = ""
 
     @classmethod
     def missing(cls, build):
@@ -154,9 +155,10 @@ class Tenantfs(Fuse):
         self.store = f"{self.base}/store#bench"
         self.keys = ["--keys", f"{self.scratch.path}/keys-{self.at}"]
         sh(f"{self.build}/tools/tenantkey", "init", "-q", f"{self.base}/store")
-        sh(f"{self.build}/tools/tenantkey", "create", "-q", self.store, *self.keys, "--new-passphrase-file", self.secret(), "--owner", "root")
+        sh(f"{self.build}/tools/tenantkey", "create", "-q", self.store, *self.keys, "--new-passphrase-file", self.secret(), "--owner", "root",
+           "--pbkdf-memory", "8192", "--pbkdf-force-iterations", "1")
         self.rules(1)
-        self.serve(f"{self.build}/fs/tenantfs", "-f", self.store, self.dir, "-o", f"keys={self.keys[1]},passfile={self.secret()}")
+        self.serve(f"{self.build}/fs/tenantfs", "-f", self.store, self.dir, "-o", f"keys={self.keys[1]},passfile={self.secret()}{self.more}")
 
     def quiet(self):
         began = time.monotonic()
@@ -173,6 +175,14 @@ class Tenantfs(Fuse):
             f.write("tenant bench\npermit bench: user:root to any on /**\n")
             f.writelines(f"permit r{n}: user:#{70000 + n % 500} to read,write on /areas/{n % 100}/desk-{n}/**\n" for n in range(1, count))
         sh(f"{self.build}/tools/tenantctl", "policy", "apply", self.store, path, *self.keys, "--passphrase-file", self.secret())
+
+
+class Alone(Tenantfs):
+    """No other user gets in, as with the peers' defaults: so the kernel may keep names and attributes whatever the policy says."""
+    name = "tenantfs-alone"
+    options = "no_allow_other, otherwise defaults"
+    more = ",no_allow_other"
+    hidden = True
 
 
 class Damaged(System):
@@ -193,7 +203,7 @@ class Damaged(System):
                         f.write(bytes([byte[0] ^ 1]))
 
 
-SYSTEMS = {s.name: s for s in (System, Passthrough, Gocryptfs, Securefs, Tenantfs, Damaged)}
+SYSTEMS = {s.name: s for s in (System, Passthrough, Gocryptfs, Securefs, Tenantfs, Alone, Damaged)}
 USUAL = [n for n, s in SYSTEMS.items() if not hasattr(s, "hidden")]
 
 

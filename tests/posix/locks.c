@@ -1,6 +1,7 @@
-/* Locks: of processes, of open files, and flock: what excludes what, and when they go. */
+/* Locks: of processes, of open files, flock and leases: what excludes what, and when they go. */
 #include "tests/posix/suite.h"
 
+#include <stdint.h>
 #include <sys/file.h>
 #include <sys/wait.h>
 #include <signal.h>
@@ -287,6 +288,13 @@ static void refused(void)
 		say("ok", answer(lock(rw, way, F_WRLCK, 10, -10)), "F_SETLK: %s: back to the start",
 			n);
 		must(lock(rw, way, F_UNLCK, 0, 0), "unlocks");
+		say("EOVERFLOW", answer(lock(rw, way, F_WRLCK, INT64_MAX, 2)),
+			"F_SETLK: %s: beyond the last byte", n);
+		say("ok", answer(lock(rw, way, F_WRLCK, INT64_MAX, 1)),
+			"F_SETLK: %s: the last byte", n);
+		must(lock(rw, way, F_UNLCK, 0, 0), "unlocks");
+		say("EFAULT", answer(fcntl(rw, way == OFD ? F_OFD_SETLK : F_SETLK, (char *)1)),
+			"F_SETLK: %s: a bad address", n);
 		say("ok", answer(lock(folder, way, F_RDLCK, 0, 0)), "F_SETLK: %s: a directory", n);
 		say("ok", answer(lock(fifo, way, F_WRLCK, 0, 0)), "F_SETLK: %s: a fifo", n);
 		must(lock(folder, way, F_UNLCK, 0, 0), "unlocks");
@@ -321,14 +329,52 @@ static void deadlock(void)
 	}
 	char c;
 	must(read(ready[0], &c, 1), "waits");
-	usleep(100000);
-	say("EDEADLK", answer(fcntl(fd, F_SETLKW, &second)), "F_SETLKW: each waits for the other");
+	/* Whoever comes last is told, and that lets the other have it. */
+	int r = fcntl(fd, F_SETLKW, &second), mine = r < 0 ? errno : 0, status;
 	must(lock(fd, POSIX, F_UNLCK, 0, 0), "unlocks");
-	int status;
 	must(waitpid(child, &status, 0), "waits");
-	say("got it", WIFEXITED(status) && WEXITSTATUS(status) == 0 ? "got it" : "did not",
-		"F_SETLKW: the other then");
+	int theirs = WIFEXITED(status) ? WEXITSTATUS(status) : 3;
+	say("one", (mine == EDEADLK) + (theirs == 1) == 1 ? "one" : "none or both",
+		"F_SETLKW: each waits for the other: EDEADLK");
+	say("got it", mine == 0 || theirs == 0 ? "got it" : "did not", "F_SETLKW: the other then");
 	close(fd), close(ready[0]), close(ready[1]);
+}
+
+static const char *opens_beside(const void *flags)
+{
+	return opened(open("f", *(const int *)flags | O_NONBLOCK));
+}
+
+/* fcntl(2), "Leases": open(2) is EWOULDBLOCK until who has it gives it up. */
+static void leases(enum who who)
+{
+	const int to_read = O_RDONLY, to_write = O_WRONLY;
+	const char *as = who_name[who];
+	fresh(0777);
+	be(who);
+	put("f", "bytes", 5, 0666);
+	signal(SIGIO, SIG_IGN);
+	int fd = open("f", O_RDONLY);
+	say("ok", answer(fcntl(fd, F_SETLEASE, F_RDLCK)), "F_SETLEASE: to read, as %s", as);
+	say("ok", in_child(opens_beside, &to_read), "open: to read beside a read lease, as %s", as);
+	say("EAGAIN", in_child(opens_beside, &to_write),
+		"open: to write beside a read lease, as %s", as);
+	must(fcntl(fd, F_SETLEASE, F_UNLCK), "gives it up");
+	say("ok", in_child(opens_beside, &to_write), "open: to write after a read lease, as %s",
+		as);
+	close(fd);
+	fd = open("f", O_RDWR);
+	say("ok", answer(fcntl(fd, F_SETLEASE, F_WRLCK)), "F_SETLEASE: to write, as %s", as);
+	say("EAGAIN", in_child(opens_beside, &to_read), "open: to read beside a write lease, as %s",
+		as);
+	must(fcntl(fd, F_SETLEASE, F_UNLCK), "gives it up");
+	close(fd);
+	be(BEN);
+	fd = open("f", O_RDONLY);
+	say(who == BEN ? "ok" : "EACCES", answer(fcntl(fd, F_SETLEASE, F_RDLCK)),
+		"F_SETLEASE: %s's file, as ben", as);
+	close(fd);
+	signal(SIGIO, SIG_DFL);
 }
 
 void locks_run(void)
@@ -341,4 +387,6 @@ void locks_run(void)
 	ends();
 	refused();
 	deadlock();
+	for (enum who who = ROOT; who < USERS; who++)
+		leases(who);
 }

@@ -220,6 +220,25 @@ static void loops(enum who who)
 	now = look(".");
 	say("---", advanced(&before, &now),
 		"rename: over another name of it: times of the directory, as %s", as);
+	/* Over one of two names. */
+	put("h", "bytes", 5, 0600);
+	before = look("g");
+	tick();
+	say("ok", answer(rename("h", "d/f")), "rename: over one of two names, as %s", as);
+	now = look("g");
+	say("1", str("%lu", (unsigned long)now.st_nlink),
+		"rename: over one of two names: links of the other, as %s", as);
+	say("--c", advanced(&before, &now),
+		"rename: over one of two names: times of the other, as %s", as);
+	say("1", str("%lu", (unsigned long)look("d/f").st_nlink),
+		"rename: over one of two names: links of what moved, as %s", as);
+	/* Who made no device node himself may, since Linux 5.8: a whiteout is none. */
+	say("EINVAL",
+		answer(renameat2(
+			AT_FDCWD, "g", AT_FDCWD, "d/f", RENAME_WHITEOUT | RENAME_EXCHANGE)),
+		"renameat2: RENAME_WHITEOUT and RENAME_EXCHANGE, as %s", as);
+	say("ok|EPERM|EINVAL", answer(renameat2(AT_FDCWD, "g", AT_FDCWD, "white", RENAME_WHITEOUT)),
+		"renameat2: RENAME_WHITEOUT, as %s", as);
 }
 
 /* A directory that changes its parent must be writable itself: its .. changes. */

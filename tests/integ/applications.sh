@@ -22,7 +22,7 @@ P
 	chmod 755 "$M"
 	mkdir -m 777 "$plain" "$M/work"
 }
-# run_as UID FUNCTION ARGUMENT...: a function of this script, which ends at the first command that fails.
+# run_as UID FUNCTION ARGUMENT...: a function of this script, which ends at the first command that fails. Not at one that stands before &&: use ; there.
 run_as() {
 	local uid=$1 run=(as "$1")
 	[ "$uid" = 0 ] && run=()

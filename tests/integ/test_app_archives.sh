@@ -22,45 +22,45 @@ compare() {
 
 rsync_story() { # directory from
 	cd "$1"
-	rsync -aHAXS --exclude=/sparse "$2/" in/ && rsync -aHAXS "$2/" in/
+	rsync -aHAXS --exclude=/sparse "$2/" in/; rsync -aHAXS "$2/" in/
 	compare "$2" in --times --blocks
-	rsync -aHAXni --delete "$2/" in/ && rsync -aHAXnic --delete "$2/" in/
+	rsync -aHAXni --delete "$2/" in/; rsync -aHAXnic --delete "$2/" in/
 	# Out, and only what changed, in place; then what is gone.
-	rsync -aHAXS in/ out/ && compare "$2" out --times --blocks
+	rsync -aHAXS in/ out/; compare "$2" out --times --blocks
 	find in -type f -size +8k -name '[f.]*' -perm -200 -exec sh -c 'printf changed | dd of="$1" bs=1 seek=5000 conv=notrunc status=none' sh {} \;
-	rsync -aHAX --inplace --no-whole-file in/ out/ && compare in out --times
+	rsync -aHAX --inplace --no-whole-file in/ out/; compare in out --times
 	find in -maxdepth 1 -type f -name 'f*' -delete
-	rsync -aHAX --delete in/ out/ && compare in out --times
+	rsync -aHAX --delete in/ out/; compare in out --times
 	rsync -aHAX --link-dest="$1/out" in/ snapshot/
 	find snapshot -type f -links +1 | wc -l
 	# Owners and modes of others in attributes, as an ordinary user keeps them.
-	rsync -aHAX --fake-super in/ fake/ && rsync -aHAX --fake-super fake/ fakeout/ && compare fake fakeout --times
+	rsync -aHAX --fake-super in/ fake/; rsync -aHAX --fake-super fake/ fakeout/; compare fake fakeout --times
 	getfattr -R -d -m user.rsync fake 2>/dev/null | grep -c ^user.rsync || true
 	list in
 }
 rsync_root() { # directory from: owners and devices
-	rsync -aHAXS "$2/" "$1/in/" && compare "$2" "$1/in" --times --blocks
-	rsync -aHAXS "$1/in/" "$1/out/" && compare "$2" "$1/out" --times --blocks
+	rsync -aHAXS "$2/" "$1/in/"; compare "$2" "$1/in" --times --blocks
+	rsync -aHAXS "$1/in/" "$1/out/"; compare "$2" "$1/out" --times --blocks
 	rsync -aHAXnic --delete "$2/" "$1/in/"
 	list "$1/in"
 }
 tar_story() { # directory from
 	cd "$1"
 	tar --warning=no-timestamp -C "$2" --acls --xattrs --xattrs-include='*' --sparse -cf from.tar .
-	mkdir in && tar --warning=no-timestamp -C in --acls --xattrs --xattrs-include='*' -xpf from.tar
+	mkdir in; tar --warning=no-timestamp -C in --acls --xattrs --xattrs-include='*' -xpf from.tar
 	compare "$2" in --times --blocks --no-sockets
 	tar --warning=no-timestamp -C in --acls --xattrs --compare -f from.tar
 	tar --warning=no-timestamp -C in --acls --xattrs --xattrs-include='*' --sparse --format=posix -czf out.tar.gz .
-	mkdir out && tar --warning=no-timestamp -C out --acls --xattrs --xattrs-include='*' -xzpf out.tar.gz
+	mkdir out; tar --warning=no-timestamp -C out --acls --xattrs --xattrs-include='*' -xzpf out.tar.gz
 	compare "$2" out --times --blocks --no-sockets
 	# Others that read and write sparse files.
-	cp -a --sparse=always in copy && compare in copy --times --blocks --no-sockets
+	cp -a --sparse=always in copy; compare in copy --times --blocks --no-sockets
 	# Level 0 and 1: what was changed since, and no more.
-	tar --warning=no-timestamp -C in -g state -cf level0.tar . && sleep 0.01
-	echo new >in/new && mkdir in/newdir && echo x >in/newdir/x && mv in/sparse in/newdir/moved
+	tar --warning=no-timestamp -C in -g state -cf level0.tar .; sleep 0.01
+	echo new >in/new; mkdir in/newdir; echo x >in/newdir/x; mv in/sparse in/newdir/moved
 	cp state state0
-	tar --warning=no-timestamp -C in -g state -cf level1.tar . && tar --warning=no-timestamp -tf level1.tar | grep -v '/$' | sort
-	mkdir restored && tar --warning=no-timestamp -C restored -g /dev/null -xpf level0.tar && tar --warning=no-timestamp -C restored -g /dev/null -xpf level1.tar
+	tar --warning=no-timestamp -C in -g state -cf level1.tar .; tar --warning=no-timestamp -tf level1.tar | grep -v '/$' | sort
+	mkdir restored; tar --warning=no-timestamp -C restored -g /dev/null -xpf level0.tar; tar --warning=no-timestamp -C restored -g /dev/null -xpf level1.tar
 	rm -rf out copy out.tar.gz from.tar
 	diff <(cd in && find . -type f -exec sha256sum {} + | sort) <(cd restored && find . -type f -exec sha256sum {} + | sort)
 	list in
@@ -77,15 +77,15 @@ restic_story() { # directory from
 	export RESTIC_PASSWORD=x RESTIC_CACHE_DIR=$1/cache GOMAXPROCS=2
 	rsync -aHAXS "$2/" source/
 	drop_linked_symlinks source
-	restic -q -r repo init && restic -q -r repo backup source --tag one
-	find source -maxdepth 1 -type f -name 'f*' -delete && echo more >source/more
+	restic -q -r repo init; restic -q -r repo backup source --tag one
+	find source -maxdepth 1 -type f -name 'f*' -delete; echo more >source/more
 	restic -q -r repo backup source --tag two
 	restic -q -r repo restore latest --tag one --target one
-	restic -q -r repo forget --keep-last 1 --group-by host --prune && restic -q -r repo check --read-data
+	restic -q -r repo forget --keep-last 1 --group-by host --prune; restic -q -r repo check --read-data
 	restic -r repo snapshots --json | grep -o '"tags":\["[a-z]*"\]'
 	restic -q -r repo restore latest --target two
 	compare source two/source --times --no-sockets
-	list two && list one
+	list two; list one
 	rm -rf cache repo
 }
 borg_story() { # directory from
@@ -97,14 +97,14 @@ borg_story() { # directory from
 	find source '(' -newermt 2038-01-01 -o -not -newermt 1970-01-02 ')' -exec touch -h -d 2037-01-01T00:00:00.123456789 {} +
 	borg init -e repokey repo
 	borg create repo::one source
-	find source -maxdepth 1 -type f -name 'f*' -delete && echo more >source/more
+	find source -maxdepth 1 -type f -name 'f*' -delete; echo more >source/more
 	borg create repo::two source
 	borg check --verify-data repo
 	mkdir one two
 	(cd two && borg extract --sparse ../repo::two)
 	(cd one && borg extract ../repo::one)
 	compare source two/source --times --no-sockets
-	borg prune --keep-last 1 repo && borg compact repo && borg check repo && borg list --short repo
+	borg prune --keep-last 1 repo; borg compact repo; borg check repo; borg list --short repo
 	list two && list one
 	rm -rf borg repo
 }

@@ -34,40 +34,40 @@ history "$loose" "$S/loose"
 
 git_story() { # directory history
 	cd "$1"
-	git init -q --bare origin.git && git -C origin.git fast-import --quiet <"$2"
+	git init -q --bare origin.git; git -C origin.git fast-import --quiet <"$2"
 	git -C origin.git count-objects -v | grep -E '^(count|in-pack|packs):'
 	git clone -q "file://$1/origin.git" far
 	git clone -q --local origin.git near
 	echo "linked: $(find near/.git/objects -type f -links +1 | wc -l)"
 	cd near
 	git checkout -q -b side HEAD~5
-	echo side >>d0/s0/side && git add . && git commit -q -m side
-	git mv d0 moved && git commit -q -m moved
-	git checkout -q main && echo main >main && git add main && git commit -q -m main
+	echo side >>d0/s0/side; git add .; git commit -q -m side
+	git mv d0 moved; git commit -q -m moved
+	git checkout -q main; echo main >main; git add main; git commit -q -m main
 	git merge -q --no-edit side
-	echo dirt >>main && mkdir new && echo x >new/x && git stash push -q -u && [ -z "$(git status --porcelain)" ] && git stash pop -q
+	echo dirt >>main; mkdir new; echo x >new/x; git stash push -q -u; [ -z "$(git status --porcelain)" ]; git stash pop -q
 	git status --porcelain
-	git worktree add -q ../tree HEAD~2 && git worktree remove ../tree
-	git add . && git commit -q -m more && git rebase -q side && git tag -a -m t t1
+	git worktree add -q ../tree HEAD~2; git worktree remove ../tree
+	git add .; git commit -q -m more; git rebase -q side; git tag -a -m t t1
 	git push -q --force origin main side t1
 	git archive HEAD | sha256sum
-	git reset -q --hard HEAD~4 && git clean -qfdx && git reset -q --hard "@{1}"
-	git -C ../origin.git gc -q --prune=now && git -C ../origin.git fsck --strict --full --no-dangling --no-progress
-	git gc -q --prune=now && git fsck --strict --full --no-dangling --no-progress
+	git reset -q --hard HEAD~4; git clean -qfdx; git reset -q --hard "@{1}"
+	git -C ../origin.git gc -q --prune=now; git -C ../origin.git fsck --strict --full --no-dangling --no-progress
+	git gc -q --prune=now; git fsck --strict --full --no-dangling --no-progress
 	git -C ../origin.git count-objects -v | grep -E '^(count|packs|prune-packable|garbage):'
-	git -C ../far fetch -q && git -C ../far reset -q --hard origin/main && git -C ../far fsck --full --no-dangling --no-progress
-	git -C ../far rev-parse HEAD && git rev-parse HEAD && git status --porcelain | wc -l
-	[ "$(git -C ../far ls-tree -r HEAD)" = "$(git ls-tree -r HEAD)" ] && git ls-files -s | sha256sum
+	git -C ../far fetch -q; git -C ../far reset -q --hard origin/main; git -C ../far fsck --full --no-dangling --no-progress
+	git -C ../far rev-parse HEAD; git rev-parse HEAD; git status --porcelain | wc -l
+	[ "$(git -C ../far ls-tree -r HEAD)" = "$(git ls-tree -r HEAD)" ]; git ls-files -s | sha256sum
 }
 loose_story() { # directory history: every object a file, written as tmp_obj_X, linked to its name, unlinked
 	cd "$1"
-	git init -q --bare a.git && cd a.git && git fast-import --quiet <"$2"
-	mkdir ../packs && mv objects/pack/* ../packs/
-	cat ../packs/*.pack | git unpack-objects -q && rm -rf ../packs
+	git init -q --bare a.git; cd a.git; git fast-import --quiet <"$2"
+	mkdir ../packs; mv objects/pack/* ../packs/
+	cat ../packs/*.pack | git unpack-objects -q; rm -rf ../packs
 	git count-objects -v | grep -E '^(count|in-pack|garbage):'
 	git fsck --strict --full --no-dangling --no-progress
-	git clone -q --local "$1/a.git" ../b && echo "linked: $(find ../b/.git/objects -type f -links +1 | wc -l)"
-	git gc -q --prune=now && git count-objects -v | grep -E '^(count|in-pack|garbage):'
+	git clone -q --local "$1/a.git" ../b; echo "linked: $(find ../b/.git/objects -type f -links +1 | wc -l)"
+	git gc -q --prune=now; git count-objects -v | grep -E '^(count|in-pack|garbage):'
 	git -C ../b fsck --strict --full --no-dangling --no-progress
 	git -C ../b status --porcelain
 }
@@ -123,13 +123,13 @@ make_story() { # directory sources
 	c_project "$@"
 	cd "$1"
 	make -s -j4
-	out/program && out/program-shared
+	out/program; out/program-shared
 	make -q && echo "nothing to do"
 	# Of what depends on one header, that and no more is made again.
-	sleep 0.01 && sed -i 's/int/ int/' include/m1.h && make -j4 | grep -c 'gcc.*-c -o'
-	sleep 0.01 && sed -i 's/COMMON 1/COMMON 2/' include/common.h && make -s -j4 && out/program && out/program-shared
+	sleep 0.01; sed -i 's/int/ int/' include/m1.h; make -j4 | grep -c 'gcc.*-c -o'
+	sleep 0.01; sed -i 's/COMMON 1/COMMON 2/' include/common.h; make -s -j4; out/program; out/program-shared
 	make -q && echo "nothing to do"
-	strip -o out/stripped out/program && out/stripped && install -D -m 755 out/program-shared out/liball.so -t installed && installed/program-shared
+	strip -o out/stripped out/program; out/stripped; install -D -m 755 out/program-shared out/liball.so -t installed; installed/program-shared
 	# A program that runs cannot be written to.
 	cp /bin/sleep busy
 	./busy 20 &
@@ -141,11 +141,11 @@ make_after() { cd "$1" && make -q && out/program && out/program-shared && out/st
 story "make -j4: $sources sources, an archive, a shared library; what is built runs, and is made again where it must be" "$user1" make_story "$sources"
 if [ "${APP_TREE:-}" ]; then
 	tree_story() { # directory repository
-		mkdir "$1/source" && tar -C "$2" -cf - meson.build fs keymgmt tools tests docs | tar -C "$1/source" -xf -
+		mkdir "$1/source"; tar -C "$2" -cf - meson.build fs keymgmt tools tests docs | tar -C "$1/source" -xf -
 		local targets=(fs/tenantfs tools/tenantctl tests/unit/unit-{block_map,format,journal,name,policy_parse})
-		meson setup "$1/build" "$1/source" >/dev/null && ninja -C "$1/build" "${targets[@]}" >/dev/null
+		meson setup "$1/build" "$1/source" >/dev/null; ninja -C "$1/build" "${targets[@]}" >/dev/null
 		for t in block_map format journal name policy_parse; do "$1/build/tests/unit/unit-$t" >/dev/null 2>&1 && echo "$t"; done
-		"$1/build/tools/tenantctl" --help | head -n 1 && ninja -C "$1/build" "${targets[@]}" | tail -n 1
+		"$1/build/tools/tenantctl" --help | head -n 1; ninja -C "$1/build" "${targets[@]}" | tail -n 1
 	}
 	if command -v meson >/dev/null && command -v ninja >/dev/null; then story "tenantfs itself, by meson and ninja; its unit tests pass there" "$user1" tree_story "$repo"
 	else skip "tenantfs itself" "meson and ninja are not installed"; fi

@@ -17,8 +17,9 @@ NODEV = "device nodes can be made (by root) and listed, but not opened: EACCES"
 ATIME = "atime is the lower file's"
 LIMIT = "files end at 17,455,283,699,712 bytes"
 NAMESPACES = "extended attributes other than `user.*` and `system.posix_acl_*` are EOPNOTSUPP"
+BEHIND = "what a program put behind the end of a file through a map"
 # What they are called in the table there.
-LABELS = {NODEV: "device nodes", ATIME: "atime", LIMIT: "where files end", NAMESPACES: "namespaces",
+LABELS = {BEHIND: "behind the end", NODEV: "device nodes", ATIME: "atime", LIMIT: "where files end", NAMESPACES: "namespaces",
           "`open` with O_TMPFILE is EOPNOTSUPP": "O_TMPFILE", "RENAME_WHITEOUT is EINVAL": "RENAME_WHITEOUT",
           "leaves the set-group-id bit of a file that its group may not execute": "set-group-id bit",
           "`truncate` to the size that a file has leaves its times": "times of no change",
@@ -35,6 +36,7 @@ DIFFERENCES = [
     (r"content: (read|read at the end|pread|mmap): times, as .*", "a--", "---", ATIME),
     (r"names: (link|unlink): symlink: times.*", "--c", "a-c", ATIME),
     (r"rename: rename: times of what moved: a symlink .*", "--c", "a-c", ATIME),
+    (r"sizes: (ftruncate|pwrite|fallocate): to more, after a map was written behind the end", "zeros", "what was there", BEHIND),
     (r"rename: renameat2: RENAME_WHITEOUT, as .*", "ok", "EINVAL", "RENAME_WHITEOUT is EINVAL"),
     (r"times: close: after write, as .*", "---", "a--", ATIME),
     (r"content: pwrite: at the largest offset", "EFBIG", "ok", LIMIT),

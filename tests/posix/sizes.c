@@ -2,6 +2,7 @@
 #include "tests/posix/suite.h"
 
 #include <stdint.h>
+#include <sys/mman.h>
 
 /* FNV-1a of the bytes: two filesystems must have the same. */
 static const char *bytes_of(const char *path)
@@ -228,6 +229,32 @@ static void holes(void)
 		}
 }
 
+/* ftruncate(2): what is added reads as zeros. What was put behind the end through a map is no part
+ * of the file, mmap(2). */
+static void behind_the_end(void)
+{
+	fresh(0777);
+	be(ANN);
+	for (int way = 0; way < 3; way++) {
+		static const char *const names[] = {"ftruncate", "pwrite", "fallocate"};
+		char b[10] = "?";
+		put("f", pattern, 5000, 0600);
+		int fd = open("f", O_RDWR);
+		char *p = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		must(p == MAP_FAILED ? -1 : 0, "maps");
+		memset(p + 6500, 'x', sizeof(b));
+		must(way == 0      ? ftruncate(fd, 8000)
+			: way == 1 ? pwrite(fd, "y", 1, 7999)
+				   : fallocate(fd, 0, 0, 8000),
+			names[way]);
+		must(pread(fd, b, sizeof(b), 6500), "reads");
+		say("zeros", b[0] ? "what was there" : "zeros",
+			"%s: to more, after a map was written behind the end", names[way]);
+		munmap(p, 8192);
+		close(fd);
+	}
+}
+
 void sizes_run(void)
 {
 	group("sizes");
@@ -236,4 +263,5 @@ void sizes_run(void)
 	times();
 	refused();
 	holes();
+	behind_the_end();
 }

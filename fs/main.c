@@ -12,6 +12,7 @@
  * the reverse; dirty pages of open files are asked for first.
  */
 #include "fs/front/front.h"
+#include "fs/front/wire.h"
 #include "fs/options.h"
 #include "fs/sandbox.h"
 #include "fs/tenant.h"
@@ -202,6 +203,13 @@ static int make_session(struct session *s, const struct options *o, struct err *
 			o->mountpoint, strerror(-code));
 	}
 	s->device = device_at(o->mountpoint);
+	int r = wire_attach(s->fuse);
+	if (r < 0) {
+		fuse_session_unmount(s->fuse);
+		fuse_session_destroy(s->fuse);
+		s->fuse = NULL;
+		return err_set(e, r, "Not enough memory.");
+	}
 	return 0;
 }
 

@@ -21,10 +21,12 @@ struct front {
 			      cached */
 	uid_t uid;         /* of this process */
 	bool as_root;
-	bool read_only;    /* mounted so; ask front_is_read_only */
-	bool kernel_times; /* of files' content: the kernel's cache is written back */
-	uint64_t for_root; /* atomic: free blocks of the store's filesystem that only root gets, as
-			      it last told; UINT64_MAX: never */
+	bool read_only;     /* mounted so; ask front_is_read_only */
+	bool kernel_times;  /* of files' content: the kernel's cache is written back */
+	uint64_t for_root;  /* atomic: free blocks of the store's filesystem that only root gets, as
+			       it last told; UINT64_MAX: never */
+	bool drops_set_id;  /* atomic: set-id bits are dropped by us, not by the kernel (wire.h) */
+	uint64_t handshake; /* atomic: for wire.c */
 	pthread_key_t buffer_key; /* a thread's answer buffer */
 	/* Called once, when the kernel has answered the handshake. */
 	void (*ready)(void *context);

@@ -1,5 +1,6 @@
 /* Operations on attributes: lookup, forget, getattr, setattr, statfs, access, readlink. */
 #include "fs/front/request.h"
+#include "fs/front/wire.h"
 
 #include "fs/store/redo.h"
 #include "keymgmt/base/err.h"
@@ -191,17 +192,42 @@ static int set_times(
 
 #define SET_TIMES (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME)
 
-static int set_attributes(struct front *f, struct inode *i, const struct stat *attr, int valid)
+/* A file with another owner or group loses its set-id bits, whoever gives it away (chown(2)): from
+ * an older kernel its new mode comes along. */
+static int set_owner(struct front *f, const struct op_caller *caller, struct inode *i,
+	const struct place *p, const struct stat *attr, int valid)
 {
 	struct lower *l = f->store->lower;
+	struct stat st;
+	mode_t drop = 0;
+	int r = 0;
+	if (S_ISREG(i->type) && !(valid & FUSE_SET_ATTR_MODE) &&
+		__atomic_load_n(&f->drops_set_id, __ATOMIC_RELAXED)) {
+		r = request_stat(f, i, &st);
+		drop = r == 0 ? request_set_id(caller, &st) : 0;
+		if (caller->uid == 0 && !(st.st_mode & S_IXGRP))
+			drop &= ~(mode_t)S_ISGID;
+	}
+	if (r == 0)
+		r = l->ops->fchownat(l, p->fd, "",
+			valid & FUSE_SET_ATTR_UID ? attr->st_uid : (uid_t)-1,
+			valid & FUSE_SET_ATTR_GID ? attr->st_gid : (gid_t)-1);
+	if (r == 0 && drop)
+		r = set_mode(f, i, p, st.st_mode & 07777 & ~drop);
+	return r;
+}
+
+static int set_attributes(struct front *f, const struct op_caller *caller, struct inode *i,
+	const struct stat *attr, int valid)
+{
 	struct place p;
 	int r = place_find(f, i, valid & FUSE_SET_ATTR_SIZE, &p);
 	if (r == 0 && (valid & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)))
-		r = l->ops->fchownat(l, p.fd, "",
-			valid & FUSE_SET_ATTR_UID ? attr->st_uid : (uid_t)-1,
-			valid & FUSE_SET_ATTR_GID ? attr->st_gid : (gid_t)-1);
+		r = set_owner(f, caller, i, &p, attr, valid);
 	if (r == 0 && (valid & FUSE_SET_ATTR_MODE))
 		r = set_mode(f, i, &p, attr->st_mode & 07777);
+	if (r == 0 && (valid & FUSE_SET_ATTR_SIZE) && wire_caller_drops_set_id())
+		r = request_drop_set_id(f, caller, i, p.file);
 	if (r == 0 && (valid & FUSE_SET_ATTR_SIZE))
 		r = file_truncate(p.file, (uint64_t)attr->st_size);
 	if (r == 0 && (valid & FUSE_SET_ATTR_SIZE))
@@ -316,7 +342,7 @@ static void op_setattr(
 		: front_is_read_only(q.front) ? -EROFS
 					      : request_enter(&q, acts);
 	if (r == 0 && !drops)
-		r = set_attributes(q.front, i, attr, valid);
+		r = set_attributes(q.front, &q.gate.caller, i, attr, valid);
 	if (r == -ESTALE && !refused)
 		r = change_the_past(q.front, i, attr, valid);
 	if (r == 0)

@@ -1,6 +1,7 @@
 /* Operations on content: create, open, read, write, flush, fsync, fallocate, lseek,
  * copy_file_range, release. */
 #include "fs/front/request.h"
+#include "fs/front/wire.h"
 
 #include "keymgmt/base/err.h"
 
@@ -49,21 +50,32 @@ static unsigned acts_of_flags(int flags)
 	return acts;
 }
 
-/* A truncation at an open drops set-id bits as a write does; the kernel leaves this one to us. It
- * does not tell the caller's capabilities: only root keeps the bits. */
-static int drop_set_id(struct request *q, struct inode *i, struct file *file)
+/* A truncation at an open, fallocate and copy_file_range drop set-id bits as a write does. Of the
+ * first an older kernel does not tell the caller's capabilities, of the others none does: only root
+ * keeps the bits. */
+static int drop_set_id(
+	struct front *f, const struct op_caller *caller, struct inode *i, struct file *file)
 {
-	struct stat st;
-	int r = q->gate.caller.uid ? file_stat(file, &st) : 0;
-	if (r < 0 || !q->gate.caller.uid)
-		return r;
-	mode_t drop = st.st_mode & (st.st_mode & S_IXGRP ? S_ISUID | S_ISGID : S_ISUID);
-	if (!drop)
-		return 0;
-	r = file_set_mode(file, st.st_mode & 07777 & ~drop);
-	if (r == 0)
-		notify_attributes_now(q->front->notify, i);
-	return r;
+	return caller->uid ? request_drop_set_id(f, caller, i, file) : 0;
+}
+
+static int drop_set_id_at_open(struct request *q, struct inode *i, struct file *file)
+{
+	if (!__atomic_load_n(&q->front->drops_set_id, __ATOMIC_RELAXED))
+		return drop_set_id(q->front, &q->gate.caller, i, file);
+	return wire_caller_drops_set_id() ? request_drop_set_id(q->front, &q->gate.caller, i, file)
+					  : 0;
+}
+
+/* The kernel has dropped them itself, where it does not leave that to us. */
+static int drop_set_id_for(fuse_req_t req, const struct handle *h)
+{
+	struct front *f = fuse_req_userdata(req);
+	const struct fuse_ctx *c = fuse_req_ctx(req);
+	const struct op_caller caller = {c->uid, c->gid, c->pid};
+	return __atomic_load_n(&f->drops_set_id, __ATOMIC_RELAXED)
+		       ? drop_set_id(f, &caller, h->inode, h->file)
+		       : 0;
 }
 
 static int open_file(
@@ -79,7 +91,7 @@ static int open_file(
 		return r;
 	}
 	if (flags & O_TRUNC) {
-		r = drop_set_id(q, i, file);
+		r = drop_set_id_at_open(q, i, file);
 		if (r == 0)
 			r = file_truncate(file, 0);
 		if (r == 0)
@@ -212,7 +224,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t s
 	struct fuse_file_info *fi)
 {
 	struct handle *h = handle_of(fi);
-	const struct front *front = fuse_req_userdata(req);
+	struct front *front = fuse_req_userdata(req);
 	(void)ino;
 	/* The kernel keeps EIO alone for who flushes or closes what its cache could not get rid of.
 	 */
@@ -228,6 +240,11 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t s
 	}
 	size_t done = 0;
 	ssize_t n = 0;
+	if (wire_caller_drops_set_id()) {
+		const struct fuse_ctx *c = fuse_req_ctx(req);
+		const struct op_caller caller = {c->uid, c->gid, c->pid};
+		n = request_drop_set_id(front, &caller, h->inode, h->file);
+	}
 	/* With its cache the kernel has a time of every write, and tells that by itself. */
 	file_keep_time(h->file, fi->writepage || front->kernel_times);
 	while (done < size && n >= 0) {
@@ -278,6 +295,8 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset,
 					      : request_enter(&q, h->writes ? 0 : ACT_WRITE);
 	if (r == 0)
 		file_keep_time(h->file, q.front->kernel_times);
+	if (r == 0)
+		r = drop_set_id_for(req, h);
 	if (r == 0)
 		r = file_range_change(h->file, mode, (uint64_t)offset, (uint64_t)len);
 	if (r == 0)
@@ -378,6 +397,8 @@ static void op_copy(fuse_req_t req, fuse_ino_t ino, off_t from_at, struct fuse_f
 							 : -ENOMEM;
 	if (n == 0)
 		file_keep_time(to->file, f->kernel_times);
+	if (n == 0)
+		n = drop_set_id_for(req, to);
 	if (n == 0)
 		n = copy(from, (uint64_t)from_at, to, (uint64_t)to_at, len, bytes);
 	if (n < 0)

@@ -160,19 +160,6 @@ static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 	reply_bytes(&q, n == -EOPNOTSUPP ? 0 : n, bytes, size);
 }
 
-static bool in_group(const struct op_caller *caller, gid_t gid)
-{
-	struct subject s;
-	size_t count = 0;
-	bool found = caller->gid == gid;
-	subject_init(&s, caller);
-	const gid_t *groups = found ? NULL : subject_groups(&s, &count);
-	for (size_t i = 0; groups && i < count && !found; i++)
-		found = groups[i] == gid;
-	subject_done(&s);
-	return found;
-}
-
 /* An ACL is part of the mode, and a chmod by who is not in the group drops the set-group-id bit.
  * The kernel leaves this one to us, and does not tell the caller's capabilities: only root keeps
  * it. */
@@ -184,7 +171,7 @@ static int drop_set_group_id(const struct request *q, const struct owner *o)
 	if (q->gate.caller.uid == 0)
 		return 0;
 	int r = l->ops->fstat(l, fd, &st);
-	if (r < 0 || !(st.st_mode & S_ISGID) || in_group(&q->gate.caller, st.st_gid))
+	if (r < 0 || !(st.st_mode & S_ISGID) || request_in_group(&q->gate.caller, st.st_gid))
 		return r;
 	return l->ops->fchmod(l, fd, st.st_mode & 07777 & ~(mode_t)S_ISGID);
 }

@@ -72,6 +72,42 @@ const struct lower_cred *request_cred(const struct request *q, struct lower_cred
 	return room;
 }
 
+bool request_in_group(const struct op_caller *caller, gid_t gid)
+{
+	struct subject s;
+	size_t count = 0;
+	bool found = caller->gid == gid;
+	subject_init(&s, caller);
+	const gid_t *groups = found ? NULL : subject_groups(&s, &count);
+	for (size_t i = 0; groups && i < count && !found; i++)
+		found = groups[i] == gid;
+	subject_done(&s);
+	return found;
+}
+
+mode_t request_set_id(const struct op_caller *caller, const struct stat *st)
+{
+	mode_t drop = st->st_mode & S_ISUID;
+	if ((st->st_mode & S_ISGID) &&
+		((st->st_mode & S_IXGRP) || !request_in_group(caller, st->st_gid)))
+		drop |= S_ISGID;
+	return drop;
+}
+
+int request_drop_set_id(
+	struct front *f, const struct op_caller *caller, struct inode *i, struct file *file)
+{
+	struct stat st;
+	int r = file_stat(file, &st);
+	mode_t drop = r == 0 ? request_set_id(caller, &st) : 0;
+	if (!drop)
+		return r;
+	r = file_set_mode(file, st.st_mode & 07777 & ~drop);
+	if (r == 0)
+		notify_attributes_now(f->notify, i);
+	return r;
+}
+
 mode_t request_mode(const struct request *q, const struct dir *d, mode_t mode)
 {
 	struct lower *l = q->front->store->lower;

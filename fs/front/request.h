@@ -41,6 +41,17 @@ const struct lower_cred *request_cred(const struct request *q, struct lower_cred
  * takes its place. */
 mode_t request_mode(const struct request *q, const struct dir *d, mode_t mode);
 
+/* The caller has this group, as his own or in addition (subject_groups). */
+bool request_in_group(const struct op_caller *caller, gid_t gid);
+/* The set-id bits of st that a change of content drops, or one of owners, by somebody without
+ * CAP_FSETID (notify_change of Linux): set-user-id; set-group-id where the group may execute, or
+ * where the caller is not in it. */
+mode_t request_set_id(const struct op_caller *caller, const struct stat *st);
+/* Drops them from an open file, and has the kernel ask for the mode once more: before the answer to
+ * the request that changes it. 0 or -errno of fstat and fchmod below. */
+MUST_USE int request_drop_set_id(
+	struct front *f, const struct op_caller *caller, struct inode *i, struct file *file);
+
 /* The end of an open file or directory: its record, what it used, its memory. */
 void request_end_handle(struct front *f, struct handle *h);
 

@@ -1,0 +1,23 @@
+/*
+ * What libfuse 3.14 does not hand through of the kernel's protocol, taken from requests and answers
+ * as they pass: who drops set-id bits (FUSE_HANDLE_KILLPRIV_V2, linux/fuse.h, protocol 7.33). Why:
+ * docs/decisions/0006-set-id-bits.md.
+ */
+#ifndef FRONT_WIRE_H
+#define FRONT_WIRE_H
+
+#include "keymgmt/base/cleanup.h"
+
+#include <stdbool.h>
+
+struct fuse_session;
+
+/* Between fuse_session_mount and the session's loop; its user data is a struct front. Nothing where
+ * libfuse is too old (before 3.13). 0 or -ENOMEM. */
+MUST_USE int wire_attach(struct fuse_session *session);
+
+/* The request that this thread is handling is a WRITE, SETATTR or OPEN of somebody who may not keep
+ * set-id bits (CAP_FSETID). Only where front->drops_set_id. */
+bool wire_caller_drops_set_id(void);
+
+#endif

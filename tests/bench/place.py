@@ -10,6 +10,7 @@ import time
 libc = ctypes.CDLL(None, use_errno=True)
 PR_SET_PDEATHSIG = 1
 CLONE_NEWNS = 0x20000
+MNT_DETACH = 2
 STUCK_SECONDS = 60
 
 
@@ -51,6 +52,11 @@ def own_mounts():
     if libc.unshare(CLONE_NEWNS) != 0:
         raise Trouble("A mount namespace of its own is refused; please run this as root outside a container.")
     sh("mount", "--make-rprivate", "/")
+    # Copies of what others have mounted would keep it alive after they unmount it.
+    with open("/proc/self/mounts", encoding="utf-8") as f:
+        copies = [line.split()[1] for line in f if "/tenantfs-" in line.split()[1] or line.split()[2].startswith("fuse")]
+    for path in reversed(copies):
+        libc.umount2(path.encode().decode("unicode_escape").encode("latin-1"), MNT_DETACH)
 
 
 class Scratch:

@@ -60,6 +60,30 @@ done
 program 6777
 chown "$user2" "$P"
 check_same "with another owner it runs with the caller's rights" "$user1 $user1 777" "$(ids)"
+
+# What the daemon is asked it reads.
+reads() { sed -n 's/^syscr: //p' "/proc/$daemon/io"; }
+cat >"$S/small" <<'SMALL'
+import os, sys
+fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT, 0o600)
+os.pwrite(fd, bytes(100), 0)
+print(flush=True)
+sys.stdin.readline()
+for i in range(10000):
+    os.pwrite(fd, bytes(100), i % 40 * 100)
+print(flush=True)
+sys.stdin.readline()
+SMALL
+mkdir -m 777 "$M/small"
+coproc writer { as "$user1" /usr/bin/python3 "$S/small" "$M/small/file"; }
+read -r _ <&"${writer[0]}"
+before=$(reads)
+echo >&"${writer[1]}"
+read -r _ <&"${writer[0]}"
+asked=$(($(reads) - before))
+echo >&"${writer[1]}"
+wait "$writer_PID"
+if [ "$asked" -lt 200 ]; then ok "ten thousand small writes ask tenantfs next to nothing ($asked requests)"; else not_ok "ten thousand small writes ask tenantfs next to nothing: $asked"; fi
 check_umount "unmounts" "$M" "$daemon"
 mount_tenant acme "$M" suid || { not_ok "mounts again"; exit 1; }
 check_same "and so after a remount" "$user1 $user1 777" "$(ids)"

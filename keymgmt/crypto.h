@@ -108,8 +108,8 @@ struct crypto_pwhash {
 };
 MUST_USE int crypto_pwhash_run(const struct secret *passphrase,
 	const struct crypto_pwhash *parameters, struct secret **ret_key);
-/* Parameters that take about milliseconds here with at most memory_kib; fresh salt. Takes about as
- * long itself. -ENOMEM. */
+/* Parameters that take about milliseconds of processor time here with at most memory_kib; fresh
+ * salt. Takes about as long itself. -ENOMEM. */
 MUST_USE int crypto_pwhash_calibrate(
 	unsigned milliseconds, uint64_t memory_kib, struct crypto_pwhash *ret);
 

@@ -27,7 +27,8 @@ int crypto_pwhash_run(const struct secret *passphrase, const struct crypto_pwhas
 	return 0;
 }
 
-/* Milliseconds that one run takes, or -errno. */
+/* Microseconds of processor time that one run takes, or -errno. Not by the clock: what else the
+ * machine has to do would make the slot weak, or so strong that nobody waits for it. */
 static int64_t run_time(const struct crypto_pwhash *parameters)
 {
 	struct timespec from, to;
@@ -35,22 +36,23 @@ static int64_t run_time(const struct crypto_pwhash *parameters)
 	AUTO_SECRET *key = NULL;
 	if (!passphrase)
 		return -ENOMEM;
-	clock_gettime(CLOCK_MONOTONIC, &from);
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &from);
 	int r = crypto_pwhash_run(passphrase, parameters, &key);
-	clock_gettime(CLOCK_MONOTONIC, &to);
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &to);
 	if (r < 0)
 		return r;
-	return (to.tv_sec - from.tv_sec) * 1000 + (to.tv_nsec - from.tv_nsec) / 1000000;
+	return (to.tv_sec - from.tv_sec) * 1000000 + (to.tv_nsec - from.tv_nsec) / 1000;
 }
 
 int crypto_pwhash_calibrate(unsigned milliseconds, uint64_t memory_kib, struct crypto_pwhash *ret)
 {
 	const uint64_t least_kib = 8192;
+	const int64_t goal = (int64_t)milliseconds * 1000;
 	struct crypto_pwhash p = {.iterations = 1, .memory_kib = memory_kib};
 	int64_t first = run_time(&p);
 	/* Memory is worth more than iterations against special hardware: it gives way only when it
 	 * must. */
-	while ((first == -ENOMEM || first > milliseconds) && p.memory_kib / 2 >= least_kib) {
+	while ((first == -ENOMEM || first > goal) && p.memory_kib / 2 >= least_kib) {
 		p.memory_kib /= 2;
 		first = run_time(&p);
 	}
@@ -58,14 +60,17 @@ int crypto_pwhash_calibrate(unsigned milliseconds, uint64_t memory_kib, struct c
 		return (int)first;
 	/* The first iteration also pays for the memory's page faults, so the others are timed
 	 * alone. */
-	p.iterations = 2;
-	int64_t both = run_time(&p);
-	if (both < 0)
-		return (int)both;
-	int64_t each = both - first > 0 ? both - first : 1;
+	p.iterations = 4;
+	int64_t four = run_time(&p);
+	if (four < 0)
+		return (int)four;
+	/* At least a quarter of the first, whatever disturbed that. */
+	int64_t each = (four - first) / 3;
+	if (each < first / 4 + 1)
+		each = first / 4 + 1;
 	p.iterations = 1;
-	if (milliseconds > first)
-		p.iterations += (uint64_t)((milliseconds - first) / each);
+	if (goal > first)
+		p.iterations += (uint64_t)((goal - first) / each);
 	crypto_random(p.salt, sizeof(p.salt));
 	*ret = p;
 	return 0;

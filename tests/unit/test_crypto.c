@@ -457,6 +457,40 @@ static void passphrases_stretch_as_argon2id_does(void **state)
 	assert_false(bytes_all_zero(calibrated.salt, 16));
 }
 
+static void *spin(void *stop)
+{
+	while (!__atomic_load_n((bool *)stop, __ATOMIC_RELAXED))
+		;
+	return NULL;
+}
+
+/* What a slot costs is what was asked for, however much else the machine has to do. */
+static void calibration_is_not_disturbed(void **state)
+{
+	(void)state;
+	pthread_t others[8];
+	bool stop = false;
+	AUTO_SECRET *passphrase = secret_new(16);
+	for (size_t i = 0; i < COUNT(others); i++)
+		assert_int_equal(pthread_create(&others[i], NULL, spin, &stop), 0);
+	int64_t took[3];
+	for (size_t i = 0; i < COUNT(took); i++) {
+		struct crypto_pwhash p;
+		struct timespec from, to;
+		AUTO_SECRET *key = NULL;
+		assert_int_equal(crypto_pwhash_calibrate(100, 8192, &p), 0);
+		clock_gettime(CLOCK_THREAD_CPUTIME_ID, &from);
+		assert_int_equal(crypto_pwhash_run(passphrase, &p, &key), 0);
+		clock_gettime(CLOCK_THREAD_CPUTIME_ID, &to);
+		took[i] = (to.tv_sec - from.tv_sec) * 1000 + (to.tv_nsec - from.tv_nsec) / 1000000;
+	}
+	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
+	for (size_t i = 0; i < COUNT(others); i++)
+		pthread_join(others[i], NULL);
+	for (size_t i = 0; i < COUNT(took); i++)
+		assert_in_range(took[i], 40, 300);
+}
+
 static void boxes_open_only_with_their_key(void **state)
 {
 	(void)state;
@@ -582,6 +616,7 @@ int main(void)
 		cmocka_unit_test(derived_keys_depend_on_everything),
 		cmocka_unit_test(base64url_is_canonical),
 		cmocka_unit_test(passphrases_stretch_as_argon2id_does),
+		cmocka_unit_test(calibration_is_not_disturbed),
 		cmocka_unit_test(boxes_open_only_with_their_key),
 		cmocka_unit_test(signatures_are_ed25519),
 		cmocka_unit_test(a_fork_draws_other_nonces),

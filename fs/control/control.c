@@ -18,11 +18,13 @@
 
 #define SOCKET_NAME "control"
 #define ERRNO_MAX 4095
+#define BIND_AGAIN_MS 2000
 #define PEER_TIMEOUT_SECONDS 5 /* a peer that says nothing must not hold the others up for long */
 
 struct control {
 	int tenant_fd; /* owned duplicate */
 	int listener, stop;
+	bool bound; /* of the thread, once it runs */
 	uid_t store_owner;
 	control_handler *handler;
 	void *context;
@@ -111,16 +113,51 @@ static void serve(struct control *c, int fd)
 		return;
 }
 
+static int make_sockets(struct control *c)
+{
+	struct stat st;
+	c->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	c->stop = eventfd(0, EFD_CLOEXEC);
+	if (c->listener < 0 || c->stop < 0 || fstat(c->tenant_fd, &st) < 0)
+		return -errno;
+	c->store_owner = st.st_uid;
+	return 0;
+}
+
+static int bind_socket(struct control *c)
+{
+	struct sockaddr_un address;
+	if (unlinkat(c->tenant_fd, SOCKET_NAME, 0) < 0 && errno != ENOENT)
+		return -errno;
+	socket_address(c->tenant_fd, &address);
+	if (bind(c->listener, (struct sockaddr *)&address, sizeof(address)) < 0 ||
+		fchmodat(c->tenant_fd, SOCKET_NAME, 0600, 0) < 0 || listen(c->listener, 8) < 0)
+		return -errno;
+	c->bound = true;
+	return 0;
+}
+
+/* The socket's name needs an inode, and what could free one is done through the mount: it is made
+ * as soon as there is room. */
+static bool is_for_later(int r)
+{
+	return r == -ENOSPC || r == -EDQUOT;
+}
+
 static void *listen_loop(void *context)
 {
 	struct control *c = context;
 	for (;;) {
-		struct pollfd fds[2] = {
-			{.fd = c->listener, .events = POLLIN}, {.fd = c->stop, .events = POLLIN}};
-		if (poll(fds, 2, -1) < 0 && errno != EINTR)
+		/* poll passes over what is negative. */
+		struct pollfd fds[2] = {{.fd = c->bound ? c->listener : -1, .events = POLLIN},
+			{.fd = c->stop, .events = POLLIN}};
+		if (poll(fds, 2, c->bound ? -1 : BIND_AGAIN_MS) < 0 && errno != EINTR)
 			break;
 		if (fds[1].revents)
 			break;
+		if (!c->bound && bind_socket(c) == 0)
+			log_say(LOG_LEVEL_INFO,
+				"There is room again: tenantctl reaches the mount.");
 		if (!(fds[0].revents & POLLIN))
 			continue;
 		AUTO_CLOSE fd = accept4(c->listener, NULL, NULL, SOCK_CLOEXEC);
@@ -141,26 +178,6 @@ static void release(struct control *c)
 	free(c);
 }
 
-static int bind_socket(struct control *c)
-{
-	struct sockaddr_un address;
-	struct stat st;
-	c->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	c->stop = eventfd(0, EFD_CLOEXEC);
-	if (c->listener < 0 || c->stop < 0)
-		return -errno;
-	if (fstat(c->tenant_fd, &st) < 0)
-		return -errno;
-	c->store_owner = st.st_uid;
-	if (unlinkat(c->tenant_fd, SOCKET_NAME, 0) < 0 && errno != ENOENT)
-		return -errno;
-	socket_address(c->tenant_fd, &address);
-	if (bind(c->listener, (struct sockaddr *)&address, sizeof(address)) < 0 ||
-		fchmodat(c->tenant_fd, SOCKET_NAME, 0600, 0) < 0 || listen(c->listener, 8) < 0)
-		return -errno;
-	return 0;
-}
-
 int control_start(
 	int tenant_fd, control_handler *handler, void *context, struct control **ret, struct err *e)
 {
@@ -171,7 +188,17 @@ int control_start(
 	c->handler = handler;
 	c->context = context;
 	c->tenant_fd = fcntl(tenant_fd, F_DUPFD_CLOEXEC, 0);
-	int r = c->tenant_fd < 0 ? -errno : bind_socket(c);
+	int r = c->tenant_fd < 0 ? -errno : make_sockets(c);
+	if (r == 0)
+		r = bind_socket(c);
+	if (is_for_later(r)) {
+		log_say(LOG_LEVEL_WARNING,
+			"The disk is full: tenantctl cannot reach this mount until there is room "
+			"for its "
+			"socket (%s).",
+			strerror(-r));
+		r = 0;
+	}
 	if (r == 0)
 		r = -pthread_create(&c->thread, NULL, listen_loop, c);
 	if (r < 0) {

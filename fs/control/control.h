@@ -31,7 +31,7 @@ typedef void control_handler(
 
 struct control;
 /* Binds in tenant_fd (a stale socket is replaced: the caller holds the tenant's lock) and starts
- * the thread. */
+ * the thread. On a full disk (ENOSPC, EDQUOT) it says so, and binds when there is room. */
 MUST_USE int control_start(int tenant_fd, control_handler *handler, void *context,
 	struct control **ret, struct err *e);
 void control_stop(struct control *c);

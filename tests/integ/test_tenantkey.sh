@@ -293,12 +293,22 @@ done
 exec 8>&-
 
 rm -rf "$S/keys-old" && cp -a "$K" "$S/keys-old"
-tenantkey rotate "$T" --keys "$K" --passphrase-file "$pass" >"$S/out" 2>"$S/err" &
-rotating=$!
-our_pids+=($rotating)
-wait_for 10 grep -q True <<<"$(unfinished)" || wait_for 10 test "$(unfinished)" = True
-kill -TERM $rotating 2>/dev/null
-wait $rotating
+# SIGTERM once it holds signals back: while it goes through the files.
+/usr/bin/python3 - tenantkey rotate "$T" --keys "$K" --passphrase-file "$pass" >"$S/out" 2>"$S/err" <<'INTERRUPT'
+import signal, subprocess, sys
+process = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
+def holds():
+    try:
+        with open(f"/proc/{process.pid}/status") as f:
+            blocked = next(line for line in f if line.startswith("SigBlk:"))
+    except (OSError, StopIteration):
+        return False
+    return int(blocked.split()[1], 16) >> (signal.SIGTERM - 1) & 1
+while process.poll() is None and not holds():
+    pass
+process.send_signal(signal.SIGTERM)
+sys.exit(process.wait() % 256)
+INTERRUPT
 status=$?
 if [ $status -eq 1 ]; then
 	check "an interrupted rotation says how to go on" grep -q "run 'tenantkey rotate' again" "$S/err"

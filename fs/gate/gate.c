@@ -139,15 +139,23 @@ struct record {
 	struct audit_event event;
 };
 
-static void fill(struct gate *g, const struct gate_request *r, struct record *c)
+static void fill_caller(const struct gate_request *r, struct record *c)
 {
-	void *x = g->front.context;
-	c->event = (struct audit_event){.kind = AUDIT_ACCESS, .op = r->op, .caller = r->caller};
 	subject_facts(&r->caller, &c->facts);
 	c->event.exe = c->facts.exe[0] ? c->facts.exe : NULL;
 	c->event.login_uid = c->facts.login_uid;
 	c->event.session = c->facts.session;
-	c->event.acts = r->acts;
+}
+
+static void fill(struct gate *g, const struct gate_request *r, struct record *c)
+{
+	void *x = g->front.context;
+	c->event = (struct audit_event){.kind = AUDIT_ACCESS,
+		.op = r->op,
+		.caller = r->caller,
+		.login_uid = (uid_t)-1,
+		.session = UINT32_MAX,
+		.acts = r->acts};
 	g->front.path(x, &r->object, c->path, sizeof(c->path));
 	c->event.path = c->path;
 	if (r->object2.node) {
@@ -180,6 +188,7 @@ int gate_enter(struct gate *g, const struct gate_request *r, struct gate_ticket 
 	if (j.allowed && !r->log_allowed)
 		return audit_broken(g->audit) ? -EIO : 0;
 	fill(g, r, &c);
+	fill_caller(r, &c);
 	c.event.allowed = j.allowed;
 	c.event.error = j.allowed ? 0 : j.error;
 	c.event.rules = j.rules[0] ? j.rules : NULL;
@@ -203,6 +212,7 @@ int gate_leave(
 	if (outcome < 0 && t->correlation) {
 		struct record c;
 		fill(g, r, &c);
+		fill_caller(r, &c);
 		c.event.allowed = true;
 		c.event.error = outcome;
 		c.event.correlation = t->correlation;
@@ -216,6 +226,7 @@ void gate_close(struct gate *g, const struct gate_request *r, const struct gate_
 	uint64_t bytes_read, uint64_t bytes_written)
 {
 	struct record c;
+	/* Whose process it was says the record of its open: it may be another one by now. */
 	fill(g, r, &c);
 	c.event.kind = AUDIT_CLOSE;
 	c.event.allowed = true;

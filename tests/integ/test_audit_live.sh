@@ -21,6 +21,16 @@ before=$(audit export acme | wc -l)
 cat "$M/file" >/dev/null
 after=$(audit export acme | wc -l)
 check "an open is on the log while the file system is mounted" test "$after" -gt "$before"
+# The descriptor goes when the process becomes another program.
+closes() { audit export acme | grep '"kind":"close"'; }
+before=$(closes | wc -l)
+/usr/bin/python3 -c 'import os, sys; os.open(sys.argv[1], os.O_RDONLY); os.execv("/usr/bin/sleep", ["sleep", "2"])' "$M/file" &
+sleeper=$!
+our_pids+=("$sleeper")
+one_more() { [ "$(closes | wc -l)" -gt "$before" ]; }
+check "a close is on the log while the process lives" wait_for 10 one_more
+check_same "and does not say what the process is by now" "" "$(closes | grep -e sleep -e login)"
+wait "$sleeper"
 check "a verifier finds the live log intact or not yet ended" bash -c '"$@"; s=$?; [ $s = 0 ] || [ $s = 2 ]' _ \
 	tenantctl audit verify "$STORE#acme" --keys "$K" --passphrase-file "$(passphrase acme)"
 if command -v strace >/dev/null; then

@@ -1,5 +1,5 @@
 #!/bin/bash
-# tests/run: slow timeout=400 alone
+# tests/run: slow timeout=400
 # The README's first command.
 . "$(dirname "$0")/lib.sh"
 need_loop

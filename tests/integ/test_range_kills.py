@@ -3,7 +3,7 @@
 """The daemon killed at each call that changes a file while a part of a file is freed, then perhaps the power cut: the next mount finishes
 erasing. Each block of the part is what it was or is gone, and of those that are gone nothing is on the raw image; what stays is as it was.
 Usage: test_range_kills.py BUILDDIR"""
-import glob, json, os, sys
+import glob, json, os, sys, time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)) + "/../golden")
@@ -49,10 +49,13 @@ def act_killed(tenant, act, path, step, gate):
         pass
     try:
         act(path)
-        killed = tenant.daemon.poll() is not None
+        killed = False
     except OSError:
         killed = True
     os.unlink(gate)
+    # Another thread's call may have been the last one before the gate went.
+    time.sleep(0.1)
+    killed = killed or tenant.daemon.poll() is not None
     if killed:
         tenant.daemon.wait(60)
         rawimage.sh("umount", "-l", tenant.mnt)

@@ -20,6 +20,14 @@ static int free_object(const struct act *a)
 	return -1;
 }
 
+/* It has a name, or somebody has it open: nothing else may have its number. */
+static bool lives(const struct act *a, unsigned object)
+{
+	const struct exfile *f = &a->story->files[object];
+	const struct open_file *o = &a->run->open[a->number][object];
+	return f->used && (f->named || f->holders || story_has_fd(o) || o->map.at);
+}
+
 /* What has just been made, with its handle. */
 static void born(struct act *a, unsigned object, int fd)
 {
@@ -29,7 +37,7 @@ static void born(struct act *a, unsigned object, int fd)
 	if (fstat(fd, &st) < 0)
 		FAIL(a, "stat of what was made: %s", strerror(errno));
 	for (unsigned i = 0; i < OBJECTS; i++)
-		if (a->story->files[i].used && a->story->files[i].ino == st.st_ino)
+		if (lives(a, i) && a->story->files[i].ino == st.st_ino)
 			FAIL(a, "st_ino %llu is that of file %u", (unsigned long long)st.st_ino, i);
 	model_resize(&f->model, 0);
 	f->ino = st.st_ino;

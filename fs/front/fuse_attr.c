@@ -204,8 +204,10 @@ static int set_owner(struct front *f, const struct op_caller *caller, struct ino
 	if (S_ISREG(i->type) && !(valid & FUSE_SET_ATTR_MODE) &&
 		__atomic_load_n(&f->drops_set_id, __ATOMIC_RELAXED)) {
 		r = request_stat(f, i, &st);
-		drop = r == 0 ? request_set_id(caller, &st) : 0;
-		if (caller->uid == 0 && !(st.st_mode & S_IXGRP))
+		if (r == 0)
+			drop = request_set_id(caller, &st);
+		/* Root may keep the mark on what the group may not execute. */
+		if (r == 0 && caller->uid == 0 && !(st.st_mode & S_IXGRP))
 			drop &= ~(mode_t)S_ISGID;
 	}
 	if (r == 0)

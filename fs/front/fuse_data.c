@@ -67,12 +67,17 @@ static int drop_set_id_at_open(struct request *q, struct inode *i, struct file *
 					  : 0;
 }
 
+static struct op_caller caller_of(fuse_req_t req)
+{
+	const struct fuse_ctx *c = fuse_req_ctx(req);
+	return (struct op_caller){c->uid, c->gid, c->pid};
+}
+
 /* The kernel has dropped them itself, where it does not leave that to us. */
 static int drop_set_id_for(fuse_req_t req, const struct handle *h)
 {
 	struct front *f = fuse_req_userdata(req);
-	const struct fuse_ctx *c = fuse_req_ctx(req);
-	const struct op_caller caller = {c->uid, c->gid, c->pid};
+	const struct op_caller caller = caller_of(req);
 	return __atomic_load_n(&f->drops_set_id, __ATOMIC_RELAXED)
 		       ? drop_set_id(f, &caller, h->inode, h->file)
 		       : 0;
@@ -241,8 +246,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t s
 	size_t done = 0;
 	ssize_t n = 0;
 	if (wire_caller_drops_set_id()) {
-		const struct fuse_ctx *c = fuse_req_ctx(req);
-		const struct op_caller caller = {c->uid, c->gid, c->pid};
+		const struct op_caller caller = caller_of(req);
 		n = request_drop_set_id(front, &caller, h->inode, h->file);
 	}
 	/* With its cache the kernel has a time of every write, and tells that by itself. */

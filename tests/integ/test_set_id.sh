@@ -61,6 +61,19 @@ program 6777
 chown "$user2" "$P"
 check_same "with another owner it runs with the caller's rights" "$user1 $user1 777" "$(ids)"
 
+# A mark of a group that he is not in, on what that group may not execute: his change of group drops it, root's does not; as elsewhere.
+marks() { # directory
+	local who f
+	for who in 0 "$user1"; do
+		f=$1/mark-$who
+		: >"$f" && chown "$user1:61099" "$f" && chmod 2645 "$f"
+		if [ "$who" = 0 ]; then chgrp "$user1" "$f"; else as "$who" chgrp "$user1" "$f"; fi
+		stat -c %a "$f"
+	done
+}
+mkdir -m 755 "$S/plain" "$M/marks"
+check_same "a mark of a foreign group goes as on a plain directory" "$(marks "$S/plain")" "$(marks "$M/marks")"
+
 # What the daemon is asked it reads.
 reads() { sed -n 's/^syscr: //p' "/proc/$daemon/io"; }
 cat >"$S/small" <<'SMALL'

@@ -372,21 +372,11 @@ def watch(top, uid=None):
                 out.append(f"{watched.get(wd)}/{name} {words}{pair}")
 
     def step(name, work):
-        pid = os.fork()
-        if not pid:
-            status = 1
-            try:
-                if uid:
-                    become(uid, uid)
-                work()
-                status = 0
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                sys.stderr.flush()
-                os._exit(status)
-        if os.waitpid(pid, 0)[1]:
-            sys.exit(f"{name} failed")
+        def by_him():
+            if uid:
+                become(uid, uid)
+            work()
+        wait(children([by_him]))
         print(name, *events(), sep="\n  ")
 
     def mapped():

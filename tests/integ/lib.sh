@@ -113,6 +113,17 @@ wait_for() {
 	done
 }
 
+# on_plain PROGRAM: what it asks of a mount holds on a plain directory, $S/plain; else the test ends.
+on_plain() {
+	mkdir -m 755 "$S/plain"
+	timeout 60 "$1" "$S/plain" "plain directory" 0.5 >"$S/control" 2>&1 || {
+		cat "$S/control"
+		not_ok "it is so on a plain directory"
+		exit 1
+	}
+	ok "it is so on a plain directory"
+}
+
 need_command() {
 	local c
 	for c in "$@"; do command -v "$c" >/dev/null || skip_all "$c is not installed"; done

@@ -16,13 +16,7 @@ tenant acme
 permit admin: user:root to any on /**
 permit both: user:#$user1 group:#61100 to any on /**
 P
-mkdir -m 755 "$S/plain"
-timeout 60 "$ops" "$S/plain" "plain directory" 0.5 >"$S/control" 2>&1 || {
-	cat "$S/control"
-	not_ok "it is so on a plain directory"
-	exit 1
-}
-ok "it is so on a plain directory"
+on_plain "$ops"
 mount_tenant acme "$M" || { not_ok "mounts"; exit 1; }
 chmod 755 "$M"
 timeout $((seconds * 8 + 60)) "$ops" "$M" "mount" "$seconds" || failures=$((failures + 1))

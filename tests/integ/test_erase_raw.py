@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-# tests/run: core timeout=300 once
+# tests/run: slow timeout=300 once
 """Deletion through the mount leaves nothing on the raw image: ext4 and xfs, unlink and rename-over, 1 B to 16 MiB and sparse,
 also when the daemon is killed right after the unlink. Usage: test_erase_raw.py BUILDDIR [table]"""
 import os, sys

@@ -219,6 +219,21 @@ static int set_owner(struct front *f, const struct op_caller *caller, struct ino
 	return r;
 }
 
+/* A kernel with a cache tells the time of a cut itself, and none where it knows of no change: then
+ * it goes on with the one it has. */
+static int set_size(struct front *f, struct file *file, uint64_t size, int valid)
+{
+	const bool keeps = f->kernel_times && !(valid & SET_TIMES);
+	struct stat st = {0};
+	int r = keeps ? file_stat(file, &st) : 0;
+	if (r == 0)
+		r = file_truncate(file, size);
+	if (r == 0)
+		r = file_commit(file);
+	const struct timespec ts[2] = {{.tv_nsec = UTIME_OMIT}, st.st_mtim};
+	return r == 0 && keeps ? file_set_times(file, ts) : r;
+}
+
 static int set_attributes(struct front *f, const struct op_caller *caller, struct inode *i,
 	const struct stat *attr, int valid)
 {
@@ -231,9 +246,7 @@ static int set_attributes(struct front *f, const struct op_caller *caller, struc
 	if (r == 0 && (valid & FUSE_SET_ATTR_SIZE) && wire_caller_drops_set_id())
 		r = request_drop_set_id(f, caller, i, p.file);
 	if (r == 0 && (valid & FUSE_SET_ATTR_SIZE))
-		r = file_truncate(p.file, (uint64_t)attr->st_size);
-	if (r == 0 && (valid & FUSE_SET_ATTR_SIZE))
-		r = file_commit(p.file);
+		r = set_size(f, p.file, (uint64_t)attr->st_size, valid);
 	if (r == 0 && (valid & SET_TIMES))
 		r = set_times(f, i, &p, attr, valid);
 	/* Under way it was told as it had been. */

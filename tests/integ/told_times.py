@@ -1,12 +1,28 @@
 #!/usr/bin/python3
-"""Files that are changed past the kernel's cache while it writes inodes back; told_times.py DIR: prints the modification time of each."""
+"""Files that are changed past the kernel's cache, or cut to the size they have, while it writes inodes back; told_times.py DIR: prints the modification time of each."""
 import ctypes
+import mmap
 import os
 import signal
 import sys
+import time
 
 PUNCH_KEEP = 3
 libc = ctypes.CDLL(None, use_errno=True)
+
+
+def cut_to_its_size(path):
+    """A file that was changed through a map, and told; then truncate(2) to the size that it has."""
+    with open(path, "w+b") as f:
+        f.write(bytes(9000))
+        f.flush()
+        with mmap.mmap(f.fileno(), 9000) as m:
+            m[0:3] = b"abc"
+            os.fsync(f.fileno())
+            time.sleep(0.012)
+            os.truncate(path, 9000)
+
+
 top = os.open(sys.argv[1], os.O_RDONLY)
 helpers = []
 for _ in range(2):
@@ -15,8 +31,11 @@ for _ in range(2):
         while True:
             libc.syncfs(top)
     helpers.append(pid)
-paths = [f"{sys.argv[1]}/{how}{number}" for number in range(40) for how in ("punch", "direct", "copy")]
+paths = [f"{sys.argv[1]}/{how}{number}" for number in range(40) for how in ("punch", "direct", "copy", "same")]
 for path in paths:
+    if "same" in path:
+        cut_to_its_size(path)
+        continue
     direct = os.O_DIRECT if "direct" in path else 0
     fd = os.open(path, os.O_RDWR | os.O_CREAT | direct, 0o600)
     os.write(fd, bytes(40960))

@@ -4,9 +4,12 @@
 #include "keymgmt/secret.h"
 
 #include <errno.h>
+#include <link.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -56,4 +59,28 @@ void sandbox_block_signals(sigset_t *ret)
 	sigaddset(ret, SIGINT);
 	sigaddset(ret, SIGHUP);
 	pthread_sigmask(SIG_BLOCK, ret, NULL);
+}
+
+/* Pages of a file that nobody writes to: its code, and what only the dynamic linker reads. */
+static int give_back(struct dl_phdr_info *of, size_t size, void *context)
+{
+	const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+	(void)size;
+	(void)context;
+	for (size_t n = 0; n < of->dlpi_phnum; n++) {
+		const ElfW(Phdr) *h = &of->dlpi_phdr[n];
+		uintptr_t start = (of->dlpi_addr + h->p_vaddr) & ~(page - 1);
+		uintptr_t end = (of->dlpi_addr + h->p_vaddr + h->p_memsz) & ~(page - 1);
+		/* The kernel's own object is none that it gives back: refused, and no matter. */
+		if (h->p_type == PT_LOAD && !(h->p_flags & PF_W) && end > start &&
+			munlock((void *)start, end - start) == 0)
+			(void)madvise((void *)start, end - start, MADV_DONTNEED);
+	}
+	return 0;
+}
+
+void sandbox_settle(void)
+{
+	dl_iterate_phdr(give_back, NULL);
+	malloc_trim(0);
 }

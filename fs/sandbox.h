@@ -15,4 +15,11 @@ int sandbox_enter(struct err *e);
  * the passphrase was typed. */
 void sandbox_block_signals(sigset_t *ret);
 
+/*
+ * Once all is open: what only starting needed goes back to the system. Code, and what the dynamic
+ * linker read, is in files and no secret: it is not locked from then on, and comes again page by
+ * page as it is used.
+ */
+void sandbox_settle(void);
+
 #endif

@@ -384,6 +384,8 @@ int tenant_open(struct tenant *t, const struct options *o, struct err *e)
 		r = open_store(t, e);
 	if (r < 0)
 		tenant_close(t);
+	else
+		sandbox_settle();
 	return r;
 }
 

@@ -2,16 +2,45 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define BUCKETS_AT_START 1024
+#define SHRINK_AT 8 /* buckets an inode, at which the table is halved */
 
 static size_t bucket_of(const struct inode_table *t, ino_t ino)
 {
 	/* Fibonacci hashing: lower inode numbers come in runs. */
 	return (size_t)((uint64_t)ino * UINT64_C(0x9e3779b97f4a7c15) >> 20) & (t->bucket_count - 1);
+}
+
+static struct inode **new_buckets(size_t count)
+{
+	return pool_pages_new(count * sizeof(struct inode *));
+}
+
+static void free_buckets(struct inode **buckets, size_t count)
+{
+	pool_pages_free(buckets, count * sizeof(struct inode *));
+}
+
+static struct inode *new_inode(struct inode_table *t)
+{
+	struct inode *i = pool_new(&t->pool, sizeof(*i));
+	if (i)
+		memset(i, 0, sizeof(*i));
+	return i;
+}
+
+static size_t size_of_name(size_t plain_size, size_t lower_size)
+{
+	return offsetof(struct inode_name, text) + plain_size + lower_size;
+}
+
+static void free_name(struct inode_table *t, struct inode_name *n)
+{
+	pool_free(&t->pool, n, size_of_name(n->plain_size, strlen(n->text + n->plain_size) + 1));
 }
 
 int inode_table_init(struct inode_table *t, const struct store *s)
@@ -24,8 +53,8 @@ int inode_table_init(struct inode_table *t, const struct store *s)
 	t->store = s;
 	t->bucket_count = BUCKETS_AT_START;
 	t->stamp = 1;
-	t->buckets = calloc(t->bucket_count, sizeof(*t->buckets));
-	t->root = calloc(1, sizeof(*t->root));
+	t->buckets = new_buckets(t->bucket_count);
+	t->root = new_inode(t);
 	struct stat st;
 	int r = t->buckets && t->root ? dir_open_root(s, &t->root->dir) : -ENOMEM;
 	if (r == 0)
@@ -33,8 +62,9 @@ int inode_table_init(struct inode_table *t, const struct store *s)
 	if (r < 0) {
 		if (t->root && t->root->dir)
 			dir_put(t->root->dir);
-		free(t->root);
-		free(t->buckets);
+		pool_free(&t->pool, t->root, sizeof(*t->root));
+		pool_done(&t->pool);
+		free_buckets(t->buckets, t->bucket_count);
 		t->root = NULL;
 		t->buckets = NULL;
 		return r;
@@ -50,31 +80,31 @@ int inode_table_init(struct inode_table *t, const struct store *s)
 	return 0;
 }
 
-static void free_names(struct inode *i)
+static void free_names(struct inode_table *t, struct inode *i)
 {
 	while (i->names) {
 		struct inode_name *n = i->names;
 		i->names = n->next;
-		free(n);
+		free_name(t, n);
 	}
 }
 
-static void free_inode(struct inode *i)
+static void free_inode(struct inode_table *t, struct inode *i)
 {
-	if (i->dir)
+	if (S_ISDIR(i->type) && i->dir)
 		dir_put(i->dir);
-	free_names(i);
+	free_names(t, i);
 	inode_gone_free(i->gone);
-	free(i);
+	pool_free(&t->pool, i, sizeof(*i));
 }
 
-static void free_left(struct inode *i)
+static void free_left(struct inode_table *t, struct inode *i)
 {
 	if (i->kept)
 		file_put(i->file);
-	if (i->file)
+	if (S_ISREG(i->type) && i->file)
 		file_put(i->file);
-	free_inode(i);
+	free_inode(t, i);
 }
 
 void inode_table_done(struct inode_table *t)
@@ -82,15 +112,16 @@ void inode_table_done(struct inode_table *t)
 	while (t->detached) {
 		struct inode *i = t->detached;
 		t->detached = i->detached_next;
-		free_left(i);
+		free_left(t, i);
 	}
 	for (size_t b = 0; t->buckets && b < t->bucket_count; b++)
 		while (t->buckets[b]) {
 			struct inode *i = t->buckets[b];
 			t->buckets[b] = i->hash_next;
-			free_left(i);
+			free_left(t, i);
 		}
-	free(t->buckets);
+	free_buckets(t->buckets, t->bucket_count);
+	pool_done(&t->pool);
 	t->buckets = NULL;
 	t->root = NULL;
 	for (size_t n = 0; n < INODE_STRIPES; n++)
@@ -132,14 +163,15 @@ void inode_unlock_two(struct lock_mutex *held[2])
 	lock_drop(held[0]);
 }
 
-static void grow(struct inode_table *t)
+/* Without memory it stays as it is: longer chains, or a table too large. */
+static void resize(struct inode_table *t, size_t count)
 {
 	size_t old_count = t->bucket_count;
-	struct inode **old = t->buckets, **more = calloc(old_count * 2, sizeof(*more));
-	if (!more)
-		return; /* longer chains until there is memory again */
-	t->buckets = more;
-	t->bucket_count = old_count * 2;
+	struct inode **old = t->buckets, **other = new_buckets(count);
+	if (!other)
+		return;
+	t->buckets = other;
+	t->bucket_count = count;
 	for (size_t b = 0; b < old_count; b++)
 		while (old[b]) {
 			struct inode *i = old[b];
@@ -147,13 +179,13 @@ static void grow(struct inode_table *t)
 			i->hash_next = t->buckets[bucket_of(t, i->ino)];
 			t->buckets[bucket_of(t, i->ino)] = i;
 		}
-	free(old);
+	free_buckets(old, old_count);
 }
 
 static void hash_in(struct inode_table *t, struct inode *i)
 {
 	if (t->count >= t->bucket_count)
-		grow(t);
+		resize(t, t->bucket_count * 2);
 	i->hash_next = t->buckets[bucket_of(t, i->ino)];
 	t->buckets[bucket_of(t, i->ino)] = i;
 	i->hashed = true;
@@ -171,6 +203,9 @@ static void hash_out(struct inode_table *t, struct inode *i)
 	i->hash_next = NULL;
 	i->hashed = false;
 	t->count--;
+	if (t->bucket_count > BUCKETS_AT_START && t->count * SHRINK_AT < t->bucket_count &&
+		!t->walks)
+		resize(t, t->bucket_count / 2);
 }
 
 static struct inode *lookup(struct inode_table *t, ino_t ino)
@@ -212,6 +247,7 @@ static void take_out(struct inode_table *t, struct inode *i)
 		t->detached = i->detached_next;
 	if (i->detached_next)
 		i->detached_next->detached_prev = i->detached_prev;
+	i->hash_next = NULL;
 	t->retired_count -= i->retired;
 }
 
@@ -230,7 +266,7 @@ static void release_if_unused(struct inode_table *t, struct inode *i)
 			struct inode_name *n = i->names;
 			struct inode *parent = n->parent;
 			i->names = n->next;
-			free(n);
+			free_name(t, n);
 			parent->refs--;
 			if (unused(t, parent)) {
 				take_out(t, parent);
@@ -239,7 +275,7 @@ static void release_if_unused(struct inode_table *t, struct inode *i)
 			}
 		}
 		inode_dir_unlist(t, i);
-		free_inode(i);
+		free_inode(t, i);
 	}
 }
 
@@ -259,7 +295,7 @@ static void drop_name(struct inode_table *t, struct inode *i, struct inode_name 
 	while (*at != gone)
 		at = &(*at)->next;
 	*at = gone->next;
-	free(gone);
+	free_name(t, gone);
 	i->state_stamp = 0;
 	parent->refs--;
 	release_if_unused(t, parent);
@@ -275,7 +311,7 @@ static bool add_name(struct inode_table *t, struct inode *i, struct inode *paren
 		known->gone = false;
 		return true;
 	}
-	struct inode_name *n = malloc(sizeof(*n) + plain_size + lower_size);
+	struct inode_name *n = pool_new(&t->pool, size_of_name(plain_size, lower_size));
 	if (!n)
 		return false;
 	n->parent = parent;
@@ -306,7 +342,7 @@ struct inode *inode_found(struct inode_table *t, struct inode *parent, const cha
 	}
 	bool fresh = !i;
 	if (fresh)
-		i = calloc(1, sizeof(*i));
+		i = new_inode(t);
 	if (i && fresh) {
 		i->ino = ino;
 		i->type = mode & S_IFMT;
@@ -507,44 +543,4 @@ int inode_where(
 	}
 	lock_drop(&t->lock);
 	return r;
-}
-
-/* Takes references from bucket *at on and moves it on: whole chains, since one that loses a member
- * meanwhile tells no place in it; *skip is for one that is longer than all the room. */
-static size_t take_some(
-	struct inode_table *t, size_t *at, size_t *skip, struct inode **ret, size_t room)
-{
-	size_t count = 0;
-	lock_take(&t->lock);
-	for (; *at < t->bucket_count && count < room; *skip = 0, ++*at) {
-		size_t before = count;
-		struct inode *i = t->buckets[*at];
-		for (size_t k = 0; i && k < *skip; k++)
-			i = i->hash_next;
-		for (; i && count < room; i = i->hash_next) {
-			i->refs++;
-			ret[count++] = i;
-		}
-		if (i && before == 0)
-			*skip += count;
-		while (i && before > 0 && count > before)
-			ret[--count]->refs--;
-		if (i)
-			break;
-	}
-	lock_drop(&t->lock);
-	return count;
-}
-
-/* Needs no memory: rights are taken away by it. A table that grows meanwhile moves an inode further
- * on only. */
-void inode_each(struct inode_table *t, void (*visit)(void *context, struct inode *i), void *context)
-{
-	struct inode *some[256];
-	size_t at = 0, skip = 0, count;
-	while ((count = take_some(t, &at, &skip, some, sizeof(some) / sizeof(some[0]))) > 0)
-		for (size_t k = 0; k < count; k++) {
-			visit(context, some[k]);
-			inode_put(t, some[k]);
-		}
 }

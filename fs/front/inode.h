@@ -12,6 +12,7 @@
 #include "fs/gate/policy.h"
 #include "fs/store/tree.h"
 #include "keymgmt/base/lock.h"
+#include "keymgmt/base/pool.h"
 
 #include <limits.h>
 
@@ -38,40 +39,51 @@ struct inode_gone {
 	char text[]; /* a link's target; the access ACL of a fifo, socket or device node */
 };
 
-/* Fields are guarded by table->lock unless said otherwise. */
+/* Fields are guarded by table->lock unless said otherwise. There may be millions: 128 bytes, and
+ * the name. */
 struct inode {
-	struct inode *hash_next;
+	union {
+		struct inode *hash_next;     /* while hashed, or on its way out */
+		struct inode *detached_next; /* in table->detached: alive, but found by no lookup */
+	};
+	struct inode *detached_prev;
 	ino_t ino;        /* of the lower inode: constant */
 	mode_t type;      /* S_IFMT bits: constant */
 	bool hashed;      /* found by lookups; false once unlinked or retired */
 	bool retired;     /* atomic: revoked or misled, every old handle gets EIO */
 	bool misled;      /* atomic, set before retired: the kernel may have a wrong size of it, and
 			     nobody lost a right */
+	bool kept;        /* one of file_users and of refs is inode_gone_keep's */
 	uint64_t lookups; /* the kernel's references */
 	uint64_t fresh;   /* of these, told since its size or mode changed last */
 	unsigned refs;    /* ours: handles, children's names, running requests */
+	unsigned opens;   /* handles of a regular file */
 	struct inode_name *names;
 	policy_state
-		state; /* of the first name, valid while stamp is the table's and the policy's */
+		state;    /* of the first name, valid while stamp is the table's and the policy's */
+	unsigned writers; /* atomic: handles that may write, so that the kernel may hold what we
+			     have not seen */
 	uint64_t state_generation, state_stamp;
-	struct dir *dir; /* directories: open, or NULL */
-	struct inode *lru_prev, *lru_next;
-	struct file *file;   /* guarded by the stripe; set while file_users > 0 */
-	unsigned writers;    /* atomic: handles that may write, so that the kernel may hold what we
-				have not seen */
-	unsigned opens;      /* handles of a regular file */
-	unsigned file_users; /* guarded by the stripe */
 	struct inode_gone *gone; /* owned; of no meaning while it has a name */
-	bool kept;               /* one of file_users and of refs is inode_gone_keep's */
-	struct inode *detached_prev,
-		*detached_next; /* in table->detached: alive, but found by no lookup */
+	union {
+		struct {                 /* directories; the list's head, too */
+			struct dir *dir; /* open, or NULL */
+			struct inode *lru_prev, *lru_next;
+		};
+		struct {                   /* regular files, guarded by the stripe */
+			struct file *file; /* set while file_users > 0 */
+			unsigned file_users;
+		};
+	};
 };
 
 struct inode_table {
 	struct lock_mutex lock;
 	struct lock_mutex stripes[INODE_STRIPES];
+	struct pool pool; /* inodes and names */
 	struct inode **buckets;
 	size_t bucket_count, count;
+	unsigned walks; /* inode_each's under way: the table does not shrink under them */
 	struct inode *root;
 	struct inode *detached; /* retired, or without a name, and still referenced */
 	size_t retired_count;   /* of these */

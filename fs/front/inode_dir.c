@@ -5,7 +5,7 @@
 
 void inode_dir_unlist(struct inode_table *t, struct inode *i)
 {
-	if (!i->lru_next)
+	if (!S_ISDIR(i->type) || !i->lru_next)
 		return;
 	i->lru_prev->lru_next = i->lru_next;
 	i->lru_next->lru_prev = i->lru_prev;

@@ -17,7 +17,7 @@ struct file *inode_file_of_retired(struct inode_table *t, ino_t ino)
 	struct file *f = NULL;
 	lock_take(&t->lock);
 	for (struct inode *r = t->retired_count ? t->detached : NULL; r && !f; r = r->detached_next)
-		if (r->retired && r->ino == ino && r->file)
+		if (r->retired && r->ino == ino && S_ISREG(r->type) && r->file)
 			f = file_get(r->file);
 	lock_drop(&t->lock);
 	return f;

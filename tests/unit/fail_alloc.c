@@ -45,6 +45,11 @@ int __wrap_pthread_create(
 int __wrap_crypto_pwhash_argon2id(unsigned char *out, unsigned long long out_len,
 	const char *passphrase, unsigned long long len, const unsigned char *salt,
 	unsigned long long ops, size_t memory, int algorithm);
+struct pool;
+void *__real_pool_new(struct pool *p, size_t size);
+void *__real_pool_pages_new(size_t bytes);
+void *__wrap_pool_new(struct pool *p, size_t size);
+void *__wrap_pool_pages_new(size_t bytes);
 
 enum { OFF, ONE_THREAD, ALL_THREADS };
 static atomic_int armed;
@@ -144,6 +149,16 @@ void __wrap_free(void *p)
 int __wrap_mlock(const void *p, size_t size)
 {
 	return fails() ? -1 : __real_mlock(p, size);
+}
+
+void *__wrap_pool_new(struct pool *p, size_t size)
+{
+	return fails() ? NULL : __real_pool_new(p, size);
+}
+
+void *__wrap_pool_pages_new(size_t bytes)
+{
+	return fails() ? NULL : __real_pool_pages_new(bytes);
 }
 
 int __wrap_pthread_create(

@@ -123,7 +123,7 @@ static int record(struct tenant *t, const struct control_request *q, enum audit_
 		.error = error,
 		.caller = {q->uid, q->gid, q->pid},
 		.message = message};
-	subject_facts(&event.caller, &who);
+	gate_facts(t->front.gate, &event.caller, &who);
 	event.login_uid = who.login_uid;
 	event.session = who.session;
 	event.exe = who.exe;

@@ -140,7 +140,7 @@ static int record_own(struct tenant *t, enum audit_kind kind, const char *messag
 {
 	struct subject_facts facts;
 	const struct op_caller self = {getuid(), getgid(), getpid()};
-	subject_facts(&self, &facts);
+	gate_facts(t->front.gate, &self, &facts);
 	const struct audit_event event = {.kind = kind,
 		.allowed = true,
 		.message = message,

@@ -29,9 +29,19 @@ void crypto_forget(void)
 	crypto_siv_forget();
 }
 
+/* The kernel is asked for 256 bytes at a time, a system call each: more come from a seed of its. */
+#define FROM_THE_KERNEL 1024
+
 void crypto_random(void *bytes, size_t len)
 {
-	randombytes_buf(bytes, len);
+	uint8_t seed[randombytes_SEEDBYTES];
+	if (len <= FROM_THE_KERNEL) {
+		randombytes_buf(bytes, len);
+		return;
+	}
+	randombytes_buf(seed, sizeof(seed));
+	randombytes_buf_deterministic(bytes, len, seed);
+	sodium_memzero(seed, sizeof(seed));
 }
 
 void crypto_nonce(void *bytes, size_t len)

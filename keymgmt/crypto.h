@@ -35,7 +35,9 @@ enum crypto_suite {
 /* Once per process, before any other call. 0, or -EIO when a library refuses. */
 MUST_USE int crypto_init(void);
 
-/* Random bytes of the kernel. Aborts the process when the kernel gives none. */
+/* Random bytes of the kernel; more than 1,024, as for overwriting, are ChaCha20's under a key that
+ * the kernel gave (libsodium's randombytes_buf_deterministic, to 256 GiB). Aborts the process when
+ * the kernel gives none. */
 void crypto_random(void *bytes, size_t len);
 /*
  * Random bytes that are stored in the clear (nonces, salts; len <= 64): taken from a stock that

@@ -31,7 +31,7 @@ int wrap_seal(enum crypto_suite suite, const struct secret *wrapping_key, const 
 	uint8_t wrap[WRAP_LEN];
 	if (secret_len(key) != KEY_LEN || secret_len(wrapping_key) != KEY_LEN)
 		return -EIO;
-	crypto_random(wrap + AT_NONCE, CRYPTO_NONCE_LEN);
+	crypto_nonce(wrap + AT_NONCE, CRYPTO_NONCE_LEN);
 	int r = key_check_value(wrapping_key, ad, ad_len, wrap + AT_KCV);
 	if (r < 0)
 		return r;

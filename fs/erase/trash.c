@@ -392,7 +392,7 @@ void trash_name(struct trash *t, char ret[static TRASH_NAME_LEN])
 {
 	(void)t;
 	uint8_t id[16];
-	crypto_random(id, sizeof(id));
+	crypto_nonce(id, sizeof(id));
 	for (size_t i = 0; i < sizeof(id); i++)
 		snprintf(ret + 2 * i, 3, "%02x", id[i]);
 }

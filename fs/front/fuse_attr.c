@@ -330,6 +330,23 @@ static int change_the_past(struct front *f, struct inode *i, const struct stat *
 	return inode_gone_change(&f->inodes, i, &st);
 }
 
+/* With its cache the kernel tells the times of whatever is renamed, linked or removed, in the name
+ * of who did that: they are what they were, and nobody asked for a change of them. Who may not even
+ * know of it is refused as ever. */
+static bool nothing_asked(struct request *q, struct inode *i, const struct stat *attr, int valid)
+{
+	struct subject s;
+	struct stat st;
+	if (valid != (FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_CTIME) || !q->front->kernel_times ||
+		request_stat(q->front, i, &st) < 0 || attr->st_mtim.tv_sec != st.st_mtim.tv_sec ||
+		attr->st_mtim.tv_nsec != st.st_mtim.tv_nsec)
+		return false;
+	subject_init(&s, &q->gate.caller);
+	bool allowed = gate_allows(q->front->gate, &s, &q->gate.object, ACT_LIST);
+	subject_done(&s);
+	return allowed;
+}
+
 static void op_setattr(
 	fuse_req_t req, fuse_ino_t ino, struct stat *attr, int valid, struct fuse_file_info *fi)
 {
@@ -338,7 +355,9 @@ static void op_setattr(
 	struct handle *h = fi ? (struct handle *)(uintptr_t)fi->fh : NULL;
 	request_start(&q, req, OP_UTIMENS, ino, NULL);
 	struct inode *i = request_inode(q.front, ino);
-	unsigned acts = acts_of(q.front, i, attr, valid, h, &q.gate.op);
+	unsigned acts = nothing_asked(&q, i, attr, valid)
+				? 0
+				: acts_of(q.front, i, attr, valid, h, &q.gate.op);
 	q.gate.log_allowed = acts != 0 || (valid & FUSE_SET_ATTR_SIZE);
 	q.gate.empties = (valid & FUSE_SET_ATTR_SIZE) && attr->st_size == 0;
 	/* The kernel may still flush times of what was written before; whoever opened it may change

@@ -17,6 +17,7 @@ struct gate {
 	struct audit *audit;
 	struct gate_front front;
 	struct fold *fold;
+	struct subject_known *known;
 	uint64_t correlation; /* atomic */
 };
 
@@ -25,9 +26,11 @@ struct gate *gate_new(struct policy *policy, uint64_t version, struct audit *aud
 {
 	struct gate *g = calloc(1, sizeof(*g));
 	struct fold *fold = fold_new();
-	if (!g || !fold) {
+	struct subject_known *known = subject_known_new();
+	if (!g || !fold || !known) {
 		free(g);
 		fold_free(fold);
+		subject_known_free(known);
 		return NULL;
 	}
 	/* A stream of verdicts must not keep a new policy waiting. */
@@ -38,6 +41,7 @@ struct gate *gate_new(struct policy *policy, uint64_t version, struct audit *aud
 	g->audit = audit;
 	g->front = *front;
 	g->fold = fold;
+	g->known = known;
 	return g;
 }
 
@@ -47,6 +51,7 @@ void gate_free(struct gate *g)
 		return;
 	fold_flush(g->fold, g->audit, true);
 	fold_free(g->fold);
+	subject_known_free(g->known);
 	audit_close(g->audit);
 	policy_put(g->policy);
 	lock_rw_done(&g->lock);
@@ -139,9 +144,9 @@ struct record {
 	struct audit_event event;
 };
 
-static void fill_caller(const struct gate_request *r, struct record *c)
+static void fill_caller(struct gate *g, const struct gate_request *r, struct record *c)
 {
-	subject_facts(&r->caller, &c->facts);
+	gate_facts(g, &r->caller, &c->facts);
 	c->event.exe = c->facts.exe[0] ? c->facts.exe : NULL;
 	c->event.login_uid = c->facts.login_uid;
 	c->event.session = c->facts.session;
@@ -188,7 +193,7 @@ int gate_enter(struct gate *g, const struct gate_request *r, struct gate_ticket 
 	if (j.allowed && !r->log_allowed)
 		return audit_broken(g->audit) ? -EIO : 0;
 	fill(g, r, &c);
-	fill_caller(r, &c);
+	fill_caller(g, r, &c);
 	c.event.allowed = j.allowed;
 	c.event.error = j.allowed ? 0 : j.error;
 	c.event.rules = j.rules[0] ? j.rules : NULL;
@@ -212,7 +217,7 @@ int gate_leave(
 	if (outcome < 0 && t->correlation) {
 		struct record c;
 		fill(g, r, &c);
-		fill_caller(r, &c);
+		fill_caller(g, r, &c);
 		c.event.allowed = true;
 		c.event.error = outcome;
 		c.event.correlation = t->correlation;
@@ -241,6 +246,11 @@ void gate_close(struct gate *g, const struct gate_request *r, const struct gate_
 int gate_record(struct gate *g, const struct audit_event *event, enum audit_need need)
 {
 	return audit_write(g->audit, event, need);
+}
+
+void gate_facts(struct gate *g, const struct op_caller *caller, struct subject_facts *ret)
+{
+	subject_facts(g->known, caller, ret);
 }
 
 bool gate_allows(struct gate *g, struct subject *s, const struct gate_object *o, unsigned acts)

@@ -66,6 +66,9 @@ void gate_close(struct gate *g, const struct gate_request *r, const struct gate_
 /* Any other event (mount, alarm, receipt). 0, -EIO; -ENOSPC, -EDQUOT on a full disk. */
 int gate_record(struct gate *g, const struct audit_event *event, enum audit_need need);
 
+/* Who is behind a caller, for an event of one's own. */
+void gate_facts(struct gate *g, const struct op_caller *caller, struct subject_facts *ret);
+
 /* Verdict without a record: readdir's filter, timers, revocation. subject is reused over many
  * calls. */
 bool gate_allows(struct gate *g, struct subject *s, const struct gate_object *o, unsigned acts);

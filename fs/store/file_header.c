@@ -254,7 +254,7 @@ int file_header_make(struct file *f)
 	f->h.suite = (uint8_t)s->suite;
 	f->h.created_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 	memcpy(f->h.tenant_uuid, s->tenant_uuid, CRYPTO_ID_LEN);
-	crypto_random(f->h.file_id, sizeof(f->h.file_id));
+	crypto_nonce(f->h.file_id, sizeof(f->h.file_id));
 	f->xk = secret_random(KEY_LEN);
 	rc = f->xk ? keys_init(secret_random(KEY_LEN), &f->keys) : -ENOMEM;
 	if (!rc)

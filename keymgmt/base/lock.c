@@ -46,6 +46,7 @@ static const struct {
 	[LOCK_STATES] = {"the policy's states", false},
 	[LOCK_FOLD] = {"the folded denials", false},
 	[LOCK_AUDIT] = {"the log's lock", false},
+	[LOCK_CALLERS] = {"what is known of callers", false},
 	[LOCK_SECRETS] = {"the pool of locked memory", false},
 };
 

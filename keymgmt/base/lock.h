@@ -45,6 +45,7 @@ enum lock_rank {
 	LOCK_STATES,       /* policy_automaton.lock */
 	LOCK_FOLD,         /* fold.lock */
 	LOCK_AUDIT,        /* audit.lock */
+	LOCK_CALLERS,      /* known.lock */
 	LOCK_SECRETS,      /* the pool of locked memory */
 	LOCK_RANKS
 };

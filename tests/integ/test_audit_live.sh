@@ -31,6 +31,26 @@ one_more() { [ "$(closes | wc -l)" -gt "$before" ]; }
 check "a close is on the log while the process lives" wait_for 10 one_more
 check_same "and does not say what the process is by now" "" "$(closes | grep -e sleep -e login)"
 wait "$sleeper"
+# The kernel tells the times of what a name comes to or leaves, as if that user had asked for it.
+echo two >"$M/other"
+mkdir "$M/dir"
+before=$(audit export acme | wc -l)
+/usr/bin/python3 - "$M" <<'E'
+import os, sys
+os.chdir(sys.argv[1])
+for turn in range(5):
+    os.rename("other", "renamed")
+    os.rename("renamed", "dir/renamed")
+    os.rename("dir/renamed", "other")
+    os.link("other", "linked")
+    os.unlink("linked")
+    os.rename("dir", "dir2")
+    os.rename("dir2", "dir")
+os.unlink("other")
+E
+audit export acme | tail -n "+$((before + 1))" >"$S/names"
+check_same "what changes names is on the log once, and nothing else" "$(printf '%s\n' link:5 rename:25 unlink:6)" \
+	"$(grep -o '"operation":"[a-z]*"' "$S/names" | sort | uniq -c | awk '{gsub(/.*:"|"/, "", $2); print $2 ":" $1}')"
 check "a verifier finds the live log intact or not yet ended" bash -c '"$@"; s=$?; [ $s = 0 ] || [ $s = 2 ]' _ \
 	tenantctl audit verify "$STORE#acme" --keys "$K" --passphrase-file "$(passphrase acme)"
 if command -v strace >/dev/null; then

@@ -245,12 +245,73 @@ static void groups_are_read_from_proc(void **state)
 	subject_init(&s, &caller);
 	assert_null(subject_groups(&s, &n));
 	subject_done(&s);
-	struct subject_facts facts;
-	caller = (struct op_caller){0, 0, getpid()};
-	subject_facts(&caller, &facts);
-	assert_non_null(strstr(facts.exe, "unit-gate"));
 	assert_int_equal(write(end[1], "x", 1), 1);
 	waitpid(child, NULL, 0);
+}
+
+static bool is_in(const struct subject_facts *facts, const char *part)
+{
+	return strstr(facts->exe, part) != NULL;
+}
+
+static void facts_are_those_of_now(void **state)
+{
+	(void)state;
+	struct subject_known *known = subject_known_new();
+	struct subject_facts facts;
+	char path[64];
+	assert_non_null(known);
+	struct op_caller caller = {0, 0, getpid()};
+	subject_facts(known, &caller, &facts);
+	assert_true(is_in(&facts, "unit-gate"));
+	/* A process that becomes another program, asked before and after. */
+	pid_t child = fork();
+	if (child == 0) {
+		raise(SIGSTOP);
+		execl("/bin/sleep", "sleep", "100", (char *)NULL);
+		_exit(1);
+	}
+	waitpid(child, NULL, WUNTRACED);
+	caller.pid = child;
+	subject_facts(known, &caller, &facts);
+	assert_true(is_in(&facts, "unit-gate"));
+	kill(child, SIGCONT);
+	for (int tries = 0; tries < 500 && !is_in(&facts, "sleep"); tries++) {
+		usleep(10000);
+		subject_facts(known, &caller, &facts);
+	}
+	assert_true(is_in(&facts, "sleep"));
+	/* Gone, and then another has its place among those who asked last. */
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+	subject_facts(known, &caller, &facts);
+	assert_string_equal(facts.exe, "");
+	assert_int_equal(facts.login_uid, (uid_t)-1);
+	assert_int_equal(facts.session, UINT32_MAX);
+	/* Its number again, now somebody else's. */
+	snprintf(path, sizeof(path), "%d", (int)child - 1);
+	int last = open("/proc/sys/kernel/ns_last_pid", O_WRONLY);
+	if (last < 0 || write(last, path, strlen(path)) < 0)
+		print_message("no process can be given a number here\n");
+	pid_t again = fork();
+	if (again == 0) {
+		execl("/bin/sleep", "sleep", "100", (char *)NULL);
+		_exit(1);
+	}
+	caller.pid = again;
+	facts.exe[0] = 0;
+	for (int tries = 0; tries < 500 && !is_in(&facts, "sleep"); tries++) {
+		usleep(10000);
+		subject_facts(known, &caller, &facts);
+	}
+	assert_true(is_in(&facts, "sleep"));
+	if (last >= 0 && again != child)
+		print_message("the number was taken by somebody else\n");
+	kill(again, SIGKILL);
+	waitpid(again, NULL, 0);
+	if (last >= 0)
+		close(last);
+	subject_known_free(known);
 }
 
 int main(void)
@@ -264,6 +325,7 @@ int main(void)
 		cmocka_unit_test(a_new_policy_counts_at_once),
 		cmocka_unit_test(hard_links_stay_under_their_rules),
 		cmocka_unit_test(groups_are_read_from_proc),
+		cmocka_unit_test(facts_are_those_of_now),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,11 +1,11 @@
 #include "fs/sandbox.h"
 
 #include "fs/lower/lower.h"
+#include "keymgmt/base/memory.h"
 #include "keymgmt/secret.h"
 
 #include <errno.h>
 #include <link.h>
-#include <malloc.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -39,6 +39,7 @@ static void raise_descriptors(void)
 int sandbox_enter(struct err *e)
 {
 	raise_descriptors();
+	memory_init();
 	int r = secret_harden_process();
 	if (r < 0)
 		return err_set(e, r, "Cannot forbid core dumps of this process: %s.", strerror(-r));
@@ -82,5 +83,5 @@ static int give_back(struct dl_phdr_info *of, size_t size, void *context)
 void sandbox_settle(void)
 {
 	dl_iterate_phdr(give_back, NULL);
-	malloc_trim(0);
+	memory_settle();
 }

@@ -1,5 +1,6 @@
 #include "fs/front/request.h"
 
+#include "keymgmt/base/pool.h"
 #include "keymgmt/crypto.h"
 
 #include <errno.h>
@@ -13,7 +14,7 @@ static void free_buffer(void *bytes)
 		return;
 	/* It held plaintext. */
 	crypto_wipe(bytes, FRONT_BUFFER);
-	free(bytes);
+	pool_pages_free(bytes, FRONT_BUFFER);
 }
 
 uint64_t front_available(struct front *f, const struct statvfs *st, uint64_t blocks)
@@ -61,9 +62,9 @@ char *front_buffer(struct front *f, size_t size)
 		return NULL;
 	char *bytes = pthread_getspecific(f->buffer_key);
 	if (!bytes) {
-		bytes = malloc(FRONT_BUFFER);
+		bytes = pool_pages_new(FRONT_BUFFER); /* only what is used of it takes memory */
 		if (bytes && pthread_setspecific(f->buffer_key, bytes)) {
-			free(bytes);
+			pool_pages_free(bytes, FRONT_BUFFER);
 			bytes = NULL;
 		}
 	}

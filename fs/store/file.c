@@ -268,8 +268,10 @@ static enum let_go let_go(struct file *f, bool dies)
 	bool dirty = f->dirty;
 	/* Nothing of the page cache comes any more, and who sets times now does not come by here.
 	 */
-	if (!dirty)
+	if (!dirty) {
 		f->keeps_time = false;
+		file_io_scratch_free(f);
+	}
 	lock_rw_drop(&f->lock);
 	if (!dirty && !dies)
 		return drop(f);
@@ -287,8 +289,11 @@ static enum let_go let_go(struct file *f, bool dies)
 			strerror(-rc));
 	if (begun && dies && f->store->redo)
 		redo_unlist(f);
-	if (begun)
+	/* It may wait for a checkpoint with thousands of others. */
+	if (begun) {
+		file_io_scratch_free(f);
 		file_end(f);
+	}
 	return drop(f);
 }
 

@@ -243,6 +243,8 @@ MUST_USE int file_io_block(struct file *f, uint64_t block,
 	uint8_t plain[static BLOCK_MAP_BLOCK], struct file_fault *ft);
 /* f->scratch for at least len bytes. */
 MUST_USE int file_io_scratch(struct file *f, size_t len);
+/* f->lock. */
+void file_io_scratch_free(struct file *f);
 
 /* Lower ranges whose bytes go, as pairs of offset and length (64 bits each); see buf_ok. */
 void file_range_add(struct buf *ranges, uint64_t offset, uint64_t len);

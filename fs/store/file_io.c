@@ -19,6 +19,13 @@ int file_io_scratch(struct file *f, size_t len)
 	return 0;
 }
 
+void file_io_scratch_free(struct file *f)
+{
+	free(f->scratch);
+	f->scratch = NULL;
+	f->scratch_len = 0;
+}
+
 static int bad_block(struct file_fault *ft, uint64_t block)
 {
 	return file_fault_set(ft, "block", "a block does not verify", block);

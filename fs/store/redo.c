@@ -3,6 +3,7 @@
 #include "fs/store/file_internal.h"
 #include "keymgmt/base/buf.h"
 #include "keymgmt/base/lock.h"
+#include "keymgmt/base/memory.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -28,7 +29,7 @@ struct redo {
 	struct file *files[BUCKETS]; /* by inode number */
 	atomic_size_t count;         /* changed under lock, read without it as well */
 	bool active;                 /* somebody entered since the last tick */
-	unsigned dirty_ticks;
+	unsigned dirty_ticks, idle_ticks, ticks;
 	bool hurry, running;
 	atomic_bool stop;
 	int error; /* of the last checkpoint */
@@ -286,12 +287,23 @@ void redo_tick(struct redo *r)
 	bool something = r->count || status.used > status.waiting;
 	bool idle = !__atomic_exchange_n(&r->active, false, __ATOMIC_RELAXED);
 	r->dirty_ticks = something ? r->dirty_ticks + 1 : 0;
+	r->idle_ticks = idle ? r->idle_ticks + 1 : 0;
 	bool due =
 		something && !status.failed && (idle || r->hurry || r->dirty_ticks >= TICKS_DIRTY);
 	r->hurry = false;
 	lock_drop(&r->lock);
 	if (due)
 		(void)!redo_checkpoint(r->store);
+}
+
+/* Thousands of files wait for a checkpoint, and are gone after it; erasing goes on for a while. So
+ * memory goes back when nothing has been written for a moment, and again later; and now and then
+ * where there is no such moment. */
+static void settle(struct redo *r)
+{
+	unsigned idle = r->idle_ticks;
+	if (idle == 2 || idle == 16 || idle == 128 || ++r->ticks % 64 == 0)
+		memory_settle();
 }
 
 static struct timespec in_ms(int ms)
@@ -321,8 +333,10 @@ static void *thread_main(void *argument)
 				;
 		}
 		lock_drop(&r->lock);
-		if (!r->stop)
+		if (!r->stop) {
 			redo_tick(r);
+			settle(r);
+		}
 		lock_take(&r->lock);
 	}
 	lock_drop(&r->lock);

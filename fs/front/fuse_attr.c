@@ -19,9 +19,10 @@ static int find(
 	int r = inode_dir(&f->inodes, parent, &d);
 	if (r < 0)
 		return r;
+	__atomic_add_fetch(&parent->looked_into, 1, __ATOMIC_RELAXED);
 	r = name_seal(d, name, &n);
 	if (r == 0)
-		r = request_find(f, parent, d, name, n.lower, false, ret, &i);
+		r = request_find(f, parent, d, name, n.lower, 0, ret, &i);
 	dir_put(d);
 	inode_put(&f->inodes, i);
 	return r;

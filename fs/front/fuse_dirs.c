@@ -89,15 +89,16 @@ static int add_plus(struct listing *g, const struct tree_entry *entry)
 		.attr = {.st_ino = entry->ino, .st_mode = (mode_t)entry->type << 12}};
 	struct fuse_entry_param e = bare;
 	struct inode *i = NULL;
-	if (!is_dots(entry->plain)) {
-		int r = request_find(
-			f, g->handle->inode, g->dir, entry->plain, entry->lower, true, &e, &i);
+	if (!is_dots(entry->plain) && g->handle->attributes) {
+		int r = request_find(f, g->handle->inode, g->dir, entry->plain, entry->lower,
+			entry->ino, &e, &i);
 		if (r == -ENOENT)
 			return 1; /* removed meanwhile */
 		/* Otherwise named without attributes: the kernel knows it already, or a stat tells
 		 * what is wrong. */
 		if (r != 0)
 			e = bare;
+		g->handle->attributes--;
 	}
 	size_t n = fuse_add_direntry_plus(
 		g->fuse, g->bytes + g->used, g->size - g->used, entry->plain, &e, entry->next);
@@ -108,6 +109,18 @@ static int add_plus(struct listing *g, const struct tree_entry *entry)
 		inode_forget(&f->inodes, i, 1);
 	inode_put(&f->inodes, i);
 	return fits;
+}
+
+/* Attributes cost three times what a name does: whoever lists a large directory and looks nothing
+ * up in it gets them of the beginning alone. */
+#define ATTRIBUTES 2048
+
+static void grant_attributes(struct handle *h, int64_t offset)
+{
+	unsigned now = __atomic_load_n(&h->inode->looked_into, __ATOMIC_RELAXED);
+	if (offset == 0 || now != h->looked_into)
+		h->attributes = ATTRIBUTES;
+	h->looked_into = now;
 }
 
 /* 1: go on, 0: full or at the end, -errno. *offset moves behind what was taken. */
@@ -145,6 +158,7 @@ static void list(fuse_req_t req, size_t size, off_t offset, struct fuse_file_inf
 	}
 	subject_init(&g.subject, &caller);
 	lock_take(&g.handle->cursor_lock);
+	grant_attributes(g.handle, offset);
 	do
 		r = add_next(&g, &at);
 	while (r > 0);

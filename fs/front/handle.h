@@ -11,6 +11,8 @@ struct handle {
 	struct file *file;          /* regular files: a user of inode_file */
 	struct tree_cursor *cursor; /* directories, guarded by cursor_lock */
 	struct lock_mutex cursor_lock;
+	unsigned attributes;     /* so many more entries are listed with theirs; as the cursor */
+	unsigned looked_into;    /* inode->looked_into when that was decided */
 	struct op_caller caller; /* who opened it */
 	enum op op;              /* OP_OPEN, OP_CREATE or OP_OPENDIR */
 	unsigned acts;           /* what was granted: asked again when the policy changes */

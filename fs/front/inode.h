@@ -57,7 +57,10 @@ struct inode {
 	uint64_t lookups; /* the kernel's references */
 	uint64_t fresh;   /* of these, told since its size or mode changed last */
 	unsigned refs;    /* ours: handles, children's names, running requests */
-	unsigned opens;   /* handles of a regular file */
+	union {
+		unsigned opens;       /* handles of a regular file */
+		unsigned looked_into; /* atomic: names that were looked up in a directory */
+	};
 	struct inode_name *names;
 	policy_state
 		state;    /* of the first name, valid while stamp is the table's and the policy's */

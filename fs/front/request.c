@@ -258,26 +258,26 @@ static int find_locked(struct front *f, struct inode *parent, struct dir *d, con
 }
 
 int request_find(struct front *f, struct inode *parent, struct dir *d, const char *plain,
-	const char *lower, bool only_new, struct fuse_entry_param *ret, struct inode **ret_inode)
+	const char *lower, ino_t ino, struct fuse_entry_param *ret, struct inode **ret_inode)
 {
 	struct lower *l = f->store->lower;
-	struct stat st;
-	int r = l->ops->fstatat(l, d->fd, lower, &st);
+	const bool listed = ino != 0;
+	struct stat st = {.st_ino = ino};
+	int r = listed ? 0 : l->ops->fstatat(l, d->fd, lower, &st);
 	/* Another object may take the name before the stripe is ours. */
 	for (int tries = 0; r == 0 && tries < FIND_TRIES; tries++) {
-		ino_t ino = st.st_ino;
+		ino = st.st_ino;
 		struct lock_mutex *stripe = inode_lock(&f->inodes, ino);
-		r = l->ops->fstatat(l, d->fd, lower, &st);
+		bool known = listed && inode_known(&f->inodes, ino);
+		r = known ? 1 : l->ops->fstatat(l, d->fd, lower, &st);
 		bool same = r == 0 && st.st_ino == ino;
-		if (same && only_new && inode_known(&f->inodes, ino))
-			r = 1;
-		else if (same)
+		if (same)
 			r = find_locked(f, parent, d, plain, lower, &st, ret, ret_inode);
 		lock_drop(stripe);
 		if (same)
 			return r;
 	}
-	return r < 0 ? r : -ESTALE;
+	return r == 0 ? -ESTALE : r;
 }
 
 void request_end_handle(struct front *f, struct handle *h)

@@ -70,12 +70,13 @@ MUST_USE int request_entry(struct front *f, struct inode *parent, const char *pl
 
 /*
  * An entry of d for a lookup or a listing, as request_entry. The kernel believes the size in it for
- * as long as it keeps the inode, so nobody opens or changes the file meanwhile. only_new: 1 and
- * nothing when the kernel knows the inode already: it needs no other answer, which it might take
- * for the truth later. -ENOENT, -ESTALE, -ENOMEM, or as tree_view.
+ * as long as it keeps the inode, so nobody opens or changes the file meanwhile. ino: its number as
+ * a listing has it; then 1 and nothing when the kernel knows the inode already: it needs no other
+ * answer, which it might take for the truth later. 0: a lookup. -ENOENT, -ESTALE, -ENOMEM, or as
+ * tree_view.
  */
 MUST_USE int request_find(struct front *f, struct inode *parent, struct dir *d, const char *plain,
-	const char *lower, bool only_new, struct fuse_entry_param *ret, struct inode **ret_inode);
+	const char *lower, ino_t ino, struct fuse_entry_param *ret, struct inode **ret_inode);
 
 /* The tables of operations: each file fills its part. */
 void fuse_attr_fill(struct fuse_lowlevel_ops *ops);

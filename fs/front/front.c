@@ -78,6 +78,13 @@ static size_t states_of(void *context, const struct gate_object *o, struct polic
 	return inode_name_states(&f->inodes, o->node, o->child, p, generation, ret, GATE_NAMES_MAX);
 }
 
+static bool place_of(void *context, const struct gate_object *o, struct policy *p,
+	uint64_t generation, policy_state *ret_dir, policy_state *ret)
+{
+	struct front *f = context;
+	return inode_name_place(&f->inodes, o->node, o->child, p, generation, ret_dir, ret);
+}
+
 static void path_of(void *context, const struct gate_object *o, char *ret, size_t size)
 {
 	struct front *f = context;
@@ -109,7 +116,7 @@ static bool file_id_of(void *context, const struct gate_object *o, uint8_t ret[1
 
 void front_gate_calls(struct front *f, struct gate_front *ret)
 {
-	*ret = (struct gate_front){states_of, path_of, file_id_of, f};
+	*ret = (struct gate_front){states_of, place_of, path_of, file_id_of, f};
 }
 
 struct opened {

@@ -38,7 +38,8 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	int r = find(f, request_inode(f, parent), name, &e);
 	if (r == -ENOENT) {
 		e.ino = 0;
-		e.entry_timeout = request_cache(f, request_inode(f, parent), name);
+		/* Who may ask is told this in any case, and the kernel learns of each new name. */
+		e.entry_timeout = REQUEST_CACHE_SECONDS;
 		r = 0;
 	}
 	if (r < 0)
@@ -81,7 +82,8 @@ static void reply_attr(struct request *q, struct inode *i, int r, struct stat *s
 	if (r < 0)
 		fuse_reply_err(q->fuse, -r);
 	else
-		fuse_reply_attr(q->fuse, st, request_cache(q->front, i, NULL));
+		fuse_reply_attr(q->fuse, st, request_cache(q->front, i, st));
+	notify_if_changed(q->front->notify, q->verdicts);
 }
 
 static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)

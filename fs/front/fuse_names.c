@@ -50,6 +50,7 @@ static void reply_new(struct request *q, struct inode *parent, const char *plain
 	else if (fuse_reply_entry(q->fuse, &e) < 0)
 		inode_forget(&q->front->inodes, i, 1);
 	inode_put(&q->front->inodes, i);
+	notify_if_changed(q->front->notify, q->verdicts);
 }
 
 static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
@@ -418,6 +419,37 @@ static bool has_other_names(const struct stat *st)
 	return S_ISREG(st->st_mode) && st->st_nlink > 1;
 }
 
+/* What a rename changes in what others may see. */
+struct verge {
+	bool same;   /* what moves falls under the same rules there, and all that is below it */
+	bool cached; /* as long as it is known of one place as of the other */
+};
+
+static struct verge verge_of(const struct request *q, mode_t type)
+{
+	struct gate *g = q->front->gate;
+	struct gate_object a = q->gate.object, b = q->gate.object2;
+	a.file = b.file = !S_ISDIR(type);
+	if (S_ISDIR(type))
+		return (struct verge){gate_same_below(g, &a, &b), true};
+	return (struct verge){
+		gate_same_rules(g, &a, &b), gate_cacheable(g, &a) == gate_cacheable(g, &b)};
+}
+
+/* Before the kernel learns that it is in another place. */
+static void settle_move(struct front *f, const struct verge *v, ino_t ino)
+{
+	struct inode *i = v->same && v->cached ? NULL : inode_find(&f->inodes, ino);
+	if (i)
+		notify_attributes_now(f->notify, i);
+	inode_put(&f->inodes, i);
+	if (v->same)
+		return;
+	/* Under other rules now: caches and handles of what moved are asked again. */
+	notify_all_attributes(f->notify);
+	notify_rejudge(f->notify, false);
+}
+
 static int move(struct request *q, struct move *m, unsigned flags)
 {
 	struct front *f = q->front;
@@ -431,7 +463,11 @@ static int move(struct request *q, struct move *m, unsigned flags)
 		return r;
 	if (m->victim_exists && m->victim.st_ino == m->source.st_ino)
 		return 0; /* two names of one file: rename(2) does nothing */
+	bool swaps = m->victim_exists && (flags & RENAME_EXCHANGE);
 	bool same = gate_same_rules(f->gate, &q->gate.object, &q->gate.object2);
+	struct verge there = verge_of(q, m->source.st_mode), back = {true, true};
+	if (swaps)
+		back = verge_of(q, m->victim.st_mode);
 	inode_lock_two(&f->inodes, m->source.st_ino,
 		m->victim_exists ? m->victim.st_ino : m->source.st_ino, held);
 	const ino_t source = m->source.st_ino, victim = m->victim_exists ? m->victim.st_ino : 0;
@@ -441,16 +477,14 @@ static int move(struct request *q, struct move *m, unsigned flags)
 		(m->source.st_ino != source || (m->victim_exists ? m->victim.st_ino : 0) != victim))
 		r = -ESTALE;
 	if (r == 0 && !same &&
-		(has_other_names(&m->source) ||
-			((flags & RENAME_EXCHANGE) && has_other_names(&m->victim))))
+		(has_other_names(&m->source) || (swaps && has_other_names(&m->victim))))
 		r = -EXDEV; /* those would stay under other rules */
 	if (r == 0)
 		r = move_locked(f, m, flags);
 	inode_unlock_two(held);
-	if (r == 0 && !same) {
-		/* Under other rules now: caches and handles of what moved are asked again. */
-		notify_all_attributes(f->notify);
-		notify_rejudge(f->notify, false);
+	if (r == 0) {
+		settle_move(f, &there, source);
+		settle_move(f, &back, victim);
 	}
 	return r;
 }

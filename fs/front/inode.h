@@ -213,6 +213,10 @@ void inode_gone_forgotten(struct inode_table *t, struct inode *i);
 /* For the gate (struct gate_front): states of all known names of i, or of i's child. */
 size_t inode_name_states(struct inode_table *t, const struct inode *i, const char *child,
 	struct policy *p, uint64_t generation, policy_state *ret, size_t max);
+/* The same of i's only name, or of i's child, and the state of the directory in which that is.
+ * False when it has none, none any more, or several. */
+bool inode_name_place(struct inode_table *t, const struct inode *i, const char *child,
+	struct policy *p, uint64_t generation, policy_state *ret_dir, policy_state *ret);
 /* "/a/b" of the first name and, when given, the child; "(removed)" when it has none. Cut at size.
  */
 void inode_name_path(

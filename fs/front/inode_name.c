@@ -53,6 +53,25 @@ size_t inode_name_states(struct inode_table *t, const struct inode *node, const 
 	return n;
 }
 
+bool inode_name_place(struct inode_table *t, const struct inode *node, const char *child,
+	struct policy *p, uint64_t generation, policy_state *ret_dir, policy_state *ret)
+{
+	struct inode *i = (struct inode *)(uintptr_t)node; /* only its cache changes */
+	lock_take(&t->lock);
+	const struct inode_name *n = i->names;
+	bool one = i == t->root ? child != NULL : n && !n->next && !n->gone;
+	if (one && child) {
+		*ret_dir = i == t->root ? policy_root(p) : state_of(t, i, p, generation);
+		*ret = policy_step(p, *ret_dir, child);
+	} else if (one) {
+		*ret_dir = n->parent == t->root ? policy_root(p)
+						: state_of(t, n->parent, p, generation);
+		*ret = state_of(t, i, p, generation);
+	}
+	lock_drop(&t->lock);
+	return one;
+}
+
 /* Puts text in front of *at, which moves down towards start; what does not fit is left out. */
 static void prepend(char *start, char **at, const char *text)
 {

@@ -214,12 +214,12 @@ static void do_work(struct notify *n, struct work *w, bool boundary_passed)
 		rejudge(n);
 		w->all_attributes = true;
 	}
+	if (w->all_attributes)
+		inode_each(&n->front->inodes, forget_attributes, n);
 	lock_take(&n->lock);
 	n->rejudge_done = w->rejudge;
 	pthread_cond_broadcast(&n->done);
 	lock_drop(&n->lock);
-	if (w->all_attributes)
-		inode_each(&n->front->inodes, forget_attributes, n);
 	for (size_t k = 0; k < w->queued; k++) {
 		if (__atomic_load_n(&w->queue[k]->retired, __ATOMIC_ACQUIRE))
 			forget_names(n, w->queue[k]);

@@ -58,10 +58,11 @@ void request_answer(struct request *q, int outcome)
 	fuse_reply_err(q->fuse, -request_leave(q, outcome));
 }
 
-double request_cache(struct front *f, const struct inode *i, const char *child)
+double request_cache(struct front *f, const struct inode *i, const struct stat *st)
 {
-	const struct gate_object o = {i, child, false};
-	return f->one_user || gate_uniform(f->gate, &o) ? REQUEST_CACHE_SECONDS : 0;
+	/* By another name it may be reached through another directory. */
+	const struct gate_object o = {i, NULL, !S_ISDIR(i->type) && st->st_nlink == 1};
+	return f->one_user || gate_cacheable(f->gate, &o) ? REQUEST_CACHE_SECONDS : 0;
 }
 
 const struct lower_cred *request_cred(const struct request *q, struct lower_cred *room)
@@ -229,7 +230,7 @@ int request_entry(struct front *f, struct inode *parent, const char *plain, cons
 	/* A name never hides by time-out: what may not be seen is refused at GETATTR
 	 * (docs/policy.md, "Caches"). */
 	ret->entry_timeout = REQUEST_CACHE_SECONDS;
-	ret->attr_timeout = request_cache(f, i, NULL);
+	ret->attr_timeout = request_cache(f, i, st);
 	*ret_inode = i;
 	return 0;
 }

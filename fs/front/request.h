@@ -32,8 +32,8 @@ void request_answer(struct request *q, int outcome);
 
 struct inode *request_inode(struct front *f, fuse_ino_t ino);
 fuse_ino_t request_number(struct front *f, struct inode *i);
-/* How long the kernel may keep what it knows of this object. */
-double request_cache(struct front *f, const struct inode *i, const char *child);
+/* How long the kernel may keep these attributes of i. */
+double request_cache(struct front *f, const struct inode *i, const struct stat *st);
 /* Credentials for a new file. */
 const struct lower_cred *request_cred(const struct request *q, struct lower_cred *room);
 

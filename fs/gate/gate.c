@@ -262,16 +262,30 @@ bool gate_allows(struct gate *g, struct subject *s, const struct gate_object *o,
 	return v.allowed;
 }
 
-bool gate_uniform(struct gate *g, const struct gate_object *o)
+bool gate_cacheable(struct gate *g, const struct gate_object *o)
 {
-	policy_state states[GATE_NAMES_MAX];
+	policy_state states[GATE_NAMES_MAX], dir, file;
 	lock_rw_read(&g->lock);
 	size_t n = g->front.states(g->front.context, o, g->policy, g->generation, states);
 	bool uniform = n > 0;
 	for (size_t i = 0; i < n; i++)
 		uniform = uniform && policy_uniform(g->policy, states[i]);
+	bool behind = !uniform && o->file &&
+		      g->front.place(g->front.context, o, g->policy, g->generation, &dir, &file) &&
+		      policy_behind(g->policy, dir, file);
 	lock_rw_drop(&g->lock);
-	return uniform;
+	return uniform || behind;
+}
+
+bool gate_same_below(struct gate *g, const struct gate_object *a, const struct gate_object *b)
+{
+	policy_state sa[GATE_NAMES_MAX], sb[GATE_NAMES_MAX];
+	lock_rw_read(&g->lock);
+	size_t na = g->front.states(g->front.context, a, g->policy, g->generation, sa);
+	size_t nb = g->front.states(g->front.context, b, g->policy, g->generation, sb);
+	bool same = na == 1 && nb == 1 && sa[0] && sa[0] == sb[0];
+	lock_rw_drop(&g->lock);
+	return same;
 }
 
 bool gate_same_rules(struct gate *g, const struct gate_object *a, const struct gate_object *b)

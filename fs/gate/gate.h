@@ -24,6 +24,10 @@ struct gate_front {
 	 * any more). Called with the policy locked for reading. generation: of p. */
 	size_t (*states)(void *context, const struct gate_object *o, struct policy *p,
 		uint64_t generation, policy_state ret[GATE_NAMES_MAX]);
+	/* The states of an object that has one name alone, and of the directory in which that is:
+	 * false when it has none or several. Called as `states`. */
+	bool (*place)(void *context, const struct gate_object *o, struct policy *p,
+		uint64_t generation, policy_state *ret_dir, policy_state *ret);
 	/* The path inside the tenant, "/..." */
 	void (*path)(void *context, const struct gate_object *o, char *ret, size_t size);
 	/* 16 bytes; false when it has none. */
@@ -72,11 +76,15 @@ void gate_facts(struct gate *g, const struct op_caller *caller, struct subject_f
 /* Verdict without a record: readdir's filter, timers, revocation. subject is reused over many
  * calls. */
 bool gate_allows(struct gate *g, struct subject *s, const struct gate_object *o, unsigned acts);
-/* May the kernel cache what it knows of the object: everybody sees the same there, now and until a
- * policy changes. */
-bool gate_uniform(struct gate *g, const struct gate_object *o);
+/* May the kernel cache the attributes of the object, now and until a policy changes or it moves:
+ * everybody sees the same there; or it is a file, and who sees it is who passes its directory, for
+ * which the kernel asks at every walk (docs/decisions/0009). `file` is not to be set of one with
+ * several names. */
+bool gate_cacheable(struct gate *g, const struct gate_object *o);
 /* Do the two places fall under the same rules: otherwise a hard link between them is refused. */
 bool gate_same_rules(struct gate *g, const struct gate_object *a, const struct gate_object *b);
+/* The same for everything below them, too. */
+bool gate_same_below(struct gate *g, const struct gate_object *a, const struct gate_object *b);
 
 /* Puts a new policy in force (taken); what open handles may keep is the caller's to ask again. */
 void gate_set_policy(struct gate *g, struct policy *policy, uint64_t version);

@@ -346,6 +346,33 @@ bool policy_uniform_here(struct policy *p, policy_state at)
 	return set && set->uniform_here;
 }
 
+/* The next node of a set, from *at on, at which rules end; POLICY_NONE: no more. */
+static uint32_t next_ruled(const struct policy *p, const struct policy_set *set, uint32_t *at)
+{
+	const uint32_t *first = p->here.node_first;
+	while (*at < set->count) {
+		uint32_t node = set->nodes[(*at)++];
+		if (first[node] < first[node + 1])
+			return node;
+	}
+	return POLICY_NONE;
+}
+
+bool policy_behind(struct policy *p, policy_state dir, policy_state file)
+{
+	const struct policy_set *d = policy_automaton_set(&p->automaton, dir);
+	const struct policy_set *f = policy_automaton_set(&p->automaton, file);
+	uint32_t node, i = 0, k = 0;
+	if (!d || !f || dir == policy_root(p) || d->leads_past)
+		return false;
+	do {
+		node = next_ruled(p, d, &i);
+		if (next_ruled(p, f, &k) != node)
+			return false;
+	} while (node != POLICY_NONE);
+	return true;
+}
+
 int64_t policy_boundary(struct policy *p, int64_t now)
 {
 	size_t low = 0, high = p->nbounds;

@@ -100,6 +100,12 @@ bool policy_uniform_here(struct policy *p, policy_state at);
  * never. */
 int64_t policy_boundary(struct policy *p, int64_t now);
 
+/*
+ * True when everybody who may list the directory at `dir` may also list a file at `file`, which
+ * lies in it, and the other way round, at every moment: the same rules stand at both, and none lets
+ * somebody pass the directory for what lies below it alone. Never for the root, which all pass.
+ */
+bool policy_behind(struct policy *p, policy_state dir, policy_state file);
 const char *policy_text(const struct policy *p, size_t *ret_len);
 /* True when every rule treats two states alike, as the names of one file must be (hard links,
  * EXDEV). */

@@ -203,6 +203,7 @@ static struct policy_set *new_set(
 		set->group_forbid |= n->group_forbid;
 		set->group_below |= n->group_below;
 		set->permits |= n->permits;
+		set->leads_past |= n->leads_past;
 		set->uniform &= !n->mixed_here && !n->mixed_below;
 		set->uniform_here &= !n->mixed_here && !n->mixed_permit_below;
 	}

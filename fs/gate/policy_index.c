@@ -131,6 +131,31 @@ static int arrange(const struct policy *p, struct entries *e, struct policy_inde
 	return 0;
 }
 
+static bool lists_at(const struct policy *p, uint32_t node, uint32_t subject, uint32_t rule)
+{
+	const struct policy_group *g =
+		node == POLICY_NONE ? NULL : policy_index_find(&p->here, node, subject);
+	for (uint32_t i = 0; g && i < g->count; i++)
+		if (p->here.rules[g->first + i] == rule)
+			return p->rules[rule].acts & ACT_LIST;
+	return false;
+}
+
+/* Who is at a node is also at the `**` behind it. */
+static bool leads_past(const struct policy *p, uint32_t node)
+{
+	const struct policy_index *x = &p->below;
+	for (uint32_t g = x->node_first[node]; g < x->node_first[node + 1]; g++)
+		for (uint32_t i = 0; i < x->groups[g].count; i++) {
+			uint32_t subject = x->groups[g].subject,
+				 rule = x->rules[x->groups[g].first + i];
+			if (!lists_at(p, node, subject, rule) &&
+				!lists_at(p, p->automaton.nodes[node].loop, subject, rule))
+				return true;
+		}
+	return false;
+}
+
 int policy_index_build(struct policy *p)
 {
 	struct entries here AUTO(entries_done) = {0};
@@ -146,7 +171,11 @@ int policy_index_build(struct policy *p)
 		}
 	}
 	int rc = arrange(p, &here, &p->here);
-	return rc ? rc : arrange(p, &below, &p->below);
+	if (!rc)
+		rc = arrange(p, &below, &p->below);
+	for (uint32_t i = 0; !rc && i < p->automaton.count; i++)
+		p->automaton.nodes[i].leads_past = leads_past(p, i);
+	return rc;
 }
 
 static int by_number(const void *a, const void *b)

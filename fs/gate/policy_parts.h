@@ -86,6 +86,7 @@ struct policy_node {
 	bool permits;                       /* a permit ends here */
 	bool mixed_here, mixed_below,
 		mixed_permit_below; /* rules for some only, or for a time only */
+	bool leads_past; /* some permit below is none to list here: a way for who sees no file */
 };
 struct policy_set {
 	const struct policy_set *next; /* in its hash chain */
@@ -93,7 +94,7 @@ struct policy_set {
 	policy_state id;
 	uint32_t count;
 	uint8_t group_permit, group_forbid;
-	bool group_below, permits, uniform, uniform_here;
+	bool group_below, permits, uniform, uniform_here, leads_past;
 	uint32_t nodes[]; /* ascending */
 };
 #define POLICY_CHUNK 1024u

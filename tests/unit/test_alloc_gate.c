@@ -395,7 +395,7 @@ static bool file_id_of(void *context, const struct gate_object *o, uint8_t ret[1
 static int run_gate_new(void *context)
 {
 	struct work *w = context;
-	const struct gate_front front = {states, path_of, file_id_of, NULL};
+	const struct gate_front front = {.states = states, .path = path_of, .file_id = file_id_of};
 	w->gate = gate_new(w->policy, 1, w->audit, &front);
 	return w->gate ? 0 : -ENOMEM;
 }

@@ -42,7 +42,7 @@ static bool id(void *context, const struct gate_object *o, uint8_t ret[16])
 
 static struct gate *gate_of(struct log_fixture *f)
 {
-	const struct gate_front front = {states, path, id, NULL};
+	const struct gate_front front = {.states = states, .path = path, .file_id = id};
 	struct policy_mistakes mistakes = {0};
 	struct policy *p = NULL;
 	struct audit *a = NULL;

@@ -376,6 +376,44 @@ static void compare(const struct ref_policy *r, struct policy *p, struct policy 
 			    policy_uniform_here(p, policy_step(p, walk(p, path), "a")));
 }
 
+/* Where the kernel may keep what it knows of files behind their directory, nobody passes the
+ * directory who may not list the file. Returns whether it may here, and not already because all are
+ * alike. */
+static bool compare_behind(const struct ref_policy *r, struct policy *p)
+{
+	char dir[64], name[64], file[128];
+	draw_path(dir, false);
+	do
+		draw_path(name, false);
+	while (!strcmp(name, "/"));
+	snprintf(file, sizeof(file), "%s%s", strcmp(dir, "/") ? dir : "", strrchr(name, '/'));
+	if (!policy_behind(p, walk(p, dir), walk(p, file)))
+		return false;
+	for (uid_t uid = 1000; uid < 1005; uid++)
+		for (unsigned n = 0; n < 42; n++) {
+			struct groups g = {
+				.count = n % 3, .list = {2000 + draw(5), 2000 + draw(5)}};
+			gid_t gid = 2000 + n % 6;
+			int64_t now =
+				NOW + ((int64_t)(n % 7) - 3) * DAY + (draw(2) ? 0 : draw(DAY));
+			struct policy_subject who = {uid, gid, give_groups, &g};
+			struct policy_verdict d, f;
+			bool passes = ref_decide(r, uid, gid, &g, dir, ACT_LIST, now).allowed;
+			bool lists = ref_decide(r, uid, gid, &g, file, ACT_LIST | POLICY_FILE, now)
+					     .allowed;
+			g.unknown = n & 8;
+			policy_decide(p, &who, walk(p, dir), ACT_LIST, now, &d);
+			policy_decide(p, &who, walk(p, file), ACT_LIST | POLICY_FILE, now, &f);
+			if (passes != lists || d.allowed != f.allowed) {
+				size_t len;
+				fail_msg("uid %u gid %u: %s %d %d, %s %d %d in\n%s", uid, gid, dir,
+					passes, d.allowed, file, lists, f.allowed,
+					policy_text(p, &len));
+			}
+		}
+	return !policy_uniform(p, walk(p, file));
+}
+
 static void agrees_with_the_reference(void **state)
 {
 	(void)state;
@@ -383,6 +421,7 @@ static void agrees_with_the_reference(void **state)
 	clock_gettime(CLOCK_REALTIME, &ts);
 	seed = (uint64_t)ts.tv_nsec << 20 | 1;
 	print_message("seed %llu\n", (unsigned long long)seed);
+	unsigned behind = 0;
 	for (int i = 0; i < 4000; i++) {
 		struct ref_policy r;
 		draw_policy(&r);
@@ -391,10 +430,14 @@ static void agrees_with_the_reference(void **state)
 		struct policy *forbidden = render(&r, false, "forbid last: anyone to any on /**\n");
 		for (int j = 0; j < 60; j++)
 			compare(&r, p, shuffled, forbidden);
+		for (int j = 0; j < 20; j++)
+			behind += compare_behind(&r, p);
 		policy_put(p);
 		policy_put(shuffled);
 		policy_put(forbidden);
 	}
+	print_message("%u files whose directory speaks for them\n", behind);
+	assert_true(behind > 500);
 }
 
 struct row {
@@ -529,6 +572,63 @@ static void uniform_is_what_all_share(void **state)
 	assert_true(policy_uniform(none, policy_root(none)));
 	policy_put(policy_get(none));
 	policy_put(none);
+}
+
+static void directories_that_speak_for_their_files(void **state)
+{
+	(void)state;
+	static const char *const policies[] = {
+		"tenant t\npermit all: user:u1 to any on /**\n",
+		"tenant t\npermit all: user:u1 to any on /**\npermit ab: user:u2 to read on "
+		"/a/b/**\n",
+		"tenant t\npermit a: user:u1 to read on /a/**\nforbid b: user:u1 to list on "
+		"/a/b/**\n",
+		"tenant t\npermit a: user:u1 to read on /a\n",
+		"tenant t\npermit a: user:u1 to any on /a/**\npermit csv: user:u2 to read on "
+		"/a/*.csv\n",
+		"tenant t\npermit a: user:u1 to any on /a/**\nforbid csv: user:u1 to list on "
+		"/a/*.csv\n",
+		"tenant t\npermit a: user:u1 to create on /a/**\n",
+		"tenant t\npermit a: group:g1 to list on /a/** until 2030-01-01\npermit r: user:u1 "
+		"to any on /**\n",
+		"tenant t\npermit a: user:u1 to any on /**\npermit x: user:u2 to read on /**/x\n",
+	};
+	static const struct {
+		unsigned policy;
+		const char *dir, *file;
+		bool behind;
+	} rows[] = {
+		{0, "/", "/f", false},
+		{0, "/a", "/a/f", true},
+		{0, "/a/b", "/a/b/f", true},
+		{1, "/", "/f", false},
+		{1, "/a", "/a/f", false},
+		{1, "/a/b", "/a/b/f", true},
+		{1, "/a", "/a/b", false},
+		{1, "/c", "/c/f", true},
+		{2, "/a", "/a/f", true},
+		{2, "/a", "/a/b", false},
+		{2, "/a/b", "/a/b/f", true},
+		{3, "/a", "/a/f", false},
+		{4, "/a", "/a/f", false},
+		{4, "/a", "/a/f.csv", false},
+		{4, "/a/d", "/a/d/f", true},
+		{5, "/a", "/a/f", true},
+		{5, "/a", "/a/f.csv", false},
+		{6, "/a", "/a/f", false},
+		{7, "/a", "/a/f", true},
+		{7, "/b", "/b/f", true},
+		{8, "/a", "/a/f", false},
+		{8, "/a", "/a/x", false},
+	};
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct policy *p = compile(policies[rows[i].policy]);
+		if (policy_behind(p, walk(p, rows[i].dir), walk(p, rows[i].file)) != rows[i].behind)
+			fail_msg("row %zu: %s", i, rows[i].file);
+		assert_false(policy_behind(p, 0, walk(p, rows[i].file)) ||
+			     policy_behind(p, walk(p, rows[i].dir), 0));
+		policy_put(p);
+	}
 }
 
 static void same_rules_follow_the_rules_not_the_paths(void **state)
@@ -727,6 +827,7 @@ int main(void)
 		cmocka_unit_test(verdicts),
 		cmocka_unit_test(groups_are_asked_only_where_they_decide),
 		cmocka_unit_test(uniform_is_what_all_share),
+		cmocka_unit_test(directories_that_speak_for_their_files),
 		cmocka_unit_test(same_rules_follow_the_rules_not_the_paths),
 		cmocka_unit_test(explain_names_every_condition),
 		cmocka_unit_test(a_hostile_glob_ends_in_denial),

@@ -172,8 +172,9 @@ static int set_mode(struct front *f, struct inode *i, const struct place *p, mod
 	return r;
 }
 
-static int set_times(
-	struct front *f, struct inode *i, const struct place *p, const struct stat *attr, int valid)
+/* tells: the kernel, of what it has written. */
+static int set_times(struct front *f, struct inode *i, const struct place *p,
+	const struct stat *attr, int valid, bool tells)
 {
 	struct timespec ts[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_nsec = UTIME_OMIT}};
 	if (valid & FUSE_SET_ATTR_ATIME_NOW)
@@ -184,6 +185,8 @@ static int set_times(
 		ts[1].tv_nsec = UTIME_NOW;
 	else if (valid & FUSE_SET_ATTR_MTIME)
 		ts[1] = attr->st_mtim;
+	if (p->file && tells)
+		return file_tell_time(p->file, &ts[1]);
 	if (p->file)
 		return file_set_times(p->file, ts);
 	struct lower *l = f->store->lower;
@@ -238,7 +241,7 @@ static int set_size(struct front *f, struct file *file, uint64_t size, int valid
 }
 
 static int set_attributes(struct front *f, const struct op_caller *caller, struct inode *i,
-	const struct stat *attr, int valid)
+	const struct stat *attr, int valid, bool tells)
 {
 	struct place p;
 	int r = place_find(f, i, valid & FUSE_SET_ATTR_SIZE, &p);
@@ -251,7 +254,7 @@ static int set_attributes(struct front *f, const struct op_caller *caller, struc
 	if (r == 0 && (valid & FUSE_SET_ATTR_SIZE))
 		r = set_size(f, p.file, (uint64_t)attr->st_size, valid);
 	if (r == 0 && (valid & SET_TIMES))
-		r = set_times(f, i, &p, attr, valid);
+		r = set_times(f, i, &p, attr, valid, tells);
 	/* Under way it was told as it had been. */
 	if (valid & ~(SET_TIMES | FUSE_SET_ATTR_CTIME))
 		inode_changed(&f->inodes, i);
@@ -374,12 +377,15 @@ static void op_setattr(
 	 * for that. Whatever content they go with has an EIO of its own. */
 	bool drops = !refused && !acts && !(valid & ~(FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_CTIME)) &&
 		     store_is_read_only(q.front->store);
+	/* utimensat(2) never names a handle, also where it is of a descriptor. */
+	bool tells = h && h->writes && q.front->kernel_times &&
+		     valid == (FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_CTIME);
 	int r = refused                       ? (misled ? -ESTALE : -EIO)
 		: drops                       ? 0
 		: front_is_read_only(q.front) ? -EROFS
 					      : request_enter(&q, acts);
 	if (r == 0 && !drops)
-		r = set_attributes(q.front, &q.gate.caller, i, attr, valid);
+		r = set_attributes(q.front, &q.gate.caller, i, attr, valid, tells);
 	if (r == -ESTALE && !refused)
 		r = change_the_past(q.front, i, attr, valid);
 	if (r == 0)

@@ -540,6 +540,17 @@ int file_set_times(struct file *f, const struct timespec ts[2])
 	return rc;
 }
 
+int file_tell_time(struct file *f, const struct timespec *modified)
+{
+	const struct timespec ts[2] = {{.tv_nsec = UTIME_OMIT}, *modified};
+	lock_rw_write(&f->lock);
+	bool later = f->dirty && f->keeps_time && f->store->redo && f->write_fd >= 0;
+	if (later)
+		f->kept = *modified;
+	lock_rw_drop(&f->lock);
+	return later ? 0 : file_set_times(f, ts);
+}
+
 void file_keep_time(struct file *f, bool keep)
 {
 	lock_rw_write(&f->lock);

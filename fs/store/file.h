@@ -86,6 +86,12 @@ void file_set_trashed(struct file *f, const char *trash_name);
  * kept. -errno of the commit or the lower call. */
 MUST_USE int file_set_times(struct file *f, const struct timespec ts[2]);
 /*
+ * The kernel's word of the modification time of what it wrote: as file_set_times, or where that is
+ * not committed yet, with the commit that the kernel asks for next. Until then the time that
+ * file_stat has is the old one.
+ */
+MUST_USE int file_tell_time(struct file *f, const struct timespec *modified);
+/*
  * Whether the next write or change of a range leaves the modification time as it is. One from the
  * kernel's cache does: the kernel has its own time of it, and tells that by file_set_times, sooner
  * or later than the data, or never when it is none but the old one.

@@ -382,6 +382,33 @@ int sim_content_close(struct run *r, struct model_node *n)
 	return result;
 }
 
+/* The kernel's word of the time, before what it asks for next. */
+static int tell_time(struct run *r, struct model_node *n)
+{
+	const struct timespec t = {
+		1000000 + (time_t)sim_steps_pick(r, 1u << 30), (long)sim_steps_pick(r, 1000000000)};
+	if (sim_steps_pick(r, 3))
+		return 0;
+	sim_steps_trace(r, "tell the time of %llu", (unsigned long long)node_of(r, n));
+	n->times.open = n->times.any = true;
+	int error = file_tell_time(n->file, &t);
+	if (error)
+		return sim_steps_went(r, error, "file_tell_time");
+	n->times.told = t;
+	n->times.tells = true;
+	return 0;
+}
+
+/* What was committed has it. */
+static void told(struct run *r, struct model_node *n)
+{
+	if (n->times.tells && !sim_steps_uncertain(r)) {
+		n->times.now = n->times.told;
+		n->times.open = false;
+	}
+	n->times.tells = false;
+}
+
 int sim_content_fsync(struct run *r)
 {
 	bool opened, data_only = sim_steps_pick(r, 4) == 0;
@@ -390,8 +417,12 @@ int sim_content_fsync(struct run *r)
 		return r->why[0] ? -1 : 0;
 	sim_steps_trace(r, "fsync %llu%s%s", (unsigned long long)node_of(r, n),
 		data_only ? " data" : "", opened ? "" : " (open)");
+	if (tell_time(r, n))
+		return -1;
 	struct timespec time = n->times.now;
 	int error = file_sync(n->file, data_only);
+	if (error == 0)
+		told(r, n);
 	int result = error ? sim_steps_went(r, error, "file_sync") : time_of(r, n, &time);
 	if (error == 0 && !sim_steps_uncertain(r)) {
 		committed(r, n, &time);
@@ -439,8 +470,12 @@ int sim_content_commit(struct run *r)
 	if (!n || !n->file)
 		return 0;
 	sim_steps_trace(r, "commit %u", e->node);
+	if (tell_time(r, n))
+		return -1;
 	struct timespec time = n->times.now;
 	int error = file_commit(n->file);
+	if (error == 0)
+		told(r, n);
 	int result = error ? sim_steps_went(r, error, "file_commit") : time_of(r, n, &time);
 	if (error == 0)
 		committed(r, n, &time);

@@ -31,6 +31,8 @@ struct model_times {
 	bool refused; /* something failed: nobody promises anything */
 	unsigned count;
 	struct timespec now, synced[MODEL_TIMES];
+	struct timespec told; /* by the kernel, to go with the next commit: */
+	bool tells;
 };
 
 struct model_node {

@@ -106,6 +106,40 @@ static void a_closed_file_keeps_no_time(void **state)
 	file_put(f);
 }
 
+/* The kernel tells the time of what it wrote just before it asks for the flush: one record has
+ * both. */
+static void a_told_time_goes_with_the_commit(void **state)
+{
+	struct store_place *p = *state;
+	const struct timespec told[2] = {{3000, 3}, {4000, 4}};
+	struct stat st;
+	make(p);
+	struct file *f = redo_place_open(p, "x");
+	uint64_t records[2];
+	for (int tells = 0; tells < 2; tells++) {
+		file_keep_time(f, true);
+		overwrite(f, 0, PAGE, 2);
+		uint64_t before = journal_sequence(p->store.journal);
+		assert_int_equal(tells ? file_tell_time(f, &told[0]) : 0, 0);
+		assert_int_equal(file_sync(f, true), 0);
+		records[tells] = journal_sequence(p->store.journal) - before;
+	}
+	assert_int_equal(records[1], records[0]);
+	assert_int_equal(file_stat(f, &st), 0);
+	assert_int_equal(st.st_mtim.tv_sec, 3000);
+	/* With nothing to be committed it is at once. */
+	assert_int_equal(file_tell_time(f, &told[1]), 0);
+	assert_int_equal(file_stat(f, &st), 0);
+	assert_int_equal(st.st_mtim.tv_nsec, 4);
+	file_put(f);
+	redo_place_crash(p, NULL, 0);
+	assert_int_equal(redo_place_mount(p).files, 1);
+	f = redo_place_open(p, "x");
+	assert_int_equal(file_stat(f, &st), 0);
+	assert_int_equal(st.st_mtim.tv_sec, 4000);
+	file_put(f);
+}
+
 static unsigned seen;
 static void no_write_before_the_flush(int fd, uint64_t at)
 {
@@ -676,6 +710,7 @@ int main(void)
 		T(what_is_written_over_is_not_in_place_yet),
 		T(a_checkpoint_that_fails_again_and_again),
 		T(a_closed_file_keeps_no_time),
+		T(a_told_time_goes_with_the_commit),
 		T(nothing_goes_to_its_place_before_the_flush),
 		T(close_is_soft_and_fsync_hard),
 		T(one_flush_serves_all_who_wait),

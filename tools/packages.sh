@@ -9,9 +9,9 @@ packages_core=(libcmocka-dev fuse3 python3-cryptography e2fsprogs sqlite3 git at
 	procps binutils make)
 # Only for the slow tests.
 packages_slow=(clang clang-format clang-tidy cppcheck libclang-rt-14-dev xfsprogs strace
-	postgresql-15 nodejs rsync restic vim)
+	postgresql-15 nodejs rsync restic vim valgrind)
 # Only for campaigns.
-packages_long=(valgrind borgbackup)
+packages_long=(borgbackup)
 # Only for tests/bench/run; pgbench comes with PostgreSQL.
 packages_bench=(fio gocryptfs securefs sqlite3 git postgresql-15)
 

@@ -12,6 +12,7 @@
  * the reverse; dirty pages of open files are asked for first.
  */
 #include "fs/front/front.h"
+#include "fs/front/loop.h"
 #include "fs/front/wire.h"
 #include "fs/options.h"
 #include "fs/sandbox.h"
@@ -41,7 +42,8 @@
 struct session {
 	struct tenant tenant;
 	struct fuse_session *fuse;
-	pthread_t main_thread, stopper;
+	struct loop *loop;
+	pthread_t stopper;
 	dev_t device;           /* of the mount, 0: not known */
 	int parent;             /* pipe to the waiting parent, -1 none */
 	bool foreground, ended; /* ended: atomic */
@@ -235,11 +237,6 @@ static void settle(const struct session *s)
 			strerror(errno));
 }
 
-static void nothing(int signal_number)
-{
-	(void)signal_number;
-}
-
 static bool ended_within(const struct session *s, unsigned milliseconds)
 {
 	const struct timespec pause = {.tv_nsec = 20 * 1000 * 1000};
@@ -273,27 +270,20 @@ static void *wait_for_signal(void *context)
 	if (unmounted)
 		log_say(LOG_LEVEL_WARNING, "Another mount namespace, or a bind mount, still had "
 					   "the mount: its processes have lost it.");
-	fuse_session_exit(s->fuse);
-	/* Out of its wait, to see that the session has ended. */
-	while (!ended_within(s, 20))
-		pthread_kill(s->main_thread, SIGUSR1);
+	loop_stop(s->loop);
 	return NULL;
 }
 
 static int start_stopper(struct session *s)
 {
-	struct sigaction action = {.sa_handler = nothing};
-	sigaction(SIGUSR1, &action, NULL);
-	action.sa_handler = SIG_IGN;
+	const struct sigaction action = {.sa_handler = SIG_IGN};
 	sigaction(SIGPIPE, &action, NULL);
-	s->main_thread = pthread_self();
 	return -pthread_create(&s->stopper, NULL, wait_for_signal, s);
 }
 
 static void run_loop(struct session *s)
 {
-	struct fuse_loop_config config = {.clone_fd = 1, .max_idle_threads = 4};
-	fuse_session_loop_mt(s->fuse, &config);
+	loop_run(s->loop);
 	__atomic_store_n(&s->ended, true, __ATOMIC_RELEASE);
 	pthread_kill(s->stopper, SIGTERM);
 	pthread_join(s->stopper, NULL);
@@ -323,6 +313,11 @@ static int serve(struct session *s, const struct options *o, struct err *e)
 	if (r == 0)
 		r = tenant_listen(&s->tenant, e);
 	if (r == 0) {
+		r = loop_new(&s->tenant.front, s->fuse, o->poll_us, &s->loop);
+		if (r < 0)
+			err_set(e, r, "Cannot prepare to answer requests: %s.", strerror(-r));
+	}
+	if (r == 0) {
 		r = start_stopper(s);
 		if (r < 0)
 			err_set(e, r, "Cannot start a thread: %s.", strerror(-r));
@@ -336,6 +331,7 @@ static int serve(struct session *s, const struct options *o, struct err *e)
 	tenant_unlisten(&s->tenant); /* its requests use the thread that stops next */
 	notify_stop(s->tenant.front.notify);
 	s->tenant.front.notify = NULL;
+	loop_free(s->loop);
 	fuse_session_destroy(s->fuse);
 	return r;
 }

@@ -38,6 +38,9 @@ const char options_usage[] =
 	"  audit=written|durable records are in the kernel, or on the disk, before an open "
 	"returns\n"
 	"  audit-paths=clear|hmac|none  how file names stand in the log\n"
+	"  poll=MICROSECONDS     look that long for the next request before sleeping, when they "
+	"come\n"
+	"                        quickly (default 50, at most 1000); 0: never\n"
 	"  suid, dev, noexec     as mount(8); nosuid and nodev are the default\n"
 	"  nonempty              mount over a folder that is not empty\n"
 	"\n"
@@ -136,6 +139,22 @@ static int take_word(struct options *o, const char *name, const char *value, str
 		     : 0;
 }
 
+/* 1 taken, -EINVAL. */
+static int take_poll(struct options *o, const char *value, struct err *e)
+{
+	uint64_t n = 0;
+	size_t len = value ? strlen(value) : 0;
+	for (size_t k = 0; k < len && len <= 4; k++)
+		n = value[k] >= '0' && value[k] <= '9' ? 10 * n + (uint64_t)(value[k] - '0')
+						       : UINT32_MAX;
+	if (len == 0 || len > 4 || n > OPTIONS_POLL_MOST)
+		return err_set(e, -EINVAL,
+			"Option poll takes microseconds, 0 to %d; see tenantfs --help.",
+			OPTIONS_POLL_MOST);
+	o->poll_us = (unsigned)n;
+	return 1;
+}
+
 static int take_option(struct options *o, char *text, struct err *e)
 {
 	char *value = strchr(text, '=');
@@ -149,7 +168,7 @@ static int take_option(struct options *o, char *text, struct err *e)
 		o->keys = value;
 		return 0;
 	}
-	int r = take_word(o, text, value, e);
+	int r = strcmp(text, "poll") == 0 ? take_poll(o, value, e) : take_word(o, text, value, e);
 	if (r == 0 && value)
 		r = source_option(&o->source, text, value, e);
 	if (r == 0)
@@ -232,8 +251,10 @@ int options_parse(int argc, char **argv, struct options *o, struct err *e)
 	static const struct option longs[] = {{"foreground", 0, NULL, 'f'}, {"help", 0, NULL, 'h'},
 		{"version", 0, NULL, 'V'}, {NULL, 0, NULL, 0}};
 	int c, r = 0;
-	*o = (struct options){
-		.source = SOURCE_TERMINAL, .allow_other = geteuid() == 0, .trash.require = TRASH_C};
+	*o = (struct options){.source = SOURCE_TERMINAL,
+		.poll_us = OPTIONS_POLL,
+		.allow_other = geteuid() == 0,
+		.trash.require = TRASH_C};
 	opterr = 0;
 	while (r == 0 && (c = getopt_long(argc, argv, "fho:Vvns", longs, NULL)) != -1) {
 		switch (c) {

@@ -10,6 +10,10 @@
 
 #include <limits.h>
 
+/* Microseconds: if nobody asks, and at most. */
+#define OPTIONS_POLL 50
+#define OPTIONS_POLL_MOST 1000
+
 struct options {
 	char store[PATH_MAX];
 	char tenant[64];
@@ -20,6 +24,7 @@ struct options {
 	bool read_only, allow_other, nonempty, suid, dev, noexec;
 	bool journal_off;   /* nothing is logged: a crash can cost what was being written */
 	bool journal_reset; /* a damaged journal is replaced by an empty one */
+	unsigned poll_us;   /* for how long at most a request is polled for; 0: never */
 	struct trash_options trash;
 	struct audit_options audit;
 	char *words; /* the -o text that strings above point into; owned */

@@ -8,13 +8,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void free_buffer(void *bytes)
+/* A thread's answers: plaintext. */
+struct answer {
+	size_t used; /* of what follows, at most */
+	char bytes[];
+};
+
+#define ANSWER_SIZE (sizeof(struct answer) + FRONT_BUFFER)
+
+static void free_buffer(void *at)
 {
-	if (!bytes)
+	struct answer *a = at;
+	if (!a)
 		return;
-	/* It held plaintext. */
-	crypto_wipe(bytes, FRONT_BUFFER);
-	pool_pages_free(bytes, FRONT_BUFFER);
+	crypto_wipe(a->bytes, a->used);
+	pool_pages_free(a, ANSWER_SIZE);
 }
 
 uint64_t front_available(struct front *f, const struct statvfs *st, uint64_t blocks)
@@ -51,8 +59,7 @@ void front_done(struct front *f)
 	close_all(f);
 	inode_table_done(&f->inodes);
 	handle_list_done(&f->handles);
-	free_buffer(pthread_getspecific(f->buffer_key));
-	pthread_setspecific(f->buffer_key, NULL);
+	front_buffer_done(f);
 	pthread_key_delete(f->buffer_key);
 }
 
@@ -60,15 +67,23 @@ char *front_buffer(struct front *f, size_t size)
 {
 	if (size > FRONT_BUFFER)
 		return NULL;
-	char *bytes = pthread_getspecific(f->buffer_key);
-	if (!bytes) {
-		bytes = pool_pages_new(FRONT_BUFFER); /* only what is used of it takes memory */
-		if (bytes && pthread_setspecific(f->buffer_key, bytes)) {
-			pool_pages_free(bytes, FRONT_BUFFER);
-			bytes = NULL;
+	struct answer *a = pthread_getspecific(f->buffer_key);
+	if (!a) {
+		a = pool_pages_new(ANSWER_SIZE); /* only what is used of it takes memory */
+		if (a && pthread_setspecific(f->buffer_key, a)) {
+			pool_pages_free(a, ANSWER_SIZE);
+			a = NULL;
 		}
 	}
-	return bytes;
+	if (a && size > a->used)
+		a->used = size;
+	return a ? a->bytes : NULL;
+}
+
+void front_buffer_done(struct front *f)
+{
+	free_buffer(pthread_getspecific(f->buffer_key));
+	pthread_setspecific(f->buffer_key, NULL);
 }
 
 static size_t states_of(void *context, const struct gate_object *o, struct policy *p,
@@ -184,7 +199,7 @@ static void op_init(void *context, struct fuse_conn_info *conn)
 	 * attributes always come along. */
 	conn->want = wanted & conn->capable;
 	f->kernel_times = conn->want & FUSE_CAP_WRITEBACK_CACHE;
-	conn->max_write = 256 * 1024;
+	conn->max_write = FRONT_WRITE;
 	conn->max_readahead = 1024 * 1024;
 	conn->max_background = 64;
 	conn->congestion_threshold = 48;

@@ -49,6 +49,11 @@ void front_operations(struct fuse_lowlevel_ops *ret);
  * NULL: too large, or ENOMEM. */
 #define FRONT_BUFFER (1u << 20)
 char *front_buffer(struct front *f, size_t size);
+/* Wipes and frees it before that. */
+void front_buffer_done(struct front *f);
+
+/* The most bytes that the kernel writes with one request. */
+#define FRONT_WRITE (256u << 10)
 
 /* Commits every file that somebody has open, as FLUSH does; any thread. What fails stays to be
  * committed: who has the file open is told at his next flush. 0, -ENOMEM. */

@@ -65,6 +65,12 @@ static ssize_t receive(int fd, void *request, size_t size, void *context)
 	return n;
 }
 
+ssize_t wire_receive(struct front *f, int fd, void *request, size_t size)
+{
+	ssize_t n = receive(fd, request, size, f);
+	return n < 0 ? -errno : n;
+}
+
 /* The answer to the handshake also asks for what the kernel has offered. */
 static ssize_t answer(int fd, struct iovec *parts, int count, void *context)
 {
@@ -90,6 +96,13 @@ int wire_attach(struct fuse_session *session)
 }
 
 #else
+
+ssize_t wire_receive(struct front *f, int fd, void *request, size_t size)
+{
+	(void)f;
+	ssize_t n = read(fd, request, size);
+	return n < 0 ? -errno : n;
+}
 
 int wire_attach(struct fuse_session *session)
 {

@@ -9,12 +9,19 @@
 #include "keymgmt/base/cleanup.h"
 
 #include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
 
+struct front;
 struct fuse_session;
 
 /* Between fuse_session_mount and the session's loop; its user data is a struct front. Nothing where
  * libfuse is too old (before 3.13). 0 or -ENOMEM. */
 MUST_USE int wire_attach(struct fuse_session *session);
+
+/* One request from the kernel's device, which this thread handles next. request: of at least size
+ * bytes. Its length, or -errno of read(2). */
+MUST_USE ssize_t wire_receive(struct front *f, int fd, void *request, size_t size);
 
 /* The request that this thread is handling is a WRITE, SETATTR or OPEN of somebody who may not keep
  * set-id bits (CAP_FSETID). Only where front->drops_set_id. */

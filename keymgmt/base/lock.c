@@ -27,6 +27,7 @@ static const struct {
 	bool several;
 } kinds[LOCK_RANKS] = {
 	[LOCK_NONE] = {"a lock that was never made", false},
+	[LOCK_LOOP] = {"the request loop's lock", false},
 	[LOCK_CURSOR] = {"a listing's cursor", false},
 	[LOCK_STRIPE] = {"a stripe of inode numbers", true},
 	[LOCK_RENAME] = {"the rename lock", false},

@@ -26,6 +26,7 @@
 /* In the order in which they are taken. */
 enum lock_rank {
 	LOCK_NONE,         /* was never made */
+	LOCK_LOOP,         /* loop.lock */
 	LOCK_CURSOR,       /* handle.cursor_lock */
 	LOCK_STRIPE,       /* inode_table.stripes; several */
 	LOCK_RENAME,       /* store.rename_lock */
@@ -185,7 +186,7 @@ MUST_USE static inline int lock_wait_until_in(pthread_cond_t *condition, struct 
 }
 
 /* This thread holds nothing of this rank or above: what follows may take any of them, or waits for
- * a thread with that floor. LOCK_CURSOR: it holds nothing at all. */
+ * a thread with that floor. LOCK_CURSOR: it holds nothing that a request takes. */
 #define lock_below(rank) lock_below_in(rank, __func__)
 static inline void lock_below_in(enum lock_rank rank, const char *function)
 {

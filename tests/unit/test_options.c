@@ -38,6 +38,7 @@ static void every_form_is_taken(void **state)
 	assert_string_equal(o.tenant, "acme");
 	assert_string_equal(o.mountpoint, "/tmp");
 	assert_int_equal(o.allow_other, geteuid() == 0);
+	assert_int_equal(o.poll_us, 50);
 	assert_false(
 		o.suid || o.dev || o.read_only || o.foreground || o.trash.sync || o.audit.durable);
 	options_done(&o);
@@ -45,11 +46,12 @@ static void every_form_is_taken(void **state)
 	assert_int_equal(
 		parse(&o, &e,
 			"tenantfs|/s#a|/tmp|-o|rw,nosuid,nodev,noauto,_netdev,x-systemd.automount,"
-			"keys=/k\\,1,passfile=/"
+			"poll=1000,keys=/k\\,1,passfile=/"
 			"p,erase=sync,erase-require=B,audit=durable,audit-paths=hmac,suid,dev,"
 			"noexec"),
 		0);
 	assert_string_equal(o.keys, "/k,1");
+	assert_int_equal(o.poll_us, 1000);
 	assert_string_equal(o.source.passphrase_file, "/p");
 	assert_true(o.trash.sync && o.audit.durable && o.suid && o.dev && o.noexec);
 	assert_int_equal(o.trash.require, TRASH_B);
@@ -95,6 +97,12 @@ static void mistakes_are_named(void **state)
 		{"tenantfs|/s#a|/nonexistent/place", -ENOENT, "/nonexistent/place"},
 		{"tenantfs|/s#a|/tmp|-o|bogus", -EINVAL, "bogus"},
 		{"tenantfs|/s#a|/tmp|-o|erase=perhaps", -EINVAL, "perhaps"},
+		{"tenantfs|/s#a|/tmp|-o|poll=1001", -EINVAL, "0 to 1000"},
+		{"tenantfs|/s#a|/tmp|-o|poll=00050", -EINVAL, "poll"},
+		{"tenantfs|/s#a|/tmp|-o|poll=5x", -EINVAL, "poll"},
+		{"tenantfs|/s#a|/tmp|-o|poll=-1", -EINVAL, "poll"},
+		{"tenantfs|/s#a|/tmp|-o|poll=", -EINVAL, "poll"},
+		{"tenantfs|/s#a|/tmp|-o|poll", -EINVAL, "poll"},
 		{"tenantfs|/s#a|/tmp|-o|passphrase=secret", -EINVAL, "passphrase"},
 		{"tenantfs|/s#a|/tmp|-o|passfile=/a,keyfile=/b", -EINVAL, ""},
 		{"tenantfs|/s#a|/tmp|-o|keys=", -EINVAL, "keys"},

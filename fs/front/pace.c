@@ -1,0 +1,111 @@
+#include "fs/front/pace.h"
+
+#include <linux/fuse.h>
+#include <string.h>
+
+#define MICROSECOND 1000u
+#define MILLISECOND 1000000u
+
+#define WINDOW_FIRST (10 * MICROSECOND)
+#define PAUSE_FIRST (5 * MILLISECOND)
+#define PAUSE_MOST (80 * MILLISECOND)
+
+#define LARGE (32u << 10)
+#define LARGE_READ 60u
+#define LARGE_WRITE 61u
+
+#define SLOW (150 * MICROSECOND)
+#define VERY_SLOW (3 * MILLISECOND)
+#define CROWD_MOST 32u
+
+#define NEED_LEAST (40 * MICROSECOND)
+#define NEED_MOST (5 * MILLISECOND)
+
+void pace_window_init(struct pace_window *w, uint32_t most)
+{
+	*w = (struct pace_window){.most = most};
+}
+
+uint32_t pace_window_length(const struct pace_window *w, uint64_t now)
+{
+	return now < w->until ? 0 : w->length;
+}
+
+void pace_window_came(struct pace_window *w, uint64_t waited)
+{
+	if (waited <= w->length)
+		return;
+	if (waited > w->most)
+		w->length = 0;
+	else if (w->length == 0)
+		w->length = WINDOW_FIRST < w->most ? WINDOW_FIRST : w->most;
+	else
+		w->length = w->length < w->most / 2 ? 2 * w->length : w->most;
+}
+
+void pace_window_robbed(struct pace_window *w, uint64_t now)
+{
+	bool again = w->pause && now < w->until + w->pause;
+	w->pause = !again ? PAUSE_FIRST : w->pause < PAUSE_MOST / 2 ? 2 * w->pause : PAUSE_MOST;
+	w->until = now + w->pause;
+}
+
+unsigned pace_kind(const void *request, size_t size)
+{
+	struct fuse_in_header h;
+	struct fuse_read_in read;
+	if (size < sizeof(h))
+		return 0;
+	memcpy(&h, request, sizeof(h));
+	if (h.opcode == FUSE_WRITE && size > LARGE)
+		return LARGE_WRITE;
+	if (h.opcode == FUSE_READ && size >= sizeof(h) + sizeof(read)) {
+		memcpy(&read, (const char *)request + sizeof(h), sizeof(read));
+		return read.size > LARGE ? LARGE_READ : FUSE_READ;
+	}
+	return h.opcode < LARGE_READ ? h.opcode : 0;
+}
+
+void pace_init(struct pace *p)
+{
+	memset(p, 0, sizeof(*p));
+	p->need = NEED_LEAST;
+}
+
+uint32_t pace_expect(const struct pace *p, unsigned kind)
+{
+	return __atomic_load_n(&p->took[kind % PACE_KINDS], __ATOMIC_RELAXED);
+}
+
+void pace_took(struct pace *p, unsigned kind, uint64_t ns)
+{
+	uint32_t *at = &p->took[kind % PACE_KINDS];
+	uint32_t old = __atomic_load_n(at, __ATOMIC_RELAXED);
+	uint32_t now = ns < UINT32_MAX ? (uint32_t)ns : UINT32_MAX;
+	__atomic_store_n(at, old - old / 8 + now / 8, __ATOMIC_RELAXED);
+}
+
+bool pace_hand_over(const struct pace *p, uint32_t expected)
+{
+	return expected >= VERY_SLOW ||
+	       (expected >= SLOW && __atomic_load_n(&p->crowd, __ATOMIC_RELAXED));
+}
+
+void pace_crowd(struct pace *p, bool came)
+{
+	uint32_t old = __atomic_load_n(&p->crowd, __ATOMIC_RELAXED);
+	__atomic_store_n(&p->crowd, came ? CROWD_MOST : old - (old > 0), __ATOMIC_RELAXED);
+}
+
+uint32_t pace_need(const struct pace *p)
+{
+	return __atomic_load_n(&p->need, __ATOMIC_RELAXED);
+}
+
+void pace_helped(struct pace *p, bool found)
+{
+	uint32_t old = pace_need(p);
+	uint32_t more = old < NEED_MOST / 2 ? 2 * old : NEED_MOST;
+	uint32_t less = old / 2 > NEED_LEAST ? old / 2 : NEED_LEAST;
+	__atomic_store_n(&p->need, found ? less : more, __ATOMIC_RELAXED);
+}

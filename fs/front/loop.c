@@ -203,8 +203,9 @@ static bool tick(struct worker *w, struct watched *seen)
 	uint64_t seat = __atomic_load_n(&l->seat, __ATOMIC_SEQ_CST);
 	bool same = seat == seen->seat;
 	seen->seat = seat;
-	seen->stuck = same && (seat & SEAT_BUSY) ? seen->stuck + 1 : 0;
-	seen->idle = same && !(seat & SEAT_BUSY) ? seen->idle + 1 : 0;
+	bool away = (seat & SEAT_BUSY) || !(seat & SEAT_WHO);
+	seen->stuck = same && away ? seen->stuck + 1 : 0;
+	seen->idle = same && !away ? seen->idle + 1 : 0;
 	if (seen->stuck && (seen->stuck >= TICKS_WHEN_STUCK || is_pending(l))) {
 		uint64_t mine = (seat & ~(SEAT_WHO | SEAT_BUSY)) | w->number;
 		if (!__atomic_compare_exchange_n(
@@ -415,8 +416,10 @@ static void handle(struct worker *w, size_t size)
 	struct fuse_buf request = {.mem = w->request, .size = size};
 	unsigned kind = pace_kind(w->request, size);
 	uint32_t expected = pace_expect(&l->pace, kind);
+	/* Also who finds a request at once takes a seat that is empty: all may be about to wait. */
+	bool mine = sit(w);
 	uint64_t seat = __atomic_load_n(&l->seat, __ATOMIC_ACQUIRE), began = now_ns();
-	bool mine = (seat & SEAT_WHO) == w->number, given = mine && begin(w, expected, &seat);
+	bool given = mine && begin(w, expected, &seat);
 	w->handled++;
 	ask_for_help(w, expected);
 	fuse_session_process_buf(l->session, &request);

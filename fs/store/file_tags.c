@@ -74,7 +74,7 @@ static int get(struct file *f, uint64_t group, bool present, struct file_tag_pag
 int file_tags_copy(struct file *f, uint64_t group, unsigned index, unsigned count, uint8_t *ret,
 	bool *ret_fresh, struct file_fault *ft)
 {
-	struct file_tag_page *p;
+	struct file_tag_page *p = NULL;
 	lock_take(&f->cache_lock);
 	int rc = get(f, group, true, &p, ft);
 	if (!rc) {

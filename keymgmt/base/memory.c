@@ -16,7 +16,8 @@ void memory_init(void)
 {
 	mallopt(M_ARENA_MAX, 1);
 	mallopt(M_MMAP_THRESHOLD, MMAP_MIN);
-	mallopt(M_TRIM_THRESHOLD, MMAP_MIN);
+	mallopt(M_TRIM_THRESHOLD, 64 << 20); /* memory_settle does that */
+	mallopt(M_TOP_PAD, MMAP_MIN);
 }
 
 /* Of the heap, and whether it is locked; false: it cannot be told. */

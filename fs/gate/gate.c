@@ -269,7 +269,7 @@ bool gate_cacheable(struct gate *g, const struct gate_object *o)
 	size_t n = g->front.states(g->front.context, o, g->policy, g->generation, states);
 	bool uniform = n > 0;
 	for (size_t i = 0; i < n; i++)
-		uniform = uniform && policy_uniform(g->policy, states[i]);
+		uniform = uniform && policy_all_alike(g->policy, states[i]);
 	bool behind = !uniform && o->file &&
 		      g->front.place(g->front.context, o, g->policy, g->generation, &dir, &file) &&
 		      policy_behind(g->policy, dir, file);

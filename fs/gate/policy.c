@@ -334,16 +334,15 @@ void policy_decide(struct policy *p, const struct policy_subject *who, policy_st
 	fill(p, set, &t, &o, acts, ret);
 }
 
-bool policy_uniform(struct policy *p, policy_state at)
-{
-	const struct policy_set *set = policy_automaton_set(&p->automaton, at);
-	return set && set->uniform;
-}
-
 bool policy_uniform_here(struct policy *p, policy_state at)
 {
 	const struct policy_set *set = policy_automaton_set(&p->automaton, at);
 	return set && set->uniform_here;
+}
+
+bool policy_all_alike(struct policy *p, policy_state at)
+{
+	return at == policy_root(p) || policy_uniform_here(p, at);
 }
 
 /* The next node of a set, from *at on, at which rules end; POLICY_NONE: no more. */

@@ -91,15 +91,15 @@ void policy_decide(struct policy *p, const struct policy_subject *who, policy_st
 void policy_explain(struct policy *p, const struct policy_subject *who, const char *path,
 	unsigned acts, int64_t now, struct policy_verdict *ret, struct buf *text);
 
-/* True when every caller gets the same verdicts at `at` and everything below it, now and until
- * policy_boundary. */
-bool policy_uniform(struct policy *p, policy_state at);
-/* True when every caller gets the same verdicts at `at` itself. */
+/* True when every caller gets the same verdicts at `at` itself, now and until a policy changes. */
 bool policy_uniform_here(struct policy *p, policy_state at);
 /* The next moment after `now` at which a verdict can change by itself (from, until); INT64_MAX when
  * never. */
 int64_t policy_boundary(struct policy *p, int64_t now);
 
+/* True when every caller may list `at` now and until a policy changes, or none may: the root, which
+ * all may, and where policy_uniform_here. */
+bool policy_all_alike(struct policy *p, policy_state at);
 /*
  * True when everybody who may list the directory at `dir` may also list a file at `file`, which
  * lies in it, and the other way round, at every moment: the same rules stand at both, and none lets

@@ -195,7 +195,7 @@ static struct policy_set *new_set(
 		return NULL;
 	set->hash = hash;
 	set->count = (uint32_t)s->count;
-	set->uniform = set->uniform_here = true;
+	set->uniform_here = true;
 	memcpy(set->nodes, s->at, s->count * sizeof(*s->at));
 	for (size_t i = 0; i < s->count; i++) {
 		const struct policy_node *n = &a->nodes[s->at[i]];
@@ -204,7 +204,6 @@ static struct policy_set *new_set(
 		set->group_below |= n->group_below;
 		set->permits |= n->permits;
 		set->leads_past |= n->leads_past;
-		set->uniform &= !n->mixed_here && !n->mixed_below;
 		set->uniform_here &= !n->mixed_here && !n->mixed_permit_below;
 	}
 	return set;

@@ -63,7 +63,6 @@ static int note_below(struct policy *p, uint32_t rule, uint32_t node, struct ent
 {
 	const struct policy_rule *r = &p->rules[rule];
 	struct policy_node *n = &p->automaton.nodes[node];
-	n->mixed_below |= mixed(r);
 	if (!r->permit)
 		return 0;
 	n->mixed_permit_below |= mixed(r);

@@ -81,11 +81,10 @@ struct policy_node {
 		run_lengths_end; /* lengths of the runs of its patterns, in run_lengths */
 	uint8_t kind;
 	/* filled by policy_index_build */
-	uint8_t group_permit, group_forbid; /* acts of rules here whose subjects name a group */
-	bool group_below;                   /* some permit below names a group */
-	bool permits;                       /* a permit ends here */
-	bool mixed_here, mixed_below,
-		mixed_permit_below; /* rules for some only, or for a time only */
+	uint8_t group_permit, group_forbid;  /* acts of rules here whose subjects name a group */
+	bool group_below;                    /* some permit below names a group */
+	bool permits;                        /* a permit ends here */
+	bool mixed_here, mixed_permit_below; /* rules for some only, or for a time only */
 	bool leads_past; /* some permit below is none to list here: a way for who sees no file */
 };
 struct policy_set {
@@ -94,7 +93,7 @@ struct policy_set {
 	policy_state id;
 	uint32_t count;
 	uint8_t group_permit, group_forbid;
-	bool group_below, permits, uniform, uniform_here, leads_past;
+	bool group_below, permits, uniform_here, leads_past;
 	uint32_t nodes[]; /* ascending */
 };
 #define POLICY_CHUNK 1024u

@@ -93,7 +93,7 @@ static void walk(struct policy *p, char *path, int64_t now, bool names_all)
 		if (name[0] && strcmp(name, ".") && strcmp(name, ".."))
 			at = policy_step(p, at, name);
 	decide(p, at, now, names_all);
-	(void)policy_uniform(p, at);
+	(void)policy_all_alike(p, at);
 	(void)policy_uniform_here(p, at);
 	FUZZ_CHECK(policy_same_rules(p, at, at));
 	/* What explain says is what decide does. */

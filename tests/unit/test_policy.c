@@ -371,9 +371,14 @@ static void compare(const struct ref_policy *r, struct policy *p, struct policy 
 		assert_true(
 			w.allowed == v.allowed && w.error == v.error && w.traverse == v.traverse);
 	}
-	if (policy_uniform(p, walk(p, path)))
-		assert_true(policy_uniform(p, policy_step(p, walk(p, path), "a")) &&
-			    policy_uniform_here(p, policy_step(p, walk(p, path), "a")));
+	if (policy_all_alike(p, walk(p, path))) {
+		struct policy_subject other = {1, 1, NULL, NULL};
+		unsigned list =
+			ACT_LIST | (given & POLICY_FILE && strcmp(path, "/") ? POLICY_FILE : 0);
+		policy_decide(p, &who, walk(p, path), list, now, &v);
+		policy_decide(p, &other, walk(p, path), list, now + 100 * DAY, &w);
+		assert_true(v.allowed == w.allowed);
+	}
 }
 
 /* Where the kernel may keep what it knows of files behind their directory, nobody passes the
@@ -411,7 +416,7 @@ static bool compare_behind(const struct ref_policy *r, struct policy *p)
 					policy_text(p, &len));
 			}
 		}
-	return !policy_uniform(p, walk(p, file));
+	return !policy_all_alike(p, walk(p, file));
 }
 
 static void agrees_with_the_reference(void **state)
@@ -552,24 +557,24 @@ static void uniform_is_what_all_share(void **state)
 				   "permit ex: anyone except user:u1 to read on /e/**\n");
 	static const struct {
 		const char *path;
-		bool here, below;
-	} rows[] = {{"/", false, false}, {"/pub", true, true}, {"/pub/x/y", true, true},
+		bool here, list;
+	} rows[] = {{"/", false, true}, {"/pub", true, true}, {"/pub/x/y", true, true},
 		{"/a", false, false}, {"/a/b", false, false}, {"/a/c", true, true},
-		{"/f", true, false}, {"/f/x", false, false}, {"/f/y", true, true},
+		{"/f", true, true}, {"/f/x", false, false}, {"/f/y", true, true},
 		{"/t", false, false}, {"/e/x", false, false}, {"/none", true, true}};
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		policy_state at = walk(p, rows[i].path);
 		if (policy_uniform_here(p, at) != rows[i].here ||
-			policy_uniform(p, at) != rows[i].below)
+			policy_all_alike(p, at) != rows[i].list)
 			fail_msg("%s", rows[i].path);
 	}
-	assert_false(policy_uniform(p, 0));
+	assert_false(policy_uniform_here(p, 0) || policy_all_alike(p, 0));
 	assert_true(policy_boundary(p, NOW) == (int64_t)1893542400);
 	assert_true(policy_boundary(p, 1893542400) == INT64_MAX);
 	policy_put(p);
 	struct policy *none = policy_deny_all();
 	assert_non_null(none);
-	assert_true(policy_uniform(none, policy_root(none)));
+	assert_true(policy_uniform_here(none, policy_root(none)));
 	policy_put(policy_get(none));
 	policy_put(none);
 }

@@ -13,6 +13,14 @@ at_most() { # what, kB: within a time in which what is free goes back
 }
 below() { [ "$(memory Rss)" -le "$1" ]; }
 
+# Of its mappings that may be written to: how many are locked, how many are not.
+locked() { awk '/^[0-9a-f]+-[0-9a-f]+ / {own = $2 ~ /^rw.p/ && ($6 == "" || $6 == "[heap]")} own && /^VmFlags:/ {n[/ lo( |$)/ ? "yes" : "no"]++} END {print n["yes"] + 0, n["no"] + 0}' "/proc/$daemon/smaps"; }
+locked_still() {
+	local now
+	now=$(locked)
+	[ "${now#* }" = "${before#* }" ] || { echo "locked and not: $now, $before before"; return 1; }
+}
+
 make_store || exit 1
 make_tenant acme --owner "$(id -un)" --journal-size 16M || exit 1
 mount_tenant acme "$M" || { not_ok "mounts"; exit 1; }
@@ -23,6 +31,7 @@ idle() {
 check "an idle mount has at most 6 MiB resident" idle
 told "idle"
 started=$(memory Rss)
+before=$(locked)
 check "small files are written" "$repo/tests/integ/scale_ops.py" create "$M/tree" "$files" 4000
 check "large ones, four at a time" bash -c 'for k in 1 2 3 4; do head -c 32M /dev/zero >"$0/large$k" & done; wait' "$M"
 check "and read" bash -c 'cat "$0"/large* "$0"/tree/*/* | wc -c >/dev/null' "$M"
@@ -33,4 +42,9 @@ told "a moment later"
 check "and is removed" rm -rf "$M/tree" "$M"/large1 "$M"/large2 "$M"/large3 "$M"/large4
 check "when they are removed, too" at_most "removed" $((started + 8192))
 told "removed"
+if [ "${before% *}" = 0 ]; then
+	skip "what was locked is locked still" "memory may not be locked here"
+else
+	check "what was locked is locked still" locked_still
+fi
 check_umount "unmounts" "$M" "$daemon"

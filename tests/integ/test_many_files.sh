@@ -1,5 +1,5 @@
 #!/bin/bash
-# tests/run: slow timeout=900 alone once
+# tests/run: slow timeout=900 once
 # Many files: what the daemon keeps for each that the kernel knows, and that it goes back when the kernel drops it. Create,
 # walk, remount, walk. MANY_FILES=n: so many (50,000). Drops the machine's names and inodes, as drop_caches does.
 . "$(dirname "$0")/lib.sh"

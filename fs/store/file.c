@@ -60,29 +60,6 @@ int file_finish(struct file *f, int rc, const struct file_fault *ft)
 	return rc;
 }
 
-static struct format_home *home_find(struct file *f, const uint8_t dir_id[static DIR_ID_LEN])
-{
-	for (size_t i = 0; i < FORMAT_HOMES; i++)
-		if (f->h.homes[i].names && !memcmp(f->h.homes[i].dir_id, dir_id, DIR_ID_LEN))
-			return &f->h.homes[i];
-	return NULL;
-}
-
-static void home_add(struct file *f, const uint8_t dir_id[static DIR_ID_LEN])
-{
-	struct format_home *home = home_find(f, dir_id);
-	for (size_t i = 0; !home && i < FORMAT_HOMES; i++)
-		if (!f->h.homes[i].names)
-			home = &f->h.homes[i];
-	if (!home) {
-		f->h.flags |= FORMAT_MANY_HOMES;
-		return;
-	}
-	memcpy(home->dir_id, dir_id, DIR_ID_LEN);
-	if (home->names < UINT32_MAX)
-		home->names++;
-}
-
 int file_begin(struct file *f, size_t text, unsigned erasures)
 {
 	uint64_t sectors = journal_room(text + FILE_COMMIT_TEXT + JOURNAL_FORMAT_FRESH_LEN);
@@ -143,31 +120,9 @@ int file_create(struct dir *d, const struct name *n, mode_t mode, const struct l
 		return rc;
 	}
 	f->ino = ret_st->st_ino;
-	home_add(f, d->id);
+	file_home_count(f, d->id);
 	*ret = f;
 	return 0;
-}
-
-static int check_home(
-	struct file *f, const uint8_t dir_id[static DIR_ID_LEN], struct file_fault *ft)
-{
-	if (!f->has_header || f->h.flags & FORMAT_MANY_HOMES || home_find(f, dir_id))
-		return 0;
-	return file_fault_set(ft, "home", "a file was moved here behind our back", UINT64_MAX);
-}
-
-/* A file with one name left has one home, however many it had: the one that it is opened in. */
-static void single_home(struct file *f, const uint8_t dir_id[static DIR_ID_LEN])
-{
-	struct stat st;
-	struct lower *l = f->store->lower;
-	if (!(f->h.flags & FORMAT_MANY_HOMES) || f->write_fd < 0 ||
-		l->ops->fstat(l, f->fd, &st) < 0 || st.st_nlink != 1)
-		return;
-	memset(f->h.homes, 0, sizeof(f->h.homes));
-	f->h.flags &= (uint8_t)~FORMAT_MANY_HOMES;
-	home_add(f, dir_id);
-	f->dirty = true;
 }
 
 int file_open(struct dir *d, const char *lower, struct file **ret)
@@ -191,16 +146,16 @@ int file_open(struct dir *d, const char *lower, struct file **ret)
 	if (!rc)
 		rc = file_header_load(f, &ft);
 	if (!rc)
-		rc = check_home(f, d->id, &ft);
+		rc = file_home_check(f, d->id, &ft);
 	if (rc) {
 		rc = file_finish(f, rc, &ft);
 		file_free(f);
 		return rc;
 	}
 	if (f->has_header)
-		single_home(f, d->id);
+		file_home_single(f, d->id);
 	else
-		home_add(f, d->id);
+		file_home_count(f, d->id);
 	*ret = f;
 	return 0;
 }
@@ -209,9 +164,9 @@ int file_check_home(struct file *f, const struct dir *d)
 {
 	struct file_fault ft = FILE_FAULT_NONE;
 	lock_rw_write(&f->lock);
-	int rc = check_home(f, d->id, &ft);
-	if (!f->has_header && !home_find(f, d->id))
-		home_add(f, d->id);
+	int rc = file_home_check(f, d->id, &ft);
+	if (!f->has_header && !file_home_find(f, d->id))
+		file_home_count(f, d->id);
 	lock_rw_drop(&f->lock);
 	return file_finish(f, rc, &ft);
 }
@@ -454,56 +409,6 @@ int file_set_mode(struct file *f, mode_t mode)
 const struct store *file_store(const struct file *f)
 {
 	return f->store;
-}
-
-/* With the homes as they are now; durable. */
-static int commit_homes(struct file *f)
-{
-	f->dirty = true;
-	int rc = file_commit_now(f, FILE_COMMIT_HARD);
-	if (!rc && f->store->redo)
-		rc = redo_flush(f->store, f->hard);
-	else if (!rc)
-		rc = file_lower_sync(f, true);
-	return rc;
-}
-
-int file_home_add(struct file *f, const uint8_t dir_id[DIR_ID_LEN])
-{
-	int rc = file_begin(f, 0, 0);
-	if (rc)
-		return rc;
-	struct format_header old = f->h;
-	bool dirty = f->dirty;
-	home_add(f, dir_id);
-	rc = f->has_header ? commit_homes(f) : 0;
-	if (rc) {
-		memcpy(f->h.homes, old.homes, sizeof(old.homes));
-		f->h.flags = old.flags;
-		f->dirty = f->dirty || dirty;
-	}
-	file_end(f);
-	return rc;
-}
-
-int file_home_remove(struct file *f, const uint8_t dir_id[DIR_ID_LEN])
-{
-	int rc = file_begin(f, 0, 0);
-	if (rc)
-		return rc;
-	struct format_home *home = home_find(f, dir_id);
-	/* A power cut that brings the name back must find its home: what became of the name first.
-	 * It changed the inode, whose fsync therefore carries it. */
-	rc = home && f->has_header ? file_lower_sync(f, false) : 0;
-	if (home && !rc) {
-		home->names--;
-		if (!home->names)
-			memset(home, 0, sizeof(*home));
-		f->dirty = f->has_header;
-		rc = file_commit_now(f, 0);
-	}
-	file_end(f);
-	return rc;
 }
 
 void file_set_trashed(struct file *f, const char *trash_name)

@@ -76,8 +76,12 @@ MUST_USE int file_set_mode(struct file *f, mode_t mode);
 int file_fd(const struct file *f);
 const struct store *file_store(const struct file *f);
 
-/* A name more or less under directory id (docs/format.md, "homes"); committed, and durable for add.
- * remove: after the lower name is gone, and makes that durable first. No-op without a header. */
+/*
+ * A name more or less under directory id (docs/format.md, "Homes"), with its other names elsewhere;
+ * committed. add: durable where the directory is not its only home already. remove: after the lower
+ * name is gone, and makes that durable first; of the only home the count alone falls, at most to 1,
+ * since names are left. No-op without a header.
+ */
 MUST_USE int file_home_add(struct file *f, const uint8_t dir_id[DIR_ID_LEN]);
 MUST_USE int file_home_remove(struct file *f, const uint8_t dir_id[DIR_ID_LEN]);
 /* Its last name has moved to the trash under this name: erase at the last put. */

@@ -131,6 +131,7 @@ struct file {
 	uint64_t reserved;   /* sectors of the journal that are kept for it */
 	uint64_t last, hard; /* sequence of its last record, and of the last that is durable with
 				its data; 0: none in this period */
+	uint64_t home_went;  /* sequence of the last record with a home less; 0: none */
 	/* What an erasing commit that failed should have announced: the next one does. */
 	bool owes;
 	struct journal_erase owed;
@@ -245,6 +246,16 @@ MUST_USE int file_io_block(struct file *f, uint64_t block,
 MUST_USE int file_io_scratch(struct file *f, size_t len);
 /* f->lock. */
 void file_io_scratch_free(struct file *f);
+
+/* Homes, in memory; f->lock. NULL: not among them. */
+struct format_home *file_home_find(struct file *f, const uint8_t dir_id[static DIR_ID_LEN]);
+/* A name more there. */
+void file_home_count(struct file *f, const uint8_t dir_id[static DIR_ID_LEN]);
+/* 0, or the fault when it is none of its homes. */
+MUST_USE int file_home_check(
+	struct file *f, const uint8_t dir_id[static DIR_ID_LEN], struct file_fault *ft);
+/* A file with one name left has one home, however many it had: the one that it is opened in. */
+void file_home_single(struct file *f, const uint8_t dir_id[static DIR_ID_LEN]);
 
 /* Lower ranges whose bytes go, as pairs of offset and length (64 bits each); see buf_ok. */
 void file_range_add(struct buf *ranges, uint64_t offset, uint64_t len);

@@ -437,6 +437,14 @@ bool journal_touches(struct journal *j, uint64_t ino, uint8_t *ret_file_id)
 	return found;
 }
 
+bool journal_is_durable(struct journal *j, uint64_t sequence)
+{
+	lock_take(&j->lock);
+	bool durable = j->durable > sequence;
+	lock_drop(&j->lock);
+	return durable;
+}
+
 uint64_t journal_sequence(struct journal *j)
 {
 	lock_take(&j->lock);

@@ -97,6 +97,8 @@ MUST_USE int journal_fence(struct journal *j);
 
 /* Of the record that was written last; 0 before the first. */
 uint64_t journal_sequence(struct journal *j);
+/* Whether the record of this sequence is flushed. */
+bool journal_is_durable(struct journal *j, uint64_t sequence);
 
 /* What the entry announced is durably done. */
 void journal_done(struct journal *j, uint64_t token);

@@ -654,7 +654,9 @@ static void a_file_opens_only_where_it_lives(void **state)
 	f = reopen(p, "h");
 	assert_int_equal(file_check_home(f, p->root), 0);
 	assert_int_equal(file_check_home(f, other), -EBADMSG);
+	assert_int_equal(unlinkat(other->fd, "h", 0), 0);
 	assert_int_equal(file_home_add(f, other->id), 0);
+	assert_int_equal(linkat(p->root->fd, n.lower, other->fd, "h", 0), 0);
 	assert_int_equal(file_check_home(f, other), 0);
 	file_put(f);
 	assert_int_equal(file_open(other, "h", &f), 0);

@@ -1,6 +1,7 @@
 #include "fs/front/loop.h"
 
 #include "fs/front/pace.h"
+#include "fs/front/sleep.h"
 #include "fs/front/wire.h"
 #include "keymgmt/base/lock.h"
 #include "keymgmt/base/log.h"
@@ -26,6 +27,9 @@
 #define TICKS_WHEN_STUCK 5 /* then the seat is taken, whether or not somebody waits */
 #define ROBBED_NS 200000   /* polling takes a microsecond a round */
 #define SPARE_MS 1000      /* idle for so long, memory is given back */
+#define HELPER_MS 100      /* who sleeps beside the seat parks after that */
+#define HELPERS_SLOW 16    /* of requests that wait themselves */
+#define SLOW_NS 100000
 #define KEEP_PARKED 4
 #define KEEP_IDLE 1
 
@@ -48,11 +52,11 @@ struct worker {
 	bool end, give_back; /* loop.lock: what to do when it wakes up */
 	struct worker *next; /* loop.lock: of those that are parked */
 	/* Its own: */
-	bool helps;       /* called because of backlog */
-	unsigned handled; /* requests since then */
-	uint64_t backlog; /* work since it last found no request */
-	char *request;    /* REQUEST_SIZE, mapped when it is needed */
-	size_t used;      /* of it, with content of files */
+	bool helps;    /* reads although it has not the seat */
+	bool at_once;  /* its request was there when it asked first */
+	int place_fd;  /* for sleeping (sleep.h), not while it is parked; negative: none */
+	char *request; /* REQUEST_SIZE, mapped when it is needed */
+	size_t used;   /* of it, with content of files */
 };
 
 struct loop {
@@ -63,7 +67,7 @@ struct loop {
 	bool stop;    /* atomic */
 	bool ticking; /* atomic, set under lock */
 	uint64_t seat;
-	unsigned helpers; /* atomic */
+	unsigned helpers, waiting, busy; /* atomic: threads */
 	struct pace pace;
 	struct pace_window window; /* of who has the seat and is in no request */
 	bool spared;               /* the same: memory was given back since the last request */
@@ -91,6 +95,13 @@ static bool is_pending(const struct loop *l)
 {
 	struct pollfd p = {.fd = l->fd, .events = POLLIN};
 	return poll(&p, 1, 0) == 1;
+}
+
+static void leave_place(struct worker *w)
+{
+	if (w->place_fd >= 0)
+		close(w->place_fd);
+	w->place_fd = -1;
 }
 
 /* What the thread keeps of requests and answers, which may be content of files. */
@@ -164,7 +175,6 @@ static bool call_one(struct loop *l, bool helps)
 	struct worker *w = take_one(l);
 	if (w && helps) {
 		w->helps = true;
-		w->handled = 0;
 		__atomic_add_fetch(&l->helpers, 1, __ATOMIC_RELAXED);
 	}
 	lock_drop(&l->lock);
@@ -179,7 +189,6 @@ static void helped(struct worker *w)
 		return;
 	w->helps = false;
 	__atomic_sub_fetch(&l->helpers, 1, __ATOMIC_RELAXED);
-	pace_helped(&l->pace, w->handled > 1);
 }
 
 static void watch(struct loop *l)
@@ -251,6 +260,7 @@ static bool park(struct worker *w)
 {
 	struct loop *l = w->loop;
 	helped(w);
+	leave_place(w);
 	lock_take(&l->lock);
 	if (w->place == RUNS) {
 		w->end = l->parked_count >= KEEP_PARKED && w->number != 1;
@@ -295,6 +305,7 @@ static void spare(struct worker *w)
 		pthread_cond_signal(&p->wake);
 	}
 	lock_drop(&l->lock);
+	pace_rest(&l->pace);
 	l->spared = true;
 }
 
@@ -312,13 +323,18 @@ static bool sit(struct worker *w)
 	return (seat & SEAT_WHO) == w->number;
 }
 
-/* Until there is a request, or the loop is stopped. */
-static void sleep_on(struct worker *w)
+/* Until there may be a request, or the loop is stopped. False: who has not the seat has slept long
+ * enough. */
+static bool sleep_on(struct worker *w, bool seat)
 {
 	struct loop *l = w->loop;
-	struct pollfd p[] = {{.fd = l->fd, .events = POLLIN}, {.fd = l->stop_fd, .events = POLLIN}};
-	if (poll(p, 2, l->spared ? -1 : SPARE_MS) == 0 && !l->spared)
+	int ms = !seat ? HELPER_MS : l->spared ? -1 : SPARE_MS;
+	if (w->place_fd < 0)
+		w->place_fd = sleep_place(l->fd, l->stop_fd);
+	int n = sleep_in(w->place_fd, l->fd, l->stop_fd, ms);
+	if (n == 0 && seat && !l->spared)
 		spare(w);
+	return n != 0 || seat;
 }
 
 static ssize_t read_request(struct worker *w)
@@ -337,51 +353,64 @@ static ssize_t read_request(struct worker *w)
 	return n;
 }
 
-/* The next request, waited for if this thread has the seat. -EAGAIN: it has not, and there is none;
- * other errors of read(2). */
-static ssize_t next_request(struct worker *w)
+/* The next request, waited for by who has the seat, and when many come by helpers. -EAGAIN: there
+ * is none, and somebody else waits for it; other errors of read(2). */
+static ssize_t wait_request(struct worker *w)
 {
 	struct loop *l = w->loop;
-	uint64_t began = 0, before = 0;
+	uint64_t began = now_ns(), now = began, before = 0;
 	for (;;) {
-		ssize_t n = read_request(w);
-		if (n != -EAGAIN) {
-			if (began)
-				pace_window_came(&l->window, now_ns() - began);
-			return stopped(l) ? -ECANCELED : n;
-		}
-		w->backlog = 0;
+		bool seat = sit(w), many = pace_many(&l->pace);
 		if (stopped(l))
 			return -ECANCELED;
-		if (!began && !sit(w))
-			return -EAGAIN;
-		uint64_t now = now_ns();
-		if (!began) {
-			began = now;
+		if (seat)
 			helped(w);
+		else if (!w->helps || !many)
+			return -EAGAIN;
+		if (seat && !many && now - began < pace_window_length(&l->window, now)) {
+			sched_yield();
+			before = now;
+		} else if (sleep_on(w, seat)) {
+			before = 0;
+		} else {
+			return -EAGAIN;
 		}
+		ssize_t n = read_request(w);
+		now = now_ns();
 		if (before && now - before > ROBBED_NS)
 			pace_window_robbed(&l->window, now);
-		before = now;
-		if (now - began < pace_window_length(&l->window, now)) {
-			sched_yield();
-		} else {
-			sleep_on(w);
-			before = 0;
+		if (n != -EAGAIN) {
+			if (seat)
+				pace_window_came(&l->window, now - began);
+			return n;
 		}
 	}
 }
 
-/* One more reads, if there is more to do than we can. */
+static ssize_t next_request(struct worker *w)
+{
+	struct loop *l = w->loop;
+	/* When many ask, one call is saved: whoever would find a request at once does not sleep. */
+	ssize_t n = pace_many(&l->pace) ? -EAGAIN : read_request(w);
+	w->at_once = n >= 0;
+	if (n == -EAGAIN) {
+		__atomic_add_fetch(&l->waiting, 1, __ATOMIC_RELAXED);
+		n = wait_request(w);
+		__atomic_sub_fetch(&l->waiting, 1, __ATOMIC_RELAXED);
+	}
+	return n >= 0 && stopped(l) ? -ECANCELED : n;
+}
+
+/* When many ask, somebody should be waiting for the next one. Of those who only compute no more
+ * than there are processors. */
 static void ask_for_help(struct worker *w, uint32_t expected)
 {
 	struct loop *l = w->loop;
-	uint32_t need = pace_need(&l->pace);
-	if (w->backlog + expected < need ||
-		__atomic_load_n(&l->helpers, __ATOMIC_RELAXED) >= l->processors || !is_pending(l))
-		return;
-	w->backlog = 0;
-	call_one(l, true);
+	unsigned most =
+		expected > SLOW_NS && l->processors < HELPERS_SLOW ? HELPERS_SLOW : l->processors;
+	if (pace_many(&l->pace) && !__atomic_load_n(&l->waiting, __ATOMIC_RELAXED) &&
+		__atomic_load_n(&l->helpers, __ATOMIC_RELAXED) < most)
+		call_one(l, true);
 }
 
 /* Before a request is handled by who has the seat. True: somebody else has it now. */
@@ -420,12 +449,12 @@ static void handle(struct worker *w, size_t size)
 	bool mine = sit(w);
 	uint64_t seat = __atomic_load_n(&l->seat, __ATOMIC_ACQUIRE), began = now_ns();
 	bool given = mine && begin(w, expected, &seat);
-	w->handled++;
+	bool others = __atomic_fetch_add(&l->busy, 1, __ATOMIC_RELAXED) || w->at_once;
+	pace_met(&l->pace, others);
 	ask_for_help(w, expected);
 	fuse_session_process_buf(l->session, &request);
-	uint64_t took = now_ns() - began;
-	w->backlog += took;
-	pace_took(&l->pace, kind, took);
+	pace_took(&l->pace, kind, now_ns() - began);
+	__atomic_sub_fetch(&l->busy, 1, __ATOMIC_RELAXED);
 	if (given)
 		pace_crowd(&l->pace,
 			__atomic_load_n(&l->seat, __ATOMIC_RELAXED) / SEAT_ONE != seat / SEAT_ONE);
@@ -460,6 +489,7 @@ static void work(struct worker *w)
 		else if (n != -EINTR && n != -ENOENT) /* the latter: it was interrupted */
 			fail(l, (int)n);
 	}
+	leave_place(w);
 	give_back(w);
 }
 
@@ -511,6 +541,7 @@ int loop_new(struct front *f, struct fuse_session *session, unsigned poll_us, st
 	for (unsigned k = 0; k < LOOP_THREADS; k++) {
 		l->workers[k].loop = l;
 		l->workers[k].number = k + 1;
+		l->workers[k].place_fd = -1;
 		pthread_cond_init(&l->workers[k].wake, &steady);
 	}
 	pthread_condattr_destroy(&steady);

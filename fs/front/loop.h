@@ -8,9 +8,10 @@
  *  - when who has it begins what will last, or
  *  - when who has it has not come back for a millisecond: while requests come, one parked thread
  *    looks that often; it stops when they stop;
- * and one more reads for a while when there is more work than one thread can do. Threads are
- * started when none is left to take the seat, at most LOOP_THREADS, and end when they are many and
- * idle. docs/decisions/0008-request-loop.md has why.
+ * When several callers ask at a time, nobody polls, and as many threads as have something to do
+ * sleep where the kernel sees them and wakes one for each request (sleep.h). Threads are started
+ * when none is parked, at most LOOP_THREADS, and end when they are many and idle.
+ * docs/decisions/0008-request-loop.md has why.
  *
  * Handlers may wait for anything but their own later requests. A mount that nobody uses has no
  * timer and no thread that runs.

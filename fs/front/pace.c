@@ -18,8 +18,10 @@
 #define VERY_SLOW (3 * MILLISECOND)
 #define CROWD_MOST 32u
 
-#define NEED_LEAST (40 * MICROSECOND)
-#define NEED_MOST (5 * MILLISECOND)
+/* A single caller's closes, which nobody waits for, meet every third request. */
+#define SHARE_ALL 1024u
+#define SHARE_MANY (SHARE_ALL * 6 / 10)
+#define SHARE_FEW (SHARE_ALL * 4 / 10)
 
 void pace_window_init(struct pace_window *w, uint32_t most)
 {
@@ -69,7 +71,6 @@ unsigned pace_kind(const void *request, size_t size)
 void pace_init(struct pace *p)
 {
 	memset(p, 0, sizeof(*p));
-	p->need = NEED_LEAST;
 }
 
 uint32_t pace_expect(const struct pace *p, unsigned kind)
@@ -97,15 +98,24 @@ void pace_crowd(struct pace *p, bool came)
 	__atomic_store_n(&p->crowd, came ? CROWD_MOST : old - (old > 0), __ATOMIC_RELAXED);
 }
 
-uint32_t pace_need(const struct pace *p)
+void pace_met(struct pace *p, bool others)
 {
-	return __atomic_load_n(&p->need, __ATOMIC_RELAXED);
+	uint32_t old = __atomic_load_n(&p->share, __ATOMIC_RELAXED);
+	uint32_t now = old - old / 16 + (others ? SHARE_ALL / 16 : 0);
+	bool many = pace_many(p);
+	__atomic_store_n(&p->share, now, __ATOMIC_RELAXED);
+	/* Not to and fro: waking and parking threads costs more than either. */
+	if (many ? now < SHARE_FEW : now > SHARE_MANY)
+		__atomic_store_n(&p->many, !many, __ATOMIC_RELAXED);
 }
 
-void pace_helped(struct pace *p, bool found)
+bool pace_many(const struct pace *p)
 {
-	uint32_t old = pace_need(p);
-	uint32_t more = old < NEED_MOST / 2 ? 2 * old : NEED_MOST;
-	uint32_t less = old / 2 > NEED_LEAST ? old / 2 : NEED_LEAST;
-	__atomic_store_n(&p->need, found ? less : more, __ATOMIC_RELAXED);
+	return __atomic_load_n(&p->many, __ATOMIC_RELAXED);
+}
+
+void pace_rest(struct pace *p)
+{
+	__atomic_store_n(&p->share, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&p->many, false, __ATOMIC_RELAXED);
 }

@@ -38,13 +38,14 @@ enum { PACE_KINDS = 64 };
 /* Of a request as the kernel hands it over; any bytes. */
 unsigned pace_kind(const void *request, size_t size);
 
-/* What all threads share: how long requests took, and whether it was right to wake another thread.
+/* What all threads share: how long requests took, and whether they come one by one.
  * Each field is atomic and right enough by itself. */
 struct pace {
 	uint32_t took[PACE_KINDS]; /* moving averages */
 	uint32_t crowd;            /* what is left of the belief that others wait behind a slow
 				      request */
-	uint32_t need;             /* work done without a break that calls for another reader */
+	uint32_t share;            /* of requests that met others, in 1024 */
+	bool many;
 };
 
 void pace_init(struct pace *p);
@@ -60,8 +61,14 @@ bool pace_hand_over(const struct pace *p, uint32_t expected);
 /* Whether somebody came meanwhile. */
 void pace_crowd(struct pace *p, bool came);
 
-/* Another reader was called to help, and found more than one request to handle, or did not. */
-uint32_t pace_need(const struct pace *p);
-void pace_helped(struct pace *p, bool found);
+/* A request came while another was being handled or waited, or alone. */
+void pace_met(struct pace *p, bool others);
+
+/* Several callers ask at a time, or one asks without waiting for answers: then several threads
+ * sleep until the kernel wakes one, where the caller runs, and none polls. */
+bool pace_many(const struct pace *p);
+
+/* Nobody asks any more. */
+void pace_rest(struct pace *p);
 
 #endif

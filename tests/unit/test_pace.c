@@ -130,25 +130,35 @@ static void slow_requests_are_left_alone_where_others_wait(void **state)
 	assert_false(pace_hand_over(&p, 300 * US));
 }
 
-static void help_in_vain_is_asked_for_less(void **state)
+static void many_are_many_only_after_a_while(void **state)
 {
 	struct pace p;
+	unsigned steps = 0;
 	(void)state;
 	pace_init(&p);
-	uint32_t least = pace_need(&p), before = least;
-	pace_helped(&p, true);
-	assert_int_equal(pace_need(&p), least);
-	for (unsigned k = 0; k < 3; k++) {
-		pace_helped(&p, false);
-		assert_int_equal(pace_need(&p), 2 * before);
-		before = pace_need(&p);
+	/* The closes of one caller: every third. */
+	for (unsigned k = 0; k < 1000; k++) {
+		pace_met(&p, k % 3 == 0);
+		assert_false(pace_many(&p));
 	}
-	for (unsigned k = 0; k < 40; k++)
-		pace_helped(&p, false);
-	assert_int_equal(pace_need(&p), 5 * MS);
-	for (unsigned k = 0; k < 40; k++)
-		pace_helped(&p, true);
-	assert_int_equal(pace_need(&p), least);
+	for (; !pace_many(&p) && steps < 1000; steps++)
+		pace_met(&p, true);
+	assert_in_range(steps, 5, 40);
+	/* Half of them: it stays. */
+	for (unsigned k = 0; k < 1000; k++) {
+		pace_met(&p, k % 2 == 0);
+		assert_true(pace_many(&p));
+	}
+	for (steps = 0; pace_many(&p) && steps < 1000; steps++)
+		pace_met(&p, false);
+	assert_in_range(steps, 1, 40);
+	for (unsigned k = 0; k < 100; k++)
+		pace_met(&p, true);
+	assert_true(pace_many(&p));
+	pace_rest(&p);
+	assert_false(pace_many(&p));
+	pace_met(&p, true);
+	assert_false(pace_many(&p));
 }
 
 int main(void)
@@ -159,7 +169,7 @@ int main(void)
 		cmocka_unit_test(large_reads_and_writes_are_kinds_of_their_own),
 		cmocka_unit_test(averages_forget),
 		cmocka_unit_test(slow_requests_are_left_alone_where_others_wait),
-		cmocka_unit_test(help_in_vain_is_asked_for_less),
+		cmocka_unit_test(many_are_many_only_after_a_while),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -416,8 +416,13 @@ static void free_gate(void *context)
 
 static void prepare_enter(void *context)
 {
+	struct work *w = context;
+	const struct op_caller self = {1001, 1001, getpid()};
+	struct subject_facts facts;
 	prepare_gate(context);
 	assert_int_equal(run_gate_new(context), 0);
+	/* What is opened to know a caller stays open for his next request. */
+	gate_facts(w->gate, &self, &facts);
 }
 
 static int enter(struct work *w, uid_t uid, const char *node, unsigned acts)

@@ -61,7 +61,7 @@ void request_answer(struct request *q, int outcome)
 double request_cache(struct front *f, const struct inode *i, const struct stat *st)
 {
 	/* By another name it may be reached through another directory. */
-	const struct gate_object o = {i, NULL, !S_ISDIR(i->type) && st->st_nlink == 1};
+	const struct gate_object o = {i, NULL, !S_ISDIR(i->type) && st->st_nlink <= 1};
 	return f->one_user || gate_cacheable(f->gate, &o) ? REQUEST_CACHE_SECONDS : 0;
 }
 

@@ -19,6 +19,8 @@ cat >"$S/write.py" <<'W'
 import os, sys
 fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT, 0o600)
 os.pwrite(fd, bytes(4096), 0)
+if sys.argv[2:]:
+    os.unlink(sys.argv[1])
 print(flush=True)
 sys.stdin.readline()
 for i in range(10000):
@@ -29,15 +31,21 @@ for i in range(10000):
 print(flush=True)
 sys.stdin.readline()
 W
-coproc writer { exec /usr/bin/python3 "$S/write.py" "$M/busy/file"; }
-read -r _ <&"${writer[0]}"
-before=$(reads)
-echo >&"${writer[1]}"
-read -r _ <&"${writer[0]}"
-asked=$(($(reads) - before))
-echo >&"${writer[1]}"
-wait "$writer_PID"
-if [ "$asked" -lt 200 ]; then ok "as shipped, in a directory: ten thousand writes ask next to nothing ($asked requests)"; else not_ok "as shipped, in a directory: ten thousand writes ask next to nothing: $asked"; fi
+writes() { # name [word]
+	local asked before pid
+	coproc writer { exec /usr/bin/python3 "$S/write.py" "$M/busy/file" ${2:+"$2"}; }
+	pid=$writer_PID
+	read -r _ <&"${writer[0]}"
+	before=$(reads)
+	echo >&"${writer[1]}"
+	read -r _ <&"${writer[0]}"
+	asked=$(($(reads) - before))
+	echo >&"${writer[1]}"
+	wait "$pid"
+	if [ "$asked" -lt 200 ]; then ok "$1 ($asked requests)"; else not_ok "$1: $asked"; fi
+}
+writes "as shipped, in a directory: ten thousand writes ask next to nothing"
+writes "nor to a file that is removed and still open" removed
 
 one() { as "$user1" "$@"; }
 two() { as "$user2" "$@"; }
@@ -96,10 +104,31 @@ hidden "a new policy that lets him pass the directory alone" one stat "$M/busy/f
 check "and the directory" one stat "$M/busy"
 mkdir -p "$M/one/d/e" "$M/two"
 echo 1 >"$M/one/d/e/f"
-policy <<<"permit second: user:#$user2 to list on /two/d/e/sub/**"
+policy <<E
+permit first: user:#$user1 to any on /one/d/e/**
+permit second: user:#$user2 to list on /two/d/e/sub/**
+E
+cat >"$S/hold.py" <<'H'
+import os, sys, time
+fd = os.open(sys.argv[1], os.O_RDONLY)
+print(flush=True)
+sys.stdin.readline()
+for _ in range(50):
+    try:
+        os.pread(fd, 1, 0)
+    except OSError as e:
+        sys.exit(e.errno)
+    time.sleep(0.1)
+H
+coproc holder { one /usr/bin/python3 "$S/hold.py" "$M/one/d/e/f"; }
+holder_pid=$holder_PID
+read -r _ <&"${holder[0]}"
 stat "$M/one/d/e/f" >/dev/null
 mv "$M/one/d" "$M/two/d"
 check "moved with a directory to where others pass on their way: he passes" two stat "$M/two/d/e"
+echo >&"${holder[1]}"
+wait "$holder_pid"
+check_same "who had the right further down where it was gets EIO from what he has open" 5 $?
 wait_for 5 bash -c "! setpriv --reuid=$user2 --clear-groups stat '$M/two/d/e/f'"
 hidden "and is not told of the file" two stat "$M/two/d/e/f"
 policy <<<"permit first: user:#$user1 to any on /area/** until $(date -ud '+3 seconds' '+%F %T')"

@@ -147,7 +147,7 @@ int file_home_remove(struct file *f, const uint8_t dir_id[DIR_ID_LEN])
 	 * It changed the inode, whose fsync therefore carries it. */
 	rc = home && f->has_header ? file_lower_sync(f, false) : 0;
 	if (home && !rc) {
-		home->names--;
+		home->names -= home != only || home->names > 1;
 		if (!home->names)
 			memset(home, 0, sizeof(*home));
 		f->dirty = f->has_header;

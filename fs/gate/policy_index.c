@@ -130,14 +130,18 @@ static int arrange(const struct policy *p, struct entries *e, struct policy_inde
 	return 0;
 }
 
+static int by_number(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+	return (x > y) - (x < y);
+}
+
 static bool lists_at(const struct policy *p, uint32_t node, uint32_t subject, uint32_t rule)
 {
 	const struct policy_group *g =
 		node == POLICY_NONE ? NULL : policy_index_find(&p->here, node, subject);
-	for (uint32_t i = 0; g && i < g->count; i++)
-		if (p->here.rules[g->first + i] == rule)
-			return p->rules[rule].acts & ACT_LIST;
-	return false;
+	return g && (p->rules[rule].acts & ACT_LIST) &&
+	       bsearch(&rule, &p->here.rules[g->first], g->count, sizeof(rule), by_number);
 }
 
 /* Who is at a node is also at the `**` behind it. */
@@ -175,12 +179,6 @@ int policy_index_build(struct policy *p)
 	for (uint32_t i = 0; !rc && i < p->automaton.count; i++)
 		p->automaton.nodes[i].leads_past = leads_past(p, i);
 	return rc;
-}
-
-static int by_number(const void *a, const void *b)
-{
-	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-	return (x > y) - (x < y);
 }
 
 uint32_t *policy_index_rules(

@@ -55,6 +55,7 @@ struct file_units {
 struct file_stage {
 	uint64_t offset;                   /* of the lower file */
 	uint64_t changed[FILE_UNIT_WORDS]; /* units that the next commit logs */
+	struct file_stage *next_changed;   /* of those that have some */
 	uint8_t page[BLOCK_MAP_BLOCK];
 };
 
@@ -123,6 +124,7 @@ struct file {
 	uint8_t *scratch;           /* ciphertext on its way; grows to FILE_RUN_BLOCKS */
 	size_t scratch_len;
 	struct file_stage **staged; /* owned; see file_stage.c */
+	struct file_stage *changed; /* of these, since the last commit */
 	size_t staged_count, staged_room;
 	struct journal_fresh *fresh; /* owned; written in place since the last commit */
 	size_t fresh_count, fresh_room;

@@ -67,8 +67,11 @@ int file_stage_put(struct file *f, uint64_t offset, const uint8_t page[static BL
 		known = known || p->changed[i];
 		p->changed[i] |= changed ? changed->bits[i] : UINT64_MAX;
 	}
-	if (!known)
+	if (!known) {
 		f->promised += FILE_STAGE_TEXT;
+		p->next_changed = f->changed;
+		f->changed = p;
+	}
 	return 0;
 }
 
@@ -150,6 +153,11 @@ size_t file_stage_see(
 void file_stage_drop(struct file *f, uint64_t offset, uint64_t end)
 {
 	size_t from = position(f, offset), to = position(f, end);
+	for (struct file_stage **at = &f->changed; *at;)
+		if ((*at)->offset >= offset && (*at)->offset < end)
+			*at = (*at)->next_changed;
+		else
+			at = &(*at)->next_changed;
 	for (size_t i = from; i < to; i++)
 		free(f->staged[i]);
 	if (to > from)
@@ -165,8 +173,7 @@ static bool is_changed(const struct file_stage *p, unsigned unit)
 
 void file_stage_log(const struct file *f, struct buf *text)
 {
-	for (size_t i = 0; i < f->staged_count; i++) {
-		const struct file_stage *p = f->staged[i];
+	for (const struct file_stage *p = f->changed; p; p = p->next_changed) {
 		for (unsigned from = 0, to; from < FILE_UNITS; from = to) {
 			to = from + 1;
 			if (!is_changed(p, from))
@@ -181,8 +188,9 @@ void file_stage_log(const struct file *f, struct buf *text)
 
 void file_stage_logged(struct file *f)
 {
-	for (size_t i = 0; i < f->staged_count; i++)
-		memset(f->staged[i]->changed, 0, sizeof(f->staged[i]->changed));
+	for (struct file_stage *p = f->changed; p; p = p->next_changed)
+		memset(p->changed, 0, sizeof(p->changed));
+	f->changed = NULL;
 	f->promised = 0;
 }
 

@@ -383,6 +383,7 @@ static void op_setattr(
 	int r = refused                       ? (misled ? -ESTALE : -EIO)
 		: drops                       ? 0
 		: front_is_read_only(q.front) ? -EROFS
+		: tells && !acts              ? 0 /* a log that fails keeps nothing from the disk */
 					      : request_enter(&q, acts);
 	if (r == 0 && !drops)
 		r = set_attributes(q.front, &q.gate.caller, i, attr, valid, tells);

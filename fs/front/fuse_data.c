@@ -225,6 +225,16 @@ static void op_read(
 	fuse_reply_buf(req, bytes, (size_t)n);
 }
 
+static int sync_file(const struct front *f, struct file *file, bool data_only)
+{
+	/* What was lost is not known: nothing can be promised of any file. */
+	int r = store_is_read_only(f->store) ? -EIO : file_sync(file, data_only);
+	/* A disk that is gone fails before there is anything to flush. */
+	if (r == -EIO)
+		store_trouble(f->store, "the flush of a file", r);
+	return r;
+}
+
 static void op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t size, off_t offset,
 	struct fuse_file_info *fi)
 {
@@ -256,6 +266,9 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t s
 		done += n > 0 ? (size_t)n : 0;
 	}
 	__atomic_add_fetch(&h->bytes_written, (uint64_t)done, __ATOMIC_RELAXED);
+	/* After this no fsync(2) comes to us any more: now is told whether the disk is gone. */
+	if (n == -EIO && fi->writepage)
+		(void)!sync_file(front, h->file, true);
 	/* The kernel takes a short answer to its own writeback for success: half a page lost is an
 	 * error. */
 	if (n < 0 && (fi->writepage || done == 0))
@@ -275,11 +288,7 @@ static void op_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_
 {
 	const struct front *f = fuse_req_userdata(req);
 	(void)ino;
-	/* What was lost is not known: nothing can be promised of any file. */
-	int r = store_is_read_only(f->store) ? -EIO : file_sync(handle_of(fi)->file, data_only);
-	/* A disk that is gone fails before there is anything to flush. */
-	if (r == -EIO)
-		store_trouble(f->store, "the flush of a file", r);
+	int r = sync_file(f, handle_of(fi)->file, data_only);
 	fuse_reply_err(req, -err_to_fuse(r));
 }
 

@@ -109,6 +109,8 @@ class Session:
     def changing(self):
         d = self.dir
         return {
+            # First: nobody but the fsync that met it has told anything.
+            "direct write": lambda: os.pwrite(self.direct, self.page, 0),
             "creat": lambda: self.open_close("new", os.O_CREAT | os.O_WRONLY),
             "open to write": lambda: self.open_close("file", os.O_WRONLY),
             "open to read and write": lambda: self.open_close("file", os.O_RDWR),
@@ -133,7 +135,6 @@ class Session:
             "punch": lambda: check_errno(libc.fallocate(self.clean, 3, 0, 4096)),
             "ftruncate": lambda: os.ftruncate(self.clean, 10),
             "fallocate": lambda: check_errno(libc.fallocate(self.map_fd, 0, 0, 1 << 20)),
-            "direct write": lambda: os.pwrite(self.direct, self.page, 0),
             "copy_file_range": lambda: os.copy_file_range(self.reader, self.spare, 4096, 0, 0),
             "setxattr": lambda: os.setxattr(f"{d}/file", "user.b", b"1"),
             "setxattr of a folder": lambda: os.setxattr(f"{d}/folder", "user.b", b"1"),

@@ -77,7 +77,7 @@ int file_tags_copy(struct file *f, uint64_t group, unsigned index, unsigned coun
 	struct file_tag_page *p = NULL;
 	lock_take(&f->cache_lock);
 	int rc = get(f, group, true, &p, ft);
-	if (!rc) {
+	if (p) {
 		memcpy(ret, p->entries + index * FORMAT_TAG_LEN, count * FORMAT_TAG_LEN);
 		*ret_fresh = p->fresh;
 	}

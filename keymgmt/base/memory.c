@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -27,10 +28,11 @@ static bool find_heap(uintptr_t *ret_start, uintptr_t *ret_end, bool *ret_locked
 	bool found = false, in_heap = false;
 	FILE *f = fopen("/proc/self/smaps", "re");
 	while (f && fgets(line, sizeof(line), f)) {
-		unsigned long start, end;
-		char name[16] = "";
-		if (sscanf(line, "%lx-%lx %*s %*s %*s %*s %15s", &start, &end, name) >= 2) {
-			in_heap = strcmp(name, "[heap]") == 0;
+		char *at;
+		unsigned long start = strtoul(line, &at, 16), end;
+		if (at != line && *at == '-') {
+			end = strtoul(at + 1, &at, 16);
+			in_heap = strstr(at, "[heap]") != NULL;
 			*ret_start = in_heap && !found ? start : *ret_start;
 			*ret_end = in_heap ? end : *ret_end;
 			found |= in_heap;

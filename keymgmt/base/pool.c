@@ -76,15 +76,16 @@ static struct pool_chunk *map_chunk(void)
 	if (!at || past == 0)
 		return (struct pool_chunk *)(void *)at;
 	munmap(at, POOL_CHUNK_BYTES);
-	at = pool_pages_new((size_t)2 * POOL_CHUNK_BYTES);
-	if (!at)
+	uint8_t *twice = pool_pages_new((size_t)2 * POOL_CHUNK_BYTES);
+	if (!twice)
 		return NULL;
-	past = (uintptr_t)at % POOL_CHUNK_BYTES;
+	past = (uintptr_t)twice % POOL_CHUNK_BYTES;
 	size_t before = past ? POOL_CHUNK_BYTES - past : 0;
+	uint8_t *aligned = twice + before;
 	if (before)
-		munmap(at, before);
-	munmap(at + before + POOL_CHUNK_BYTES, POOL_CHUNK_BYTES - before);
-	return (struct pool_chunk *)(void *)(at + before);
+		munmap(twice, before);
+	munmap(aligned + POOL_CHUNK_BYTES, POOL_CHUNK_BYTES - before);
+	return (struct pool_chunk *)(void *)aligned;
 }
 
 static void list_in(struct pool_chunk **list, struct pool_chunk *c)

@@ -153,6 +153,8 @@ size_t file_stage_see(
 void file_stage_drop(struct file *f, uint64_t offset, uint64_t end)
 {
 	size_t from = position(f, offset), to = position(f, end);
+	if (from == to)
+		return;
 	for (struct file_stage **at = &f->changed; *at;)
 		if ((*at)->offset >= offset && (*at)->offset < end)
 			*at = (*at)->next_changed;
@@ -160,9 +162,8 @@ void file_stage_drop(struct file *f, uint64_t offset, uint64_t end)
 			at = &(*at)->next_changed;
 	for (size_t i = from; i < to; i++)
 		free(f->staged[i]);
-	if (to > from)
-		memmove(f->staged + from, f->staged + to,
-			(f->staged_count - to) * sizeof(struct file_stage *));
+	memmove(f->staged + from, f->staged + to,
+		(f->staged_count - to) * sizeof(struct file_stage *));
 	f->staged_count -= to - from;
 }
 

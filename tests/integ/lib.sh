@@ -249,6 +249,23 @@ loop_fs() {
 	our_mountpoints+=("$S/$1")
 }
 
+# Between two lines that the command prints, each of which it waits for, the daemon is hardly asked for anything: what it is asked it reads.
+asks_next_to_nothing() { # name command...
+	local name=$1 asked before pid
+	reads_of_daemon() { sed -n 's/^syscr: //p' "/proc/$daemon/io"; }
+	shift
+	coproc asking { "$@"; }
+	pid=$asking_PID
+	read -r _ <&"${asking[0]}"
+	before=$(reads_of_daemon)
+	echo >&"${asking[1]}"
+	read -r _ <&"${asking[0]}"
+	asked=$(($(reads_of_daemon) - before))
+	echo >&"${asking[1]}"
+	wait "$pid"
+	if [ "$asked" -lt 200 ]; then ok "$name ($asked requests)"; else not_ok "$name: $asked"; fi
+}
+
 cleanup() {
 	local i p m
 	cd /

@@ -12,8 +12,6 @@ mount_tenant acme "$M" || { not_ok "mounts"; exit 1; }
 chmod 777 "$M"
 mkdir "$S/bound"
 
-# What the daemon is asked it reads.
-reads() { sed -n 's/^syscr: //p' "/proc/$daemon/io"; }
 mkdir -m 755 "$M/busy"
 cat >"$S/write.py" <<'W'
 import os, sys
@@ -32,17 +30,7 @@ print(flush=True)
 sys.stdin.readline()
 W
 writes() { # name [word]
-	local asked before pid
-	coproc writer { exec /usr/bin/python3 "$S/write.py" "$M/busy/file" ${2:+"$2"}; }
-	pid=$writer_PID
-	read -r _ <&"${writer[0]}"
-	before=$(reads)
-	echo >&"${writer[1]}"
-	read -r _ <&"${writer[0]}"
-	asked=$(($(reads) - before))
-	echo >&"${writer[1]}"
-	wait "$pid"
-	if [ "$asked" -lt 200 ]; then ok "$1 ($asked requests)"; else not_ok "$1: $asked"; fi
+	asks_next_to_nothing "$1" /usr/bin/python3 "$S/write.py" "$M/busy/file" ${2:+"$2"}
 }
 writes "as shipped, in a directory: ten thousand writes ask next to nothing"
 writes "nor to a file that is removed and still open" removed

@@ -74,8 +74,6 @@ marks() { # directory
 mkdir -m 755 "$S/plain" "$M/marks"
 check_same "a mark of a foreign group goes as on a plain directory" "$(marks "$S/plain")" "$(marks "$M/marks")"
 
-# What the daemon is asked it reads.
-reads() { sed -n 's/^syscr: //p' "/proc/$daemon/io"; }
 cat >"$S/small" <<'SMALL'
 import os, sys
 fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT, 0o600)
@@ -88,15 +86,7 @@ print(flush=True)
 sys.stdin.readline()
 SMALL
 mkdir -m 777 "$M/small"
-coproc writer { as "$user1" /usr/bin/python3 "$S/small" "$M/small/file"; }
-read -r _ <&"${writer[0]}"
-before=$(reads)
-echo >&"${writer[1]}"
-read -r _ <&"${writer[0]}"
-asked=$(($(reads) - before))
-echo >&"${writer[1]}"
-wait "$writer_PID"
-if [ "$asked" -lt 200 ]; then ok "ten thousand small writes ask tenantfs next to nothing ($asked requests)"; else not_ok "ten thousand small writes ask tenantfs next to nothing: $asked"; fi
+asks_next_to_nothing "ten thousand small writes ask tenantfs next to nothing" as "$user1" /usr/bin/python3 "$S/small" "$M/small/file"
 check_umount "unmounts" "$M" "$daemon"
 mount_tenant acme "$M" suid || { not_ok "mounts again"; exit 1; }
 check_same "and so after a remount" "$user1 $user1 777" "$(ids)"

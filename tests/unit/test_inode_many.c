@@ -9,36 +9,8 @@
 
 #include <cmocka.h>
 
-#include "fs/front/inode.h"
-#include "tests/unit/store_place.h"
+#include "tests/unit/inode_place.h"
 
-struct table_place {
-	void *store; /* struct store_place */
-	struct inode_table t;
-};
-
-static int setup(void **state)
-{
-	struct table_place *p = calloc(1, sizeof(*p));
-	if (!p || store_place_make(&p->store) < 0)
-		return -1;
-	struct store_place *s = p->store;
-	if (inode_table_init(&p->t, &s->store) < 0)
-		return -1;
-	*state = p;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct table_place *p = *state;
-	inode_table_done(&p->t);
-	store_place_remove(&p->store);
-	free(p);
-	return 0;
-}
-
-/* Makes and finds a directory or file, as mkdir and create do; a kernel reference and ours. */
 #define MANY 100000
 #define FIRST ((ino_t)1 << 40) /* no number of a real file */
 

@@ -42,6 +42,9 @@ void file_home_single(struct file *f, const uint8_t dir_id[static DIR_ID_LEN])
 	if (!(f->h.flags & FORMAT_MANY_HOMES) || f->write_fd < 0 ||
 		l->ops->fstat(l, f->fd, &st) < 0 || st.st_nlink != 1)
 		return;
+	/* A power cut may bring back names that went a moment ago. */
+	if (file_lower_sync(f, false))
+		return;
 	memset(f->h.homes, 0, sizeof(f->h.homes));
 	f->h.flags &= (uint8_t)~FORMAT_MANY_HOMES;
 	file_home_count(f, dir_id);
@@ -80,14 +83,18 @@ static bool is_of(const struct format_home *home, const uint8_t dir_id[DIR_ID_LE
 	return home && !memcmp(home->dir_id, dir_id, DIR_ID_LEN);
 }
 
-/* All its names are there: with another home the count decides whether this one may go. */
+/* All its names are there: with another home the count decides whether this one may go. A name
+ * that went and that a power cut can bring back would not be among them. */
 static int recount_only_home(struct file *f, struct format_home *home)
 {
 	struct stat st;
 	struct lower *l = f->store->lower;
-	int rc = l->ops->fstat(l, f->fd, &st);
+	int rc = f->name_went || !f->store->redo ? file_lower_sync(f, false) : 0;
+	if (!rc)
+		rc = l->ops->fstat(l, f->fd, &st);
 	if (rc < 0)
 		return rc;
+	f->name_went = false;
 	uint64_t names = st.st_nlink - (f->trash_name[0] && st.st_nlink);
 	home->names = names < UINT32_MAX ? (uint32_t)names : UINT32_MAX;
 	home->names += !names;
@@ -138,6 +145,7 @@ int file_home_remove(struct file *f, const uint8_t dir_id[DIR_ID_LEN])
 	if (is_of(only, dir_id) && no_home_returns(f)) {
 		/* It has other names, and they are there, whatever the count was before a crash. */
 		only->names -= only->names > 1;
+		f->name_went = true;
 		f->dirty = f->dirty || f->has_header;
 		rc = file_commit_now(f, 0);
 		file_end(f);

@@ -216,9 +216,11 @@ static void clear_table(struct redo *r, bool all)
 	for (size_t i = 0; i < BUCKETS; i++)
 		for (struct file *f = r->files[i], *next; f; f = next) {
 			next = f->listed_next;
-			f->last = f->hard = f->home_went = 0;
+			f->last = f->hard = 0;
 			if (f->dirty && !all)
 				continue;
+			f->home_went = 0;
+			f->name_went = false;
 			unlist_locked(r, f);
 			if (!atomic_load(&f->refs))
 				file_free(f);

@@ -30,11 +30,15 @@ for folder, count in (("large", 8000), ("small", 1000)):
             f.write("x" * (number % 50))
 E
 umount_tenant "$M" "$daemon"
+# Another test may have the kernel drop what it knows: as often as five times.
 remount
 names=$(reads /usr/bin/python3 -c 'import os, sys; print(len(os.listdir(sys.argv[1])))' "$M/large")
 check_same "a large directory is listed whole" 8000 "$(cat "$S/out")"
 check "and costs attributes of its beginning alone ($names)" test "$names" -lt 3000
-again=$(reads /usr/bin/python3 -c 'import os, sys; print(len(os.listdir(sys.argv[1])))' "$M/large")
+for _ in 1 2 3 4 5; do
+	again=$(reads /usr/bin/python3 -c 'import os, sys; print(len(os.listdir(sys.argv[1])))' "$M/large")
+	[ "$again" -ge 100 ] || break
+done
 check "what the kernel knows is asked for no second time ($again)" test "$again" -lt 100
 umount_tenant "$M" "$daemon"
 remount
@@ -42,7 +46,6 @@ check_same "with its attributes each file has its size" 0 \
 	"$(ls -l "$M/large" | awk 'NR > 1 && $5 != $9 % 50' | wc -l)"
 umount_tenant "$M" "$daemon"
 mount_tenant acme "$M" no_allow_other || { not_ok "mounts"; exit 1; }
-# Another test may have the kernel drop what it knows.
 for _ in 1 2 3 4 5; do
 	reads /usr/bin/python3 -c 'import os, sys; print(len(os.listdir(sys.argv[1])))' "$M/small" >/dev/null
 	after=$(reads /usr/bin/python3 -c 'import os, sys

@@ -106,6 +106,41 @@ static void a_closed_file_keeps_no_time(void **state)
 	file_put(f);
 }
 
+static unsigned file_syncs(void)
+{
+	return atomic_load(&redo_place_disk.syncs) - atomic_load(&redo_place_disk.journal_syncs);
+}
+
+/* A name that went comes back with a power cut until its inode was flushed: its home is not left to
+ * a count that lacks it. */
+static void names_are_counted_when_none_returns(void **state)
+{
+	struct store_place *p = *state;
+	const uint8_t ids[4][DIR_ID_LEN] = {{7}, {8}, {9}, {10}};
+	make(p);
+	struct file *f = redo_place_open(p, "x");
+	for (int went = 1; went >= 0; went--) {
+		assert_int_equal(file_home_add(f, p->root->id), 0);
+		assert_int_equal(file_home_remove(f, p->root->id), 0);
+		if (!went)
+			assert_int_equal(redo_checkpoint(&p->store), 0);
+		unsigned before = file_syncs();
+		assert_int_equal(file_home_add(f, ids[0]), 0);
+		assert_int_equal(file_syncs() - before, went);
+		assert_int_equal(file_home_remove(f, ids[0]), 0);
+		assert_int_equal(redo_checkpoint(&p->store), 0);
+	}
+	/* Nor is one that had many homes given back its only one. */
+	for (size_t i = 0; i < 4; i++)
+		assert_int_equal(file_home_add(f, ids[i]), 0);
+	file_put(f);
+	assert_int_equal(redo_checkpoint(&p->store), 0);
+	unsigned before = file_syncs();
+	f = redo_place_open(p, "x");
+	assert_int_equal(file_syncs() - before, 1);
+	file_put(f);
+}
+
 /* The kernel tells the time of what it wrote just before it asks for the flush: one record has
  * both. */
 static void a_told_time_goes_with_the_commit(void **state)
@@ -710,6 +745,7 @@ int main(void)
 		T(what_is_written_over_is_not_in_place_yet),
 		T(a_checkpoint_that_fails_again_and_again),
 		T(a_closed_file_keeps_no_time),
+		T(names_are_counted_when_none_returns),
 		T(a_told_time_goes_with_the_commit),
 		T(nothing_goes_to_its_place_before_the_flush),
 		T(close_is_soft_and_fsync_hard),

@@ -442,6 +442,14 @@ bool inode_known(struct inode_table *t, ino_t ino)
 	return known;
 }
 
+bool inode_told(struct inode_table *t, const struct inode *i)
+{
+	lock_take(&t->lock);
+	bool told = i->lookups > 0;
+	lock_drop(&t->lock);
+	return told;
+}
+
 void inode_changed(struct inode_table *t, struct inode *i)
 {
 	lock_take(&t->lock);

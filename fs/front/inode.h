@@ -127,6 +127,8 @@ void inode_forget(struct inode_table *t, struct inode *i, uint64_t lookups);
 MUST_USE bool inode_forgotten(struct inode_table *t, struct inode *i, uint64_t lookups);
 /* Whether the kernel has been told of the number's inode, and has not dropped it since. */
 bool inode_known(struct inode_table *t, ino_t ino);
+/* The same of this very inode, found by its number or not. */
+bool inode_told(struct inode_table *t, const struct inode *i);
 /* Its size or mode changes, or may have changed: what the kernel was told before is not fresh. */
 void inode_changed(struct inode_table *t, struct inode *i);
 /* A handle more; false, and none, when it is retired already. inode_closes takes it back. */

@@ -11,6 +11,10 @@
 #define TICK_SECONDS 5
 #define HEARTBEAT_SECONDS 60
 #define WAIT_SECONDS 10
+/* How long a change is held up by answers that callers have not taken yet, and how often it is
+ * looked for them afterwards. */
+#define LATE_MS 64
+#define LATE_SECONDS 1
 
 /* Somebody who waits for an inode's content to be written. */
 struct waiter {
@@ -31,6 +35,11 @@ struct notify {
 	struct inode **queue; /* inodes with a reference whose attributes are to be forgotten */
 	size_t queued, room;
 	struct waiter *waiters;
+	/* The thread's own: inodes with a reference that the kernel has been told of and does not
+	 * know. */
+	struct inode **late;
+	size_t late_count, late_room;
+	bool late_lost; /* some are not in it, because memory was short */
 };
 
 /* Inodes of handles that lost their right, with a reference each; an inode may come several times.
@@ -138,12 +147,64 @@ static void rejudge(struct notify *n)
 		;
 }
 
+static int forget(struct notify *n, struct inode *i)
+{
+	lock_below(LOCK_CURSOR);
+	/* offset -1: attributes only. */
+	return fuse_lowlevel_notify_inval_inode(n->session, request_number(n->front, i), -1, 0);
+}
+
+/* The kernel has been told of it, and knows nothing of it: its FORGET is on its way to us, or the
+ * answer to somebody who has not run since, and who will then make an inode with what it says. */
+static bool is_late(struct notify *n, struct inode *i)
+{
+	return forget(n, i) == -ENOENT && inode_told(&n->front->inodes, i);
+}
+
 static void forget_attributes(void *context, struct inode *i)
 {
 	struct notify *n = context;
-	lock_below(LOCK_CURSOR);
-	/* offset -1: attributes only. */
-	fuse_lowlevel_notify_inval_inode(n->session, request_number(n->front, i), -1, 0);
+	if (!is_late(n, i))
+		return;
+	if (n->late_count == n->late_room) {
+		size_t room = n->late_room ? 2 * n->late_room : 64;
+		struct inode **late = realloc(n->late, room * sizeof(struct inode *));
+		n->late_lost = n->late_lost || !late;
+		if (!late)
+			return;
+		n->late = late;
+		n->late_room = room;
+	}
+	inode_get(&n->front->inodes, i);
+	n->late[n->late_count++] = i;
+}
+
+static void forget_late(struct notify *n)
+{
+	size_t left = 0;
+	for (size_t k = 0; k < n->late_count; k++) {
+		if (is_late(n, n->late[k]))
+			n->late[left++] = n->late[k];
+		else
+			inode_put(&n->front->inodes, n->late[k]);
+	}
+	n->late_count = left;
+	if (left)
+		return;
+	free(n->late);
+	n->late = NULL;
+	n->late_room = 0;
+}
+
+static void forget_all_attributes(struct notify *n)
+{
+	n->late_lost = false;
+	inode_each(&n->front->inodes, forget_attributes, n);
+	for (unsigned ms = 1; n->late_count && ms <= LATE_MS; ms *= 2) {
+		const struct timespec pause = {.tv_nsec = ms * 1000000L};
+		nanosleep(&pause, NULL);
+		forget_late(n);
+	}
 }
 
 /* Not time(2): it lags behind by a tick, and a moment that has come would be taken for one that is
@@ -161,7 +222,7 @@ static struct timespec wake_at(struct notify *n, time_t last)
 	struct timespec at;
 	clock_gettime(CLOCK_REALTIME, &at);
 	int64_t boundary = gate_boundary(n->front->gate, last);
-	at.tv_sec += TICK_SECONDS;
+	at.tv_sec += n->late_count || n->late_lost ? LATE_SECONDS : TICK_SECONDS;
 	if (boundary <= at.tv_sec)
 		at = (struct timespec){.tv_sec = boundary};
 	return at;
@@ -214,8 +275,10 @@ static void do_work(struct notify *n, struct work *w, bool boundary_passed)
 		rejudge(n);
 		w->all_attributes = true;
 	}
+	forget_late(n);
+	w->all_attributes = w->all_attributes || n->late_lost;
 	if (w->all_attributes)
-		inode_each(&n->front->inodes, forget_attributes, n);
+		forget_all_attributes(n);
 	lock_take(&n->lock);
 	n->rejudge_done = w->rejudge;
 	pthread_cond_broadcast(&n->done);
@@ -248,6 +311,9 @@ static void *loop(void *context)
 			tick = now;
 		}
 	} while (go_on);
+	for (size_t k = 0; k < n->late_count; k++)
+		inode_put(&n->front->inodes, n->late[k]);
+	free(n->late);
 	return NULL;
 }
 
@@ -308,7 +374,7 @@ void notify_attributes(struct notify *n, struct inode *i)
 
 void notify_attributes_now(struct notify *n, struct inode *i)
 {
-	forget_attributes(n, i);
+	(void)forget(n, i);
 }
 
 int notify_written(struct notify *n, struct inode *i, void (*then)(void *context), void *context)

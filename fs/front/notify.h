@@ -30,10 +30,16 @@ void notify_attributes_now(struct notify *n, struct inode *i);
  * the notify thread, at an unmount too. Queues. -ENOMEM: it will not be called. */
 MUST_USE int notify_written(
 	struct notify *n, struct inode *i, void (*then)(void *context), void *context);
-/* All of them: a policy or a directory's place has changed. Queues. */
+/*
+ * All of them: a policy or a directory's place has changed. Queues. An answer that was given before
+ * may be taken by its caller only after that, and make an inode that the kernel did not have to
+ * forget: for these it is waited 127 ms at most, then they are looked for every second until none
+ * is left.
+ */
 void notify_all_attributes(struct notify *n);
-/* Ask all open handles again; those that lost their right are retired. `wait`: until it is done, at
- * most 10 s; false when it is not done by then, or was not waited for. */
+/* Ask all open handles again; those that lost their right are retired; then as
+ * notify_all_attributes. `wait`: until it is done, at most 10 s; false when it is not done by then,
+ * or was not waited for. */
 bool notify_rejudge(struct notify *n, bool wait);
 /* For a request that was judged when front->verdicts was `verdicts` and whose handle or attributes
  * are known only now: if they changed meanwhile, ask again. Queues. */

@@ -4,17 +4,19 @@
 #include "keymgmt/crypto.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* A thread's answers: plaintext. */
+/* A thread's answers: plaintext. They begin with a page: AMD's processors copy four times slower to
+ * where the last bits of the address are a few more than those of the source, a page of a cache
+ * (measured: 2.4 and 10 GB/s; decisions/0008). */
 struct answer {
-	size_t used; /* of what follows, at most */
-	char bytes[];
+	char bytes[FRONT_BUFFER];
+	size_t used; /* of them, at most */
 };
-
-#define ANSWER_SIZE (sizeof(struct answer) + FRONT_BUFFER)
+_Static_assert(offsetof(struct answer, bytes) == 0, "answers begin with a page");
 
 static void free_buffer(void *at)
 {
@@ -22,7 +24,7 @@ static void free_buffer(void *at)
 	if (!a)
 		return;
 	crypto_wipe(a->bytes, a->used);
-	pool_pages_free(a, ANSWER_SIZE);
+	pool_pages_free(a, sizeof(*a));
 }
 
 uint64_t front_available(struct front *f, const struct statvfs *st, uint64_t blocks)
@@ -69,9 +71,9 @@ char *front_buffer(struct front *f, size_t size)
 		return NULL;
 	struct answer *a = pthread_getspecific(f->buffer_key);
 	if (!a) {
-		a = pool_pages_new(ANSWER_SIZE); /* only what is used of it takes memory */
+		a = pool_pages_new(sizeof(*a)); /* only what is used of it takes memory */
 		if (a && pthread_setspecific(f->buffer_key, a)) {
-			pool_pages_free(a, ANSWER_SIZE);
+			pool_pages_free(a, sizeof(*a));
 			a = NULL;
 		}
 	}

@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -27,19 +28,11 @@
 #define TICKS_WHEN_STUCK 5 /* then the seat is taken, whether or not somebody waits */
 #define ROBBED_NS 200000   /* polling takes a microsecond a round */
 #define SPARE_MS 1000      /* idle for so long, memory is given back */
-#define HELPER_MS 100      /* who sleeps beside the seat parks after that */
-#define HELPERS_SLOW 16    /* of requests that wait themselves */
-#define SLOW_NS 100000
-#define KEEP_PARKED 20 /* each start costs 300 page faults */
+#define EXTRA_MS 100       /* who waits in vain beside another parks after that */
+#define WAITING_MOST 16    /* threads in requests that wait themselves */
+#define LOOK_NS 50000      /* of those that are faster it need not be known */
+#define KEEP_PARKED 20     /* each start costs 300 page faults */
 #define KEEP_IDLE 1
-
-/* The seat, one word: who has it (a thread's number, 0: nobody), whether he is in a request, and
- * how many requests those in it have begun. Whoever has it and is in no request has it for sure;
- * otherwise it changes hands by compare-and-swap. */
-#define SEAT_WHO UINT64_C(0xff)
-#define SEAT_BUSY UINT64_C(0x100)
-#define SEAT_ONE UINT64_C(0x200)
-_Static_assert(LOOP_THREADS < SEAT_WHO, "a number for each thread");
 
 enum place { NONE, RUNS, PARKED, TICKS, ENDED };
 
@@ -52,7 +45,7 @@ struct worker {
 	bool end, give_back; /* loop.lock: what to do when it wakes up */
 	struct worker *next; /* loop.lock: of those that are parked */
 	/* Its own: */
-	bool helps;    /* reads although it has not the seat */
+	bool polls;    /* it and nobody else */
 	bool at_once;  /* its request was there when it asked first */
 	int place_fd;  /* for sleeping (sleep.h), not while it is parked; negative: none */
 	char *request; /* REQUEST_SIZE, mapped when it is needed */
@@ -64,13 +57,15 @@ struct loop {
 	struct fuse_session *session;
 	int fd, stop_fd;
 	unsigned processors;
-	bool stop;    /* atomic */
-	bool ticking; /* atomic, set under lock */
-	uint64_t seat;
-	unsigned helpers, waiting, busy; /* atomic: threads */
+	bool stop;        /* atomic */
+	bool ticking;     /* atomic, set under lock */
+	unsigned readers; /* atomic: threads that wait for a request, or are about to */
+	unsigned busy;    /* atomic: requests that are not answered */
+	uint64_t begun;   /* atomic: requests, since the start */
+	bool spared;      /* atomic: memory was given back since the last of them */
 	struct pace pace;
-	struct pace_window window; /* of who has the seat and is in no request */
-	bool spared;               /* the same: memory was given back since the last request */
+	bool polling;              /* atomic: one thread polls */
+	struct pace_window window; /* its own */
 
 	struct lock_mutex lock;
 	struct worker *parked; /* the last one first: its stack is still in the caches */
@@ -158,7 +153,7 @@ static struct worker *take_one(struct loop *l)
 	return w;
 }
 
-/* The lock is held. Has one look whether who has the seat comes back. */
+/* The lock is held. Has one look whether somebody reads. */
 static bool set_watch(struct loop *l)
 {
 	struct worker *w = take_one(l);
@@ -169,26 +164,12 @@ static bool set_watch(struct loop *l)
 }
 
 /* To read. False: there is none. */
-static bool call_one(struct loop *l, bool helps)
+static bool call_one(struct loop *l)
 {
 	lock_take(&l->lock);
 	struct worker *w = take_one(l);
-	if (w && helps) {
-		w->helps = true;
-		__atomic_add_fetch(&l->helpers, 1, __ATOMIC_RELAXED);
-	}
 	lock_drop(&l->lock);
 	return w;
-}
-
-/* It parks, or has the seat now. */
-static void helped(struct worker *w)
-{
-	struct loop *l = w->loop;
-	if (!w->helps)
-		return;
-	w->helps = false;
-	__atomic_sub_fetch(&l->helpers, 1, __ATOMIC_RELAXED);
 }
 
 static void watch(struct loop *l)
@@ -201,25 +182,21 @@ static void watch(struct loop *l)
 
 /* What the watch has seen. */
 struct watched {
-	uint64_t seat;
+	uint64_t begun;
 	unsigned idle, stuck; /* ticks */
 };
 
-/* The lock is held. True when the watch ends: the seat is ours, or nobody asks for anything. */
+/* The lock is held. True when the watch ends: it reads itself, or nobody asks for anything. */
 static bool tick(struct worker *w, struct watched *seen)
 {
 	struct loop *l = w->loop;
-	uint64_t seat = __atomic_load_n(&l->seat, __ATOMIC_SEQ_CST);
-	bool same = seat == seen->seat;
-	seen->seat = seat;
-	bool away = (seat & SEAT_BUSY) || !(seat & SEAT_WHO);
-	seen->stuck = same && away ? seen->stuck + 1 : 0;
-	seen->idle = same && !away ? seen->idle + 1 : 0;
+	uint64_t begun = __atomic_load_n(&l->begun, __ATOMIC_SEQ_CST);
+	bool same = begun == seen->begun;
+	bool none = !__atomic_load_n(&l->readers, __ATOMIC_SEQ_CST);
+	seen->begun = begun;
+	seen->stuck = same && none ? seen->stuck + 1 : 0;
+	seen->idle = same && !none ? seen->idle + 1 : 0;
 	if (seen->stuck && (seen->stuck >= TICKS_WHEN_STUCK || is_pending(l))) {
-		uint64_t mine = (seat & ~(SEAT_WHO | SEAT_BUSY)) | w->number;
-		if (!__atomic_compare_exchange_n(
-			    &l->seat, &seat, mine, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
-			return false;
 		pace_crowd(&l->pace, seen->stuck < TICKS_WHEN_STUCK);
 		set_watch(l);
 		w->place = RUNS;
@@ -229,7 +206,7 @@ static bool tick(struct worker *w, struct watched *seen)
 		return false;
 	__atomic_store_n(&l->ticking, false, __ATOMIC_SEQ_CST);
 	/* A request that came between both sees to it that the watch goes on, or we do. */
-	if (__atomic_load_n(&l->seat, __ATOMIC_SEQ_CST) != seat) {
+	if (__atomic_load_n(&l->begun, __ATOMIC_SEQ_CST) != begun) {
 		__atomic_store_n(&l->ticking, true, __ATOMIC_SEQ_CST);
 		seen->idle = 0;
 		return false;
@@ -259,7 +236,6 @@ static void tick_on(struct worker *w)
 static bool park(struct worker *w)
 {
 	struct loop *l = w->loop;
-	helped(w);
 	leave_place(w);
 	lock_take(&l->lock);
 	if (w->place == RUNS) {
@@ -306,35 +282,53 @@ static void spare(struct worker *w)
 	}
 	lock_drop(&l->lock);
 	pace_rest(&l->pace);
-	l->spared = true;
 }
 
 /* Reading */
 
-/* This thread has the seat, or gets it because nobody has. */
-static bool sit(struct worker *w)
+/* One waits; with requests that meet others, several. False: there are enough. */
+static bool come_to_read(struct loop *l)
 {
-	struct loop *l = w->loop;
-	uint64_t seat = __atomic_load_n(&l->seat, __ATOMIC_ACQUIRE);
-	while (!(seat & SEAT_WHO))
-		if (__atomic_compare_exchange_n(&l->seat, &seat, seat | w->number, false,
-			    __ATOMIC_SEQ_CST, __ATOMIC_ACQUIRE))
-			return true;
-	return (seat & SEAT_WHO) == w->number;
+	unsigned readers = __atomic_load_n(&l->readers, __ATOMIC_SEQ_CST);
+	do
+		if (readers >= (pace_many(&l->pace) ? l->processors : 1))
+			return false;
+	while (!__atomic_compare_exchange_n(
+		&l->readers, &readers, readers + 1, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));
+	return true;
 }
 
-/* Until there may be a request, or the loop is stopped. False: who has not the seat has slept long
- * enough. */
-static bool sleep_on(struct worker *w, bool seat)
+/* False: there is nobody else. */
+static bool leave_others(struct loop *l)
+{
+	unsigned readers = __atomic_load_n(&l->readers, __ATOMIC_SEQ_CST);
+	do
+		if (readers < 2)
+			return false;
+	while (!__atomic_compare_exchange_n(
+		&l->readers, &readers, readers - 1, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));
+	return true;
+}
+
+/* Until there may be a request, or the loop is stopped. False: others wait, which is enough. */
+static bool sleep_on(struct worker *w)
 {
 	struct loop *l = w->loop;
-	int ms = !seat ? HELPER_MS : l->spared ? -1 : SPARE_MS;
+	bool alone = __atomic_load_n(&l->readers, __ATOMIC_SEQ_CST) < 2;
+	bool spared = __atomic_load_n(&l->spared, __ATOMIC_RELAXED);
 	if (w->place_fd < 0)
 		w->place_fd = sleep_place(l->fd, l->stop_fd);
-	int n = sleep_in(w->place_fd, l->fd, l->stop_fd, ms);
-	if (n == 0 && seat && !l->spared)
+	int n = sleep_in(w->place_fd, l->fd, l->stop_fd,
+		!alone   ? EXTRA_MS
+		: spared ? -1
+			 : SPARE_MS);
+	if (n)
+		return true;
+	if (leave_others(l))
+		return false;
+	if (alone && !__atomic_exchange_n(&l->spared, true, __ATOMIC_RELAXED))
 		spare(w);
-	return n != 0 || seat;
+	return true;
 }
 
 static ssize_t read_request(struct worker *w)
@@ -353,24 +347,26 @@ static ssize_t read_request(struct worker *w)
 	return n;
 }
 
-/* The next request, waited for by who has the seat, and when many come by helpers. -EAGAIN: there
- * is none, and somebody else waits for it; other errors of read(2). */
+/* One thread at a time, while requests come one by one. */
+static bool may_poll(struct worker *w)
+{
+	struct loop *l = w->loop;
+	if (pace_many(&l->pace))
+		return false;
+	w->polls = w->polls || !__atomic_exchange_n(&l->polling, true, __ATOMIC_ACQUIRE);
+	return w->polls;
+}
+
+/* The next request. -EAGAIN: there is none, and others wait for it; other errors of read(2). */
 static ssize_t wait_request(struct worker *w)
 {
 	struct loop *l = w->loop;
 	uint64_t began = now_ns(), now = began, before = 0;
-	for (;;) {
-		bool seat = sit(w), many = pace_many(&l->pace);
-		if (stopped(l))
-			return -ECANCELED;
-		if (seat)
-			helped(w);
-		else if (!w->helps || !many)
-			return -EAGAIN;
-		if (seat && !many && now - began < pace_window_length(&l->window, now)) {
+	while (!stopped(l)) {
+		if (may_poll(w) && now - began < pace_window_length(&l->window, now)) {
 			sched_yield();
 			before = now;
-		} else if (sleep_on(w, seat)) {
+		} else if (sleep_on(w)) {
 			before = 0;
 		} else {
 			return -EAGAIN;
@@ -380,63 +376,51 @@ static ssize_t wait_request(struct worker *w)
 		if (before && now - before > ROBBED_NS)
 			pace_window_robbed(&l->window, now);
 		if (n != -EAGAIN) {
-			if (seat)
+			if (w->polls)
 				pace_window_came(&l->window, now - began);
+			__atomic_sub_fetch(&l->readers, 1, __ATOMIC_SEQ_CST);
 			return n;
 		}
 	}
+	return -ECANCELED;
 }
 
 static ssize_t next_request(struct worker *w)
 {
 	struct loop *l = w->loop;
-	/* When many ask, one call is saved: whoever would find a request at once does not sleep. */
-	ssize_t n = pace_many(&l->pace) ? -EAGAIN : read_request(w);
+	if (!come_to_read(l))
+		return -EAGAIN;
+	ssize_t n = read_request(w);
 	w->at_once = n >= 0;
-	if (n == -EAGAIN) {
-		__atomic_add_fetch(&l->waiting, 1, __ATOMIC_RELAXED);
-		n = wait_request(w);
-		__atomic_sub_fetch(&l->waiting, 1, __ATOMIC_RELAXED);
+	if (n != -EAGAIN) {
+		__atomic_sub_fetch(&l->readers, 1, __ATOMIC_SEQ_CST);
+		return n;
 	}
-	return n >= 0 && stopped(l) ? -ECANCELED : n;
+	n = wait_request(w);
+	if (w->polls) {
+		w->polls = false;
+		__atomic_store_n(&l->polling, false, __ATOMIC_RELEASE);
+	}
+	return n;
 }
 
-/* When many ask, somebody should be waiting for the next one. Of those who only compute no more
- * than there are processors. */
-static void ask_for_help(struct worker *w, uint32_t expected)
+/* Whether somebody else is to read while a request is handled: before what lasts, and when many
+ * ask. Then there are no more of those who compute than processors. */
+static bool call_for(struct loop *l, unsigned busy, unsigned kind, uint32_t expected)
 {
-	struct loop *l = w->loop;
-	unsigned most =
-		expected > SLOW_NS && l->processors < HELPERS_SLOW ? HELPERS_SLOW : l->processors;
-	if (pace_many(&l->pace) && !__atomic_load_n(&l->waiting, __ATOMIC_RELAXED) &&
-		__atomic_load_n(&l->helpers, __ATOMIC_RELAXED) < most)
-		call_one(l, true);
-}
-
-/* Before a request is handled by who has the seat. True: somebody else has it now. */
-static bool begin(struct worker *w, uint32_t expected, uint64_t *seat)
-{
-	struct loop *l = w->loop;
-	uint64_t count = (*seat & ~(SEAT_WHO | SEAT_BUSY)) + SEAT_ONE;
-	l->spared = false;
-	*seat = count | SEAT_BUSY | w->number;
-	__atomic_store_n(&l->seat, *seat, __ATOMIC_SEQ_CST);
-	if (!__atomic_load_n(&l->ticking, __ATOMIC_SEQ_CST))
-		watch(l);
-	if (!pace_hand_over(&l->pace, expected))
+	if (__atomic_load_n(&l->readers, __ATOMIC_SEQ_CST))
 		return false;
-	if (!__atomic_compare_exchange_n(
-		    &l->seat, seat, count, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
-		return true;
-	*seat = count;
-	if (call_one(l, false))
-		return true;
-	uint64_t mine = count | SEAT_BUSY | w->number;
-	if (!__atomic_compare_exchange_n(
-		    &l->seat, seat, mine, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
-		return true;
-	*seat = mine;
-	return false;
+	if (!pace_many(&l->pace))
+		return pace_hand_over(&l->pace, expected);
+	bool waits = expected > LOOK_NS && pace_waits(&l->pace, kind);
+	return busy < (waits && l->processors < WAITING_MOST ? WAITING_MOST : l->processors);
+}
+
+/* How often this thread has waited for something. */
+static long waits_of_thread(void)
+{
+	struct rusage u;
+	return getrusage(RUSAGE_THREAD, &u) ? 0 : u.ru_nvcsw;
 }
 
 static void handle(struct worker *w, size_t size)
@@ -445,22 +429,23 @@ static void handle(struct worker *w, size_t size)
 	struct fuse_buf request = {.mem = w->request, .size = size};
 	unsigned kind = pace_kind(w->request, size);
 	uint32_t expected = pace_expect(&l->pace, kind);
-	/* Also who finds a request at once takes a seat that is empty: all may be about to wait. */
-	bool mine = sit(w);
-	uint64_t seat = __atomic_load_n(&l->seat, __ATOMIC_ACQUIRE), began = now_ns();
-	bool given = mine && begin(w, expected, &seat);
-	bool others = __atomic_fetch_add(&l->busy, 1, __ATOMIC_RELAXED) || w->at_once;
-	pace_met(&l->pace, others);
-	ask_for_help(w, expected);
+	uint64_t count = __atomic_add_fetch(&l->begun, 1, __ATOMIC_SEQ_CST), began = now_ns();
+	if (!__atomic_load_n(&l->ticking, __ATOMIC_SEQ_CST))
+		watch(l);
+	if (__atomic_load_n(&l->spared, __ATOMIC_RELAXED))
+		__atomic_store_n(&l->spared, false, __ATOMIC_RELAXED);
+	unsigned busy = __atomic_add_fetch(&l->busy, 1, __ATOMIC_RELAXED);
+	pace_met(&l->pace, busy > 1 || w->at_once);
+	bool called = call_for(l, busy, kind, expected) && call_one(l);
+	long waits = expected > LOOK_NS ? waits_of_thread() : -1;
+	wire_begin(&l->busy);
 	fuse_session_process_buf(l->session, &request);
+	wire_end();
 	pace_took(&l->pace, kind, now_ns() - began);
-	__atomic_sub_fetch(&l->busy, 1, __ATOMIC_RELAXED);
-	if (given)
-		pace_crowd(&l->pace,
-			__atomic_load_n(&l->seat, __ATOMIC_RELAXED) / SEAT_ONE != seat / SEAT_ONE);
-	else if (mine) /* it may have been taken from us */
-		(void)__atomic_compare_exchange_n(&l->seat, &seat, seat & ~SEAT_BUSY, false,
-			__ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+	if (waits >= 0)
+		pace_waited(&l->pace, kind, waits_of_thread() != waits);
+	if (called)
+		pace_crowd(&l->pace, __atomic_load_n(&l->begun, __ATOMIC_RELAXED) != count);
 	if (fuse_session_exited(l->session))
 		loop_stop(l);
 }

@@ -1,15 +1,16 @@
 /*
  * The request loop: which thread reads a request, and when it polls for the next.
  *
- * A FUSE request costs less by its work than by waking a thread on another processor, twice. So one
- * thread, who has the seat, reads, does the work itself and reads again; while requests come
- * quickly it polls instead of sleeping (pace.h). The others are parked where the kernel, which
- * wakes whoever sleeps in read(2), does not see them. One of them takes the seat
- *  - when who has it begins what will last, or
- *  - when who has it has not come back for a millisecond: while requests come, one parked thread
- *    looks that often; it stops when they stop;
- * When several callers ask at a time, nobody polls, and as many threads as have something to do
- * sleep where the kernel sees them and wakes one for each request (sleep.h). Threads are started
+ * A FUSE request costs less by its work than by waking a thread on another processor, twice. So
+ * while requests come one by one a single thread reads, does the work itself and reads again; while
+ * they come quickly it polls instead of sleeping (pace.h). The others are parked where the kernel,
+ * which wakes whoever sleeps in read(2), does not see them. One of them is called to read
+ *  - when a request begins that will last, or
+ *  - when for a millisecond nobody has read although a request waits: while requests come, one
+ *    parked thread looks that often; it stops when they stop.
+ * When requests meet others, of several callers or of one that reads ahead, nobody polls, and as
+ * many threads as there are processors sleep where the kernel sees them and wakes one for each
+ * request (sleep.h); in requests that wait for a disk or a lock there are more. Threads are started
  * when none is parked, at most LOOP_THREADS, and end when they are many and idle.
  * docs/decisions/0008-request-loop.md has why.
  *

@@ -86,6 +86,18 @@ void pace_took(struct pace *p, unsigned kind, uint64_t ns)
 	__atomic_store_n(at, old - old / 8 + now / 8, __ATOMIC_RELAXED);
 }
 
+bool pace_waits(const struct pace *p, unsigned kind)
+{
+	return __atomic_load_n(&p->waits[kind % PACE_KINDS], __ATOMIC_RELAXED) > SHARE_ALL / 2;
+}
+
+void pace_waited(struct pace *p, unsigned kind, bool waited)
+{
+	uint32_t *at = &p->waits[kind % PACE_KINDS];
+	uint32_t old = __atomic_load_n(at, __ATOMIC_RELAXED);
+	__atomic_store_n(at, old - old / 16 + (waited ? SHARE_ALL / 16 : 0), __ATOMIC_RELAXED);
+}
+
 bool pace_hand_over(const struct pace *p, uint32_t expected)
 {
 	return expected >= VERY_SLOW ||

@@ -41,10 +41,11 @@ unsigned pace_kind(const void *request, size_t size);
 /* What all threads share: how long requests took, and whether they come one by one.
  * Each field is atomic and right enough by itself. */
 struct pace {
-	uint32_t took[PACE_KINDS]; /* moving averages */
-	uint32_t crowd;            /* what is left of the belief that others wait behind a slow
-				      request */
-	uint32_t share;            /* of requests that met others, in 1024 */
+	uint32_t took[PACE_KINDS];  /* moving averages */
+	uint32_t waits[PACE_KINDS]; /* of these that waited themselves, in 1024 */
+	uint32_t crowd;             /* what is left of the belief that others wait behind a slow
+				       request */
+	uint32_t share;             /* of requests that met others, in 1024 */
 	bool many;
 };
 
@@ -53,6 +54,11 @@ void pace_init(struct pace *p);
 /* How long a request of this kind will take; 0: not known. */
 uint32_t pace_expect(const struct pace *p, unsigned kind);
 void pace_took(struct pace *p, unsigned kind, uint64_t ns);
+
+/* Whether requests of this kind wait for something, for the disk or a lock: the processor is
+ * somebody else's meanwhile. */
+bool pace_waits(const struct pace *p, unsigned kind);
+void pace_waited(struct pace *p, unsigned kind, bool waited);
 
 /* A request of that length is handled with another thread reading meanwhile: one that may last
  * anyway, a slow one when others came during earlier slow ones. */

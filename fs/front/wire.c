@@ -13,10 +13,23 @@
 
 /* Of the request that this thread is handling. */
 static _Thread_local bool drops_set_id;
+static _Thread_local unsigned *unanswered_count; /* NULL: it is answered */
 
 bool wire_caller_drops_set_id(void)
 {
 	return drops_set_id;
+}
+
+void wire_begin(unsigned *unanswered)
+{
+	unanswered_count = unanswered;
+}
+
+void wire_end(void)
+{
+	if (unanswered_count)
+		__atomic_sub_fetch(unanswered_count, 1, __ATOMIC_RELAXED);
+	unanswered_count = NULL;
 }
 
 #if HAVE_FUSE_CUSTOM_IO
@@ -76,8 +89,10 @@ static ssize_t answer(int fd, struct iovec *parts, int count, void *context)
 {
 	struct front *f = context;
 	uint64_t handshake = __atomic_load_n(&f->handshake, __ATOMIC_RELAXED);
-	if (handshake && count == 2 && parts[0].iov_len == sizeof(struct fuse_out_header)) {
-		const struct fuse_out_header *h = parts[0].iov_base;
+	const struct fuse_out_header *h = parts[0].iov_base;
+	if (h->unique) /* else it is told of its own accord */
+		wire_end();
+	if (handshake && count == 2 && parts[0].iov_len == sizeof(*h)) {
 		struct fuse_init_out *init = parts[1].iov_base;
 		if (h->unique == handshake && h->error == 0 &&
 			parts[1].iov_len >= offsetof(struct fuse_init_out, max_background)) {

@@ -130,6 +130,23 @@ static void slow_requests_are_left_alone_where_others_wait(void **state)
 	assert_false(pace_hand_over(&p, 300 * US));
 }
 
+static void what_waits_is_known_by_its_kind(void **state)
+{
+	struct pace p;
+	(void)state;
+	pace_init(&p);
+	assert_false(pace_waits(&p, FUSE_FSYNC));
+	for (unsigned k = 0; k < 40; k++) {
+		pace_waited(&p, FUSE_FSYNC, true);
+		pace_waited(&p, FUSE_READ, k % 4 == 0); /* a lock, now and then */
+	}
+	assert_true(pace_waits(&p, FUSE_FSYNC));
+	assert_false(pace_waits(&p, FUSE_READ));
+	for (unsigned k = 0; k < 40; k++)
+		pace_waited(&p, FUSE_FSYNC, false);
+	assert_false(pace_waits(&p, FUSE_FSYNC));
+}
+
 static void many_are_many_only_after_a_while(void **state)
 {
 	struct pace p;
@@ -169,6 +186,7 @@ int main(void)
 		cmocka_unit_test(large_reads_and_writes_are_kinds_of_their_own),
 		cmocka_unit_test(averages_forget),
 		cmocka_unit_test(slow_requests_are_left_alone_where_others_wait),
+		cmocka_unit_test(what_waits_is_known_by_its_kind),
 		cmocka_unit_test(many_are_many_only_after_a_while),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

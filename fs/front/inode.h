@@ -217,7 +217,8 @@ size_t inode_name_states(struct inode_table *t, const struct inode *i, const cha
 	struct policy *p, uint64_t generation, policy_state *ret, size_t max);
 /* The same of i's only name, or of i's child, and the state of the directory in which that is.
  * False when it has none or several.
- * One that is removed counts: only who holds it open gets there. */
+ * One that is removed counts where it was the file's last: only who holds it open gets there. Else
+ * there is another, which nobody has looked up yet. */
 bool inode_name_place(struct inode_table *t, const struct inode *i, const char *child,
 	struct policy *p, uint64_t generation, policy_state *ret_dir, policy_state *ret);
 /* "/a/b" of the first name and, when given, the child; "(removed)" when it has none. Cut at size.

@@ -59,7 +59,7 @@ bool inode_name_place(struct inode_table *t, const struct inode *node, const cha
 	struct inode *i = (struct inode *)(uintptr_t)node; /* only its cache changes */
 	lock_take(&t->lock);
 	const struct inode_name *n = i->names;
-	bool one = i == t->root ? child != NULL : n && !n->next;
+	bool one = i == t->root ? child != NULL : n && !n->next && (!n->gone || !i->hashed);
 	if (one && child) {
 		*ret_dir = i == t->root ? policy_root(p) : state_of(t, i, p, generation);
 		*ret = policy_step(p, *ret_dir, child);

@@ -477,6 +477,35 @@ static void states_follow_renames_and_policies(void **state)
 	policy_put(policy);
 }
 
+/* Where attributes may be kept: for the only name that a file has or, removed, had. */
+static void a_place_is_the_only_name(void **state)
+{
+	static const char text[] = "tenant acme\npermit all: anyone to any on /open/**\n";
+	struct table_place *p = *state;
+	struct policy_mistakes m = {0};
+	struct policy *policy;
+	char lower[256];
+	policy_state dir, file;
+	assert_int_equal(
+		policy_compile(text, strlen(text), "acme", policy_names_system(), &m, &policy), 0);
+	policy_mistakes_done(&m);
+	struct inode *a = make(p, p->t.root, "open", true), *f = make(p, a, "f", false);
+	lower_of(f, lower);
+	assert_true(inode_name_place(&p->t, f, NULL, policy, 1, &dir, &file));
+	/* It has another one, which nobody has looked up. */
+	inode_name_removed(&p->t, f, a, lower, false);
+	assert_false(inode_name_place(&p->t, f, NULL, policy, 1, &dir, &file));
+	struct inode *other = inode_found(&p->t, p->t.root, "f2", "L2", f->ino, S_IFREG, 1);
+	assert_ptr_equal(other, f);
+	assert_true(inode_name_place(&p->t, f, NULL, policy, 1, &dir, &file));
+	inode_name_removed(&p->t, f, p->t.root, "L2", true);
+	assert_true(inode_name_place(&p->t, f, NULL, policy, 1, &dir, &file));
+	drop(p, other);
+	drop(p, f);
+	drop(p, a);
+	policy_put(policy);
+}
+
 static void count_handle(void *context, struct handle *h)
 {
 	(void)h;
@@ -559,6 +588,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_created_file_is_not_open_twice, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			states_follow_renames_and_policies, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_place_is_the_only_name, setup, teardown),
 		cmocka_unit_test(handles_are_listed),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

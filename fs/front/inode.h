@@ -230,7 +230,8 @@ void inode_name_path(
 struct inode *inode_name_at(struct inode_table *t, const struct inode *i, unsigned k,
 	char ret_plain[NAME_PLAIN_MAX + 1]);
 
-/* Calls visit for every inode with a reference held (table unlocked); for revocation. */
+/* Calls visit for every inode, removed and retired ones too, with a reference held (table
+ * unlocked); for revocation. One that is removed meanwhile may come twice. */
 void inode_each(
 	struct inode_table *t, void (*visit)(void *context, struct inode *i), void *context);
 

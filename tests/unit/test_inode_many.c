@@ -81,9 +81,60 @@ static void memory_comes_back_and_no_walk_misses_an_inode(void **state)
 #endif
 }
 
+struct removing {
+	struct table_place *p;
+	uint8_t *seen; /* of the first LESS */
+	bool begun;
+};
+
+#define LESS 1000u
+
+static void remove_nth(struct table_place *p, unsigned n)
+{
+	char lower[64];
+	struct inode *i = inode_find(&p->t, FIRST + n);
+	assert_non_null(i);
+	snprintf(lower, sizeof(lower), "%044u", n);
+	inode_name_removed(&p->t, i, p->t.root, lower, true);
+	inode_put(&p->t, i);
+}
+
+/* The second half is removed while the walk is at the beginning. */
+static void see_removed(void *context, struct inode *i)
+{
+	struct removing *w = context;
+	for (unsigned n = LESS / 2; !w->begun && n < LESS; n++)
+		remove_nth(w->p, n);
+	w->begun = true;
+	if (i->ino >= FIRST && i->ino < FIRST + LESS)
+		w->seen[i->ino - FIRST] = 1;
+}
+
+static void what_was_removed_is_walked_too(void **state)
+{
+	struct table_place *p = *state;
+	uint8_t seen[LESS] = {0};
+	static struct inode *all[LESS];
+	for (unsigned n = 0; n < LESS; n++)
+		all[n] = nth(p, n);
+	for (unsigned n = 0; n < LESS / 2; n++)
+		remove_nth(p, n);
+	struct removing w = {.p = p, .seen = seen};
+	inode_each(&p->t, see_removed, &w);
+	for (unsigned n = 0; n < LESS; n++)
+		assert_int_equal(seen[n], 1);
+	for (unsigned n = 0; n < LESS; n++) {
+		inode_put(&p->t, all[n]);
+		inode_forget(&p->t, all[n], 1);
+	}
+	assert_null(p->t.detached);
+	assert_int_equal(p->t.count, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(what_was_removed_is_walked_too, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			memory_comes_back_and_no_walk_misses_an_inode, setup, teardown),
 	};

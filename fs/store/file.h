@@ -79,8 +79,8 @@ const struct store *file_store(const struct file *f);
 /*
  * A name more or less under directory id (docs/format.md, "Homes"), with its other names elsewhere;
  * committed. add: durable where the directory is not its only home already. remove: after the lower
- * name is gone, and makes that durable first; of the only home the count alone falls, at most to 1,
- * since names are left. No-op without a header.
+ * name is gone, and makes that durable first (without a journal itself, too); of the only home the
+ * count alone falls, at most to 1, since names are left. No-op without a header.
  */
 MUST_USE int file_home_add(struct file *f, const uint8_t dir_id[DIR_ID_LEN]);
 MUST_USE int file_home_remove(struct file *f, const uint8_t dir_id[DIR_ID_LEN]);

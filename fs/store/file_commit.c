@@ -123,6 +123,11 @@ static int commit(
 		flags |= FILE_COMMIT_HARD;
 	if (!rc && logs)
 		rc = log_state(f, flags, &times[1], e, ret_token);
+	/* Nothing but the disk says which homes it has once it is closed. */
+	if (!rc && !f->store->redo && f->home_went)
+		rc = file_lower_sync(f, true);
+	if (!rc && !f->store->redo)
+		f->home_went = 0;
 	if (!rc && shrinks)
 		rc = redo_flush(f->store, f->hard);
 	if (!rc && shrinks)

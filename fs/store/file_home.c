@@ -101,12 +101,12 @@ static int recount_only_home(struct file *f, struct format_home *home)
 	return 0;
 }
 
-/* Of those that went; at a power cut. */
+/* Of those that went; at a power cut. Without a journal their commit was flushed. */
 static bool no_home_returns(const struct file *f)
 {
 	const struct store *s = f->store;
-	return !f->home_went || !s->redo ||
-	       (f->home_went <= f->hard && journal_is_durable(s->journal, f->hard));
+	return !f->home_went ||
+	       (s->redo && f->home_went <= f->hard && journal_is_durable(s->journal, f->hard));
 }
 
 int file_home_add(struct file *f, const uint8_t dir_id[DIR_ID_LEN])
@@ -159,8 +159,10 @@ int file_home_remove(struct file *f, const uint8_t dir_id[DIR_ID_LEN])
 		if (!home->names)
 			memset(home, 0, sizeof(*home));
 		f->dirty = f->has_header;
+		f->home_went = UINT64_MAX;
 		rc = file_commit_now(f, 0);
-		f->home_went = rc ? UINT64_MAX : f->last;
+		if (!rc)
+			f->home_went = f->last;
 	}
 	file_end(f);
 	return rc;

@@ -133,7 +133,8 @@ struct file {
 	uint64_t reserved;   /* sectors of the journal that are kept for it */
 	uint64_t last, hard; /* sequence of its last record, and of the last that is durable with
 				its data; 0: none in this period */
-	uint64_t home_went;  /* sequence of the last record with a home less; 0: none */
+	uint64_t home_went;  /* sequence of the last record with a home less; UINT64_MAX: not
+				committed yet; 0: none, or durable */
 	bool name_went;      /* from its only home, and perhaps not from the disk */
 	/* What an erasing commit that failed should have announced: the next one does. */
 	bool owes;

@@ -134,7 +134,9 @@ int sim_store_mount(struct sim_store *s, struct sim_disk *disk, const struct key
 	s->store.journal = s->journal;
 	const struct redo_options by_hand = {.by_hand = true};
 	r = recover_store(&s->store, false, &result);
-	if (r == 0)
+	if (r == 0 && o->no_journal)
+		s->store.journal = NULL;
+	else if (r == 0)
 		r = redo_start(&s->store, &by_hand, &s->redo);
 	s->store.redo = s->redo;
 	if (r == 0)

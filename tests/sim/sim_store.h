@@ -30,6 +30,7 @@ struct sim_disk *sim_store_base(const struct keyring *keys);
 struct sim_store_options {
 	struct lower *lower; /* NULL: the disk's own */
 	bool sync;           /* -o erase=sync */
+	bool no_journal;     /* -o journal=off */
 };
 int sim_store_mount(struct sim_store *s, struct sim_disk *disk, const struct keyring *keys,
 	const struct sim_store_options *o);

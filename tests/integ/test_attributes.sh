@@ -90,32 +90,36 @@ warm
 policy <<<"permit first: user:#$user1 to read on /busy/deep/**"
 hidden "a new policy that lets him pass the directory alone" one stat "$M/busy/f"
 check "and the directory" one stat "$M/busy"
-# A removed file is kept open by somebody, and known to somebody else by a descriptor that asks for nothing when it is got.
+# Root keeps a removed file open, and the entitled one a descriptor of it that asks for nothing when it is got.
 policy <<<"permit first: user:#$user1 to any on /area/**"
 echo 1 >"$M/area/removed"
-exec 8<"$M/area/removed"
 cat >"$S/path.py" <<'H'
 import os, sys
-fd = os.open(sys.argv[1], os.O_PATH)
-for _ in range(2):
-    try:
-        print(os.fstat(fd).st_size, flush=True)
-    except OSError as e:
-        print(os.strerror(e.errno), flush=True)
-    sys.stdin.readline()
+path, user = sys.argv[1], int(sys.argv[2])
+kept = os.open(path, os.O_RDONLY)
+known = os.open(path, os.O_PATH)
+os.unlink(path)
+os.fstat(kept)
+os.setgroups([])
+os.setegid(user)
+os.seteuid(user)
+print(os.fstat(known).st_size, flush=True)
+sys.stdin.readline()
+try:
+    print(os.fstat(known).st_size, flush=True)
+except OSError as e:
+    print(os.strerror(e.errno), flush=True)
+sys.stdin.readline()
 H
-coproc path { one /usr/bin/python3 "$S/path.py" "$M/area/removed"; }
+coproc path { /usr/bin/python3 "$S/path.py" "$M/area/removed" "$user1"; }
 path_pid=$path_PID
 read -r told <&"${path[0]}"
-rm "$M/area/removed"
-stat -L /dev/fd/8 >/dev/null
 policy </dev/null
 echo >&"${path[1]}"
 read -r told2 <&"${path[0]}"
 echo >&"${path[1]}"
 wait "$path_pid"
 check_same "a right that went: who knows a removed file is not told of it any more" "2, No such file or directory" "$told, $told2"
-exec 8<&-
 mkdir -p "$M/one/d/e" "$M/two"
 echo 1 >"$M/one/d/e/f"
 policy <<E

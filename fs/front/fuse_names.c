@@ -482,6 +482,10 @@ static int move(struct request *q, struct move *m, unsigned flags)
 	if (r == 0)
 		r = move_locked(f, m, flags);
 	inode_unlock_two(held);
+	/* What was compared is another by now, and was forgotten while it was there: a directory
+	 * above moved, or there is a new policy. */
+	if (__atomic_load_n(&f->verdicts, __ATOMIC_SEQ_CST) != q->verdicts)
+		there = back = (struct verge){false, false};
 	if (r == 0) {
 		settle_move(f, &there, source);
 		settle_move(f, &back, victim);

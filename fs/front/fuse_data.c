@@ -167,6 +167,7 @@ static int create_file(struct request *q, struct inode *parent, const char *name
 	r = request_entry(f, parent, name, n.lower, &st, e, &i);
 	if (r < 0) {
 		file_put(file);
+		fuse_names_unmake(f, parent, name);
 		return r;
 	}
 	file = inode_file_created(&f->inodes, i, file);
@@ -179,6 +180,8 @@ static int create_file(struct request *q, struct inode *parent, const char *name
 		r = -ENOMEM;
 	}
 	inode_put(&f->inodes, i);
+	if (r < 0)
+		fuse_names_unmake(f, parent, name);
 	return r;
 }
 

@@ -2,10 +2,12 @@
 #include "fs/front/request.h"
 
 #include "keymgmt/base/err.h"
+#include "keymgmt/base/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 
 /* A directory and a sealed name in it. */
 struct spot {
@@ -42,8 +44,11 @@ static void reply_new(struct request *q, struct inode *parent, const char *plain
 	struct inode *i = NULL;
 	if (r == 0 && number)
 		inode_number_reused(&q->front->inodes, st->st_ino);
-	if (r == 0)
+	if (r == 0) {
 		r = request_entry(q->front, parent, plain, s->name.lower, st, &e, &i);
+		if (r < 0)
+			fuse_names_unmake(q->front, parent, plain);
+	}
 	r = request_leave(q, r);
 	if (r < 0)
 		fuse_reply_err(q->fuse, -r);
@@ -270,6 +275,23 @@ static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 		r = rmdir_spot(q.front, p, &s);
 	spot_done(&s);
 	request_answer(&q, r);
+}
+
+/* Who makes it holds the kernel's lock of the directory: it is what he made. */
+void fuse_names_unmake(struct front *f, struct inode *parent, const char *plain)
+{
+	struct spot s;
+	int r = spot_find(f, parent, plain, &s);
+	if (r == 0)
+		r = unlink_spot(f, parent, &s);
+	if (r == -EISDIR)
+		r = rmdir_spot(f, parent, &s);
+	spot_done(&s);
+	if (r < 0)
+		log_say(LOG_LEVEL_WARNING,
+			"A name was made for which there was not enough memory, and could not be "
+			"removed again (%s). It may not be seen until the tenant is mounted again.",
+			strerror(-r));
 }
 
 static int link_to(struct request *q, struct inode *i, struct inode *parent, const char *name,

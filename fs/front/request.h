@@ -78,6 +78,11 @@ MUST_USE int request_entry(struct front *f, struct inode *parent, const char *pl
 MUST_USE int request_find(struct front *f, struct inode *parent, struct dir *d, const char *plain,
 	const char *lower, ino_t ino, struct fuse_entry_param *ret, struct inode **ret_inode);
 
+/* Removes what was just made under a name, and of which the kernel cannot be told since memory is
+ * short: the caller gets an error, and the kernel goes on knowing that there is nothing. As well as
+ * can be; says so on the daemon's log if not. */
+void fuse_names_unmake(struct front *f, struct inode *parent, const char *plain);
+
 /* The tables of operations: each file fills its part. */
 void fuse_attr_fill(struct fuse_lowlevel_ops *ops);
 void fuse_names_fill(struct fuse_lowlevel_ops *ops);

@@ -378,6 +378,8 @@ int file_stat(struct file *f, struct stat *ret)
 		rc = 0;
 		ret->st_size = (off_t)f->h.size;
 		ret->st_blksize = BLOCK_MAP_BLOCK;
+		if (f->dirty && f->keeps_time)
+			ret->st_mtim = f->kept;
 		if (f->trash_name[0] && ret->st_nlink)
 			ret->st_nlink--;
 	}

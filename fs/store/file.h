@@ -66,7 +66,7 @@ MUST_USE int file_sync(struct file *f, bool data_only);
  * between commits.
  */
 MUST_USE int file_settle_length(struct file *f);
-/* fstat with the plaintext size as it is now, committed or not. */
+/* fstat with the plaintext size and the modification time as they are now, committed or not. */
 MUST_USE int file_stat(struct file *f, struct stat *ret);
 /* File id; all zero while the file is empty and has none. */
 void file_id(struct file *f, uint8_t ret[FILE_ID_LEN]);
@@ -91,8 +91,7 @@ void file_set_trashed(struct file *f, const char *trash_name);
 MUST_USE int file_set_times(struct file *f, const struct timespec ts[2]);
 /*
  * The kernel's word of the modification time of what it wrote: as file_set_times, or where that is
- * not committed yet, with the commit that the kernel asks for next. Until then the time that
- * file_stat has is the old one.
+ * not committed yet, with the commit that the kernel asks for next. file_stat has it at once.
  */
 MUST_USE int file_tell_time(struct file *f, const struct timespec *modified);
 /*

@@ -11,14 +11,15 @@ PUNCH_KEEP = 3
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-def cut_to_its_size(path):
-    """A file that was changed through a map, and told; then truncate(2) to the size that it has."""
+def cut_to_its_size(path, flush):
+    """A file that was changed through a map, and told; then truncate(2) to the size that it has. The time may have gone with
+    the record of a flush, or wait for one."""
     with open(path, "w+b") as f:
         f.write(bytes(9000))
         f.flush()
         with mmap.mmap(f.fileno(), 9000) as m:
             m[0:3] = b"abc"
-            os.fsync(f.fileno())
+            flush(f.fileno())
             time.sleep(0.012)
             os.truncate(path, 9000)
 
@@ -31,10 +32,10 @@ for _ in range(2):
         while True:
             libc.syncfs(top)
     helpers.append(pid)
-paths = [f"{sys.argv[1]}/{how}{number}" for number in range(40) for how in ("punch", "direct", "copy", "same")]
+paths = [f"{sys.argv[1]}/{how}{number}" for number in range(40) for how in ("punch", "direct", "copy", "same", "wait")]
 for path in paths:
-    if "same" in path:
-        cut_to_its_size(path)
+    if "same" in path or "wait" in path:
+        cut_to_its_size(path, os.fsync if "same" in path else libc.syncfs)
         continue
     direct = os.O_DIRECT if "direct" in path else 0
     fd = os.open(path, os.O_RDWR | os.O_CREAT | direct, 0o600)

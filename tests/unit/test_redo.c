@@ -156,6 +156,9 @@ static void a_told_time_goes_with_the_commit(void **state)
 		overwrite(f, 0, PAGE, 2);
 		uint64_t before = journal_sequence(p->store.journal);
 		assert_int_equal(tells ? file_tell_time(f, &told[0]) : 0, 0);
+		assert_int_equal(file_stat(f, &st), 0);
+		if (tells)
+			assert_int_equal(st.st_mtim.tv_sec, 3000);
 		assert_int_equal(file_sync(f, true), 0);
 		records[tells] = journal_sequence(p->store.journal) - before;
 	}

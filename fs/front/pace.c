@@ -94,6 +94,9 @@ bool pace_waits(const struct pace *p, unsigned kind)
 void pace_waited(struct pace *p, unsigned kind, bool waited)
 {
 	uint32_t *at = &p->waits[kind % PACE_KINDS];
+	/* Writes wait for each other: more of them do not help. */
+	if (kind == FUSE_WRITE || kind == LARGE_WRITE)
+		return;
 	uint32_t old = __atomic_load_n(at, __ATOMIC_RELAXED);
 	__atomic_store_n(at, old - old / 16 + (waited ? SHARE_ALL / 16 : 0), __ATOMIC_RELAXED);
 }

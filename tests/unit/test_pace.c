@@ -139,9 +139,11 @@ static void what_waits_is_known_by_its_kind(void **state)
 	for (unsigned k = 0; k < 40; k++) {
 		pace_waited(&p, FUSE_FSYNC, true);
 		pace_waited(&p, FUSE_READ, k % 4 == 0); /* a lock, now and then */
+		pace_waited(&p, FUSE_WRITE, true);
 	}
 	assert_true(pace_waits(&p, FUSE_FSYNC));
 	assert_false(pace_waits(&p, FUSE_READ));
+	assert_false(pace_waits(&p, FUSE_WRITE));
 	for (unsigned k = 0; k < 40; k++)
 		pace_waited(&p, FUSE_FSYNC, false);
 	assert_false(pace_waits(&p, FUSE_FSYNC));

@@ -85,7 +85,8 @@ void file_end(struct file *f)
 		journal_unreserve(s->journal, f->reserved - wanted, f->erasures);
 		f->reserved = wanted;
 		f->erasures = 0;
-		if ((f->dirty || f->unsynced || f->staged_count || f->last > f->hard) &&
+		if ((f->dirty || f->unsynced || f->inode_unsynced || f->staged_count ||
+			    f->last > f->hard) &&
 			!f->forgotten)
 			redo_list(f);
 	}
@@ -199,7 +200,7 @@ static void erase_nameless(struct file *f)
 static void forget(struct file *f)
 {
 	file_stage_drop(f, 0, UINT64_MAX);
-	f->dirty = f->unsynced = false;
+	f->dirty = f->unsynced = f->inode_unsynced = false;
 	f->promised = 0;
 	f->forgotten = true;
 }

@@ -139,7 +139,9 @@ struct file {
 	/* What an erasing commit that failed should have announced: the next one does. */
 	bool owes;
 	struct journal_erase owed;
-	bool unsynced;  /* written in place since the last fdatasync */
+	bool unsynced;       /* written in place since the last fdatasync */
+	bool inode_unsynced; /* so were staged pages since the last fsync: with them it carries the
+				times, which moved, and what became of names */
 	bool redo_only; /* a commit failed: what is committed is not known, nothing is written in
 			   place */
 	bool forgotten; /* being erased */

@@ -161,6 +161,8 @@ int file_lower_sync(struct file *f, bool data_only)
 	(void)store_flushed(f->store, "the flush of a file's content", rc);
 	if (rc >= 0)
 		f->unsynced = false;
+	if (rc >= 0 && !data_only)
+		f->inode_unsynced = false;
 	return rc < 0 ? rc : 0;
 }
 

@@ -32,21 +32,20 @@ int file_redo_apply(struct file *f)
 	if (f->forgotten || f->dirty || (!f->staged_count && !cut))
 		return 0;
 	int rc = l->ops->fstat(l, f->fd, &st);
-	if (!rc)
-		rc = file_stage_apply(f);
-	if (!rc && cut)
-		rc = file_lower_resize(f, want);
 	if (rc < 0)
 		return rc;
-	f->unsynced = true;
+	rc = file_stage_apply(f);
+	if (!rc && cut)
+		rc = file_lower_resize(f, want);
+	f->unsynced = f->inode_unsynced = true;
 	/* Nothing that a user did: the modification time stays, and the set-id bits, which the
-	 * kernel takes away when anybody but root writes. Who changes them takes the file's lock.
-	 */
+	 * kernel takes away when anybody but root writes, also where only a part was written. Who
+	 * changes them takes the file's lock. */
 	const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, st.st_mtim};
-	rc = l->ops->futimens(l, f->write_fd, times);
-	if (rc == -EPERM || rc == -EACCES)
-		rc = 0;
-	if (!rc && !f->store->as_root && st.st_mode & (S_ISUID | S_ISGID))
+	int set = l->ops->futimens(l, f->write_fd, times);
+	if (!rc && set != -EPERM && set != -EACCES)
+		rc = set;
+	if (rc >= 0 && !f->store->as_root && st.st_mode & (S_ISUID | S_ISGID))
 		rc = l->ops->fchmod(l, f->fd, st.st_mode & 07777);
 	return rc;
 }

@@ -200,6 +200,7 @@ int file_stage_apply(struct file *f)
 	struct iovec iov[16];
 	struct lower *l = f->store->lower;
 	f->unsynced = f->unsynced || f->staged_count;
+	f->inode_unsynced = f->inode_unsynced || f->staged_count;
 	for (size_t i = 0; i < f->staged_count;) {
 		uint64_t at = f->staged[i]->offset;
 		int n = 0;

@@ -163,23 +163,24 @@ static int for_each(struct redo *r, int (*step)(struct file *f))
 	return rc;
 }
 
-/* Data that is in place; all: with the times. */
+/* Data that is in place; all: with the times. What an earlier checkpoint put there and could not
+ * flush is not forgotten for a flush of its data alone. */
 static int sync_data(struct redo *r, bool all)
 {
 	const struct store *s = r->store;
 	size_t count = 0;
 	int rc = 0;
 	for (struct file *f = next_file(r, NULL); f; f = next_file(r, f))
-		count += f->unsynced;
+		count += f->unsynced || (all && f->inode_unsynced);
 	if (count > SYNC_EACH)
 		rc = store_flushed(s, "the flush of the store's filesystem",
 			s->lower->ops->syncfs(s->lower, r->fd));
 	for (struct file *f = next_file(r, NULL); f && rc >= 0; f = next_file(r, f)) {
-		if (!f->unsynced)
+		if (!f->unsynced && !(all && f->inode_unsynced))
 			continue;
 		lock_rw_write(&f->lock);
 		if (count > SYNC_EACH)
-			f->unsynced = false;
+			f->unsynced = f->inode_unsynced = false;
 		else
 			rc = file_lower_sync(f, !all);
 		lock_rw_drop(&f->lock);
@@ -427,7 +428,7 @@ bool redo_forget(const struct store *s, ino_t ino)
 		file_stage_drop(f, 0, UINT64_MAX);
 		journal_unreserve(s->journal, f->reserved, 0);
 		f->reserved = f->promised = 0;
-		f->dirty = f->unsynced = false;
+		f->dirty = f->unsynced = f->inode_unsynced = false;
 		f->forgotten = true;
 		lock_rw_drop(&f->lock);
 		redo_unlist(f);

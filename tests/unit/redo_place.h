@@ -22,9 +22,10 @@
 struct redo_place_disk {
 	struct lower_ops ops;
 	struct lower lower;
-	ino_t journal;                     /* its inode */
-	atomic_uint journal_syncs, syncs;  /* flushes of the journal, of anything */
-	atomic_uint unflushed;             /* writes to the journal since its last flush */
+	ino_t journal;                    /* its inode */
+	atomic_uint journal_syncs, syncs; /* flushes of the journal, of anything */
+	atomic_uint unflushed;            /* writes to the journal since its last flush */
+	atomic_uint in_place; /* other writes, since the last flush that carries times, too */
 	void (*sees)(int fd, uint64_t at); /* NULL, or told of each write */
 	unsigned sync_us;                  /* that a flush takes */
 	unsigned fail_in;                  /* calls that are not the journal's; 0: none fails */
@@ -55,7 +56,7 @@ static inline int redo_place_fsync(struct lower *l, int fd, bool data_only)
 	struct redo_place_disk *d = &redo_place_disk;
 	bool journal = redo_place_is_journal(fd);
 	unsigned before = atomic_load(&d->unflushed);
-	(void)l, (void)data_only;
+	(void)l;
 	/* ENOSPC from a flush is the end of a mount. */
 	int rc = redo_place_fault(fd);
 	if (rc)
@@ -63,6 +64,8 @@ static inline int redo_place_fsync(struct lower *l, int fd, bool data_only)
 	atomic_fetch_add(&d->syncs, 1);
 	if (d->sync_us)
 		usleep(d->sync_us);
+	if (!journal && !data_only)
+		atomic_store(&d->in_place, 0);
 	if (journal) {
 		atomic_fetch_add(&d->journal_syncs, 1);
 		atomic_fetch_sub(&d->unflushed, before);
@@ -87,6 +90,8 @@ static inline ssize_t redo_place_pwritev(
 		return -ENOSPC;
 	else if (redo_place_disk.sees)
 		redo_place_disk.sees(fd, at);
+	if (!redo_place_is_journal(fd))
+		atomic_fetch_add(&redo_place_disk.in_place, 1);
 	return lower_posix()->ops->pwritev(l, fd, iov, n, at);
 }
 

@@ -741,12 +741,57 @@ static void a_checkpoint_that_fails_again_and_again(void **state)
 	file_put(f);
 }
 
+static void then_it_is_full(int fd, uint64_t at)
+{
+	(void)fd, (void)at;
+	redo_place_disk.full = true;
+}
+
+/* Whatever a checkpoint fails at: the next one flushes what the first has put in place, with the
+ * times and with what became of names. The time stays where it was. */
+static void a_checkpoint_that_failed_is_made_good(void **state)
+{
+	struct store_place *p = *state;
+	const struct timespec ts[2] = {{1000, 1}, {2000, 2}};
+	struct stat st;
+	make(p);
+	struct file *f = redo_place_open(p, "x");
+	unsigned at = 1;
+	for (bool failed = true; failed; at++) {
+		overwrite(f, 0, PAGE, at);
+		assert_int_equal(file_set_times(f, ts), 0);
+		redo_place_disk.fail_in = at;
+		redo_place_disk.error = -ENOMEM;
+		redo_place_disk.failed = 0;
+		int rc = redo_checkpoint(&p->store);
+		failed = redo_place_disk.failed;
+		assert_true(rc == 0 || (failed && rc == -ENOMEM));
+		redo_place_disk.fail_in = 0;
+		assert_int_equal(redo_checkpoint(&p->store), 0);
+		assert_int_equal(redo_place_status(p).used, 0);
+		assert_int_equal(redo_place_disk.in_place, 0);
+	}
+	assert_in_range(at, 5, 20);
+	overwrite(f, 50 * PAGE, PAGE, at);
+	assert_int_equal(file_set_times(f, ts), 0);
+	redo_place_disk.sees = then_it_is_full;
+	assert_int_equal(redo_checkpoint(&p->store), -ENOSPC);
+	redo_place_disk.sees = NULL;
+	redo_place_disk.full = false;
+	assert_int_equal(redo_checkpoint(&p->store), 0);
+	assert_int_equal(file_stat(f, &st), 0);
+	assert_int_equal(st.st_mtim.tv_sec, 2000);
+	redo_place_expect(f, next, SIZE);
+	file_put(f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define T(t) cmocka_unit_test_setup_teardown(t, redo_place_make, redo_place_remove)
 		T(what_is_written_over_is_not_in_place_yet),
 		T(a_checkpoint_that_fails_again_and_again),
+		T(a_checkpoint_that_failed_is_made_good),
 		T(a_closed_file_keeps_no_time),
 		T(names_are_counted_when_none_returns),
 		T(a_told_time_goes_with_the_commit),

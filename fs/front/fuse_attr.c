@@ -337,14 +337,16 @@ static int change_the_past(struct front *f, struct inode *i, const struct stat *
 }
 
 /* With its cache the kernel tells the times of whatever is renamed, linked or removed, in the name
- * of who did that: they are what they were, and nobody asked for a change of them. Who may not even
- * know of it is refused as ever. */
-static bool nothing_asked(struct request *q, struct inode *i, const struct stat *attr, int valid)
+ * of who did that: they are what they were, and nobody asked for a change of them. Nothing is done
+ * then, since utimensat(2) looks the same. Who may not even know of it is refused as ever. */
+static bool nothing_asked(
+	struct request *q, struct inode *i, const struct stat *attr, int valid, bool open)
 {
 	struct subject s;
 	struct stat st;
-	if (valid != (FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_CTIME) || !q->front->kernel_times ||
-		request_stat(q->front, i, &st) < 0 || attr->st_mtim.tv_sec != st.st_mtim.tv_sec ||
+	if (valid != (FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_CTIME) || open ||
+		!q->front->kernel_times || request_stat(q->front, i, &st) < 0 ||
+		attr->st_mtim.tv_sec != st.st_mtim.tv_sec ||
 		attr->st_mtim.tv_nsec != st.st_mtim.tv_nsec)
 		return false;
 	subject_init(&s, &q->gate.caller);
@@ -361,9 +363,8 @@ static void op_setattr(
 	struct handle *h = fi ? (struct handle *)(uintptr_t)fi->fh : NULL;
 	request_start(&q, req, OP_UTIMENS, ino, NULL);
 	struct inode *i = request_inode(q.front, ino);
-	unsigned acts = nothing_asked(&q, i, attr, valid)
-				? 0
-				: acts_of(q.front, i, attr, valid, h, &q.gate.op);
+	bool nothing = nothing_asked(&q, i, attr, valid, h);
+	unsigned acts = nothing ? 0 : acts_of(q.front, i, attr, valid, h, &q.gate.op);
 	q.gate.log_allowed = acts != 0 || (valid & FUSE_SET_ATTR_SIZE);
 	q.gate.empties = (valid & FUSE_SET_ATTR_SIZE) && attr->st_size == 0;
 	/* The kernel may still flush times of what was written before; whoever opened it may change
@@ -374,9 +375,9 @@ static void op_setattr(
 	bool misled = __atomic_load_n(&i->misled, __ATOMIC_ACQUIRE);
 	/* The kernel flushes its times before a close, a reader's too, and before it asks for much
 	 * else: of a store that takes no changes any more they are dropped, since neither is wrong
-	 * for that. Whatever content they go with has an EIO of its own. */
+	 * for that. Whatever content they go with has an EIO of its own. So are those it has. */
 	bool drops = !refused && !acts && !(valid & ~(FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_CTIME)) &&
-		     store_is_read_only(q.front->store);
+		     (nothing || store_is_read_only(q.front->store));
 	/* utimensat(2) never names a handle, also where it is of a descriptor. */
 	bool tells = h && h->writes && q.front->kernel_times &&
 		     valid == (FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_CTIME);

@@ -66,6 +66,18 @@ if command -v strace >/dev/null; then
 else
 	skip "seen by strace: the record is written before the reply" "strace is not installed"
 fi
+# utimensat(2) can say the same.
+echo three >"$M/other"
+lower=$(find "$STORE/t/acme" -inum "$(stat -c %i "$M/other")")
+modified=$(stat -c %y "$M/other")
+utimens() { audit export acme | grep -c '"operation":"utim'; }
+before="$(utimens) $(stat -c %z "$lower")"
+touch -c -m -d "$modified" "$M/other"
+check_same "a time that a file has already is not set once more" "$before" "$(utimens) $(stat -c %z "$lower")"
+before=$(utimens)
+touch -c -m -d "2020-01-02" "$M/other"
+check_same "another one is, and is on the log" "$((before + 1))" "$(utimens)"
+rm "$M/other"
 umount_tenant "$M" "$daemon"
 audit verify acme >"$S/out" 2>&1
 check_same "verify after an orderly end: 0" 0 $?

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #define FREE_MIN ((size_t)1 << 20) /* as much may lie about */
 #define MMAP_MIN                                                                                   \
@@ -21,11 +22,12 @@ void memory_init(void)
 	mallopt(M_TOP_PAD, MMAP_MIN);
 }
 
-/* Of the heap, and whether it is locked; false: it cannot be told. */
+/* Of the heap, and whether this process has its memory locked, which its stack tells: a heap may
+ * have been left unlocked. False: it cannot be told. */
 static bool find_heap(uintptr_t *ret_start, uintptr_t *ret_end, bool *ret_locked)
 {
 	char line[512];
-	bool found = false, in_heap = false;
+	bool found = false, in_heap = false, in_stack = false;
 	FILE *f = fopen("/proc/self/smaps", "re");
 	while (f && fgets(line, sizeof(line), f)) {
 		char *at;
@@ -33,11 +35,12 @@ static bool find_heap(uintptr_t *ret_start, uintptr_t *ret_end, bool *ret_locked
 		if (at != line && *at == '-') {
 			end = strtoul(at + 1, &at, 16);
 			in_heap = strstr(at, "[heap]") != NULL;
+			in_stack = strstr(at, "[stack]") != NULL;
 			*ret_start = in_heap && !found ? start : *ret_start;
 			*ret_end = in_heap ? end : *ret_end;
 			found |= in_heap;
 		}
-		if (in_heap && strncmp(line, "VmFlags:", 8) == 0)
+		if (in_stack && strncmp(line, "VmFlags:", 8) == 0)
 			*ret_locked = strstr(line, " lo") != NULL;
 	}
 	if (f)
@@ -51,12 +54,15 @@ void memory_settle(void)
 	bool locked = false;
 	if (mallinfo2().fordblks < FREE_MIN)
 		return;
-	bool unlocked = find_heap(&start, &end, &locked) && locked &&
-			munlock((void *)start, end - start) == 0;
+	locked = find_heap(&start, &end, &locked) && locked;
+	/* An error says that its end has moved down since: what is there is unlocked. */
+	if (locked)
+		(void)munlock((void *)start, end - start);
 	malloc_trim(0);
-	if (!unlocked)
+	if (!locked)
 		return;
-	/* Its end has moved down with what was free there. */
-	if (find_heap(&start, &end, &locked))
-		(void)mlock2((void *)start, end - start, MLOCK_ONFAULT);
+	/* Its end has moved again, and what came behind it is locked. Down: as far as it goes,
+	 * which is an error, too. */
+	uintptr_t now = (uintptr_t)sbrk(0);
+	(void)mlock2((void *)start, (now < end && now > start ? now : end) - start, MLOCK_ONFAULT);
 }

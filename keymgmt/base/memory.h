@@ -14,7 +14,8 @@ void memory_init(void);
 /*
  * Gives free memory back. While it does so, milliseconds, the heap is not locked; secrets
  * (secret.h) are not in the heap. Cheap when little is free. Any thread, any locks; malloc waits
- * meanwhile.
+ * meanwhile. Where the process has its memory locked (its stack tells), the heap is locked at the
+ * return, also one that was not.
  */
 void memory_settle(void);
 

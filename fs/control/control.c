@@ -24,7 +24,8 @@
 struct control {
 	int tenant_fd; /* owned duplicate */
 	int listener, stop;
-	bool bound; /* of the thread, once it runs */
+	bool bound;       /* of the thread, once it runs */
+	int bind_refused; /* -errno that was said last; of the thread, too */
 	uid_t store_owner;
 	control_handler *handler;
 	void *context;
@@ -116,9 +117,8 @@ static void serve(struct control *c, int fd)
 static int make_sockets(struct control *c)
 {
 	struct stat st;
-	c->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	c->stop = eventfd(0, EFD_CLOEXEC);
-	if (c->listener < 0 || c->stop < 0 || fstat(c->tenant_fd, &st) < 0)
+	if (c->stop < 0 || fstat(c->tenant_fd, &st) < 0)
 		return -errno;
 	c->store_owner = st.st_uid;
 	return 0;
@@ -127,7 +127,11 @@ static int make_sockets(struct control *c)
 static int bind_socket(struct control *c)
 {
 	struct sockaddr_un address;
-	if (unlinkat(c->tenant_fd, SOCKET_NAME, 0) < 0 && errno != ENOENT)
+	/* One that was bound and could not be made ready is of no use any more. */
+	if (c->listener >= 0)
+		close(c->listener);
+	c->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (c->listener < 0 || (unlinkat(c->tenant_fd, SOCKET_NAME, 0) < 0 && errno != ENOENT))
 		return -errno;
 	socket_address(c->tenant_fd, &address);
 	if (bind(c->listener, (struct sockaddr *)&address, sizeof(address)) < 0 ||
@@ -144,6 +148,20 @@ static bool is_for_later(int r)
 	return r == -ENOSPC || r == -EDQUOT;
 }
 
+static void bind_again(struct control *c)
+{
+	int r = bind_socket(c);
+	if (r == 0)
+		log_say(LOG_LEVEL_INFO, "There is room again: tenantctl reaches the mount.");
+	else if (!is_for_later(r) && r != c->bind_refused)
+		log_say(LOG_LEVEL_WARNING,
+			"The control socket cannot be opened, now for another reason (%s): "
+			"tenantctl cannot reach this mount; mount again, or see what stands in the "
+			"tenant's folder as \"control\".",
+			strerror(-r));
+	c->bind_refused = r;
+}
+
 static void *listen_loop(void *context)
 {
 	struct control *c = context;
@@ -155,9 +173,8 @@ static void *listen_loop(void *context)
 			break;
 		if (fds[1].revents)
 			break;
-		if (!c->bound && bind_socket(c) == 0)
-			log_say(LOG_LEVEL_INFO,
-				"There is room again: tenantctl reaches the mount.");
+		if (!c->bound)
+			bind_again(c);
 		if (!(fds[0].revents & POLLIN))
 			continue;
 		AUTO_CLOSE fd = accept4(c->listener, NULL, NULL, SOCK_CLOEXEC);

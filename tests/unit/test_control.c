@@ -11,19 +11,34 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 struct place {
 	char path[64];
 	int fd;
 	struct control *control;
 };
+
+static atomic_uint chmods_fail; /* so many of them, as on a full disk */
+
+int fchmodat(int dirfd, const char *path, mode_t mode, int flags)
+{
+	(void)flags;
+	if (atomic_load(&chmods_fail) && atomic_fetch_sub(&chmods_fail, 1)) {
+		errno = ENOSPC;
+		return -1;
+	}
+	return (int)syscall(SYS_fchmodat, dirfd, path, mode);
+}
 
 static void echo(void *context, const struct control_request *r, struct buf *answer)
 {
@@ -203,6 +218,29 @@ static void nobody_there_is_told_apart(void **state)
 	assert_int_equal(rmdir(path), 0);
 }
 
+/* The disk is full once the socket has its name, and has room again by the next try. */
+static void what_could_not_be_made_ready_is_made_anew(void **state)
+{
+	(void)state;
+	char path[] = "/tmp/tenantfs-control-XXXXXX";
+	struct control *c;
+	struct err e = {0};
+	int r = -ENOTCONN;
+	assert_non_null(mkdtemp(path));
+	AUTO_CLOSE fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	atomic_store(&chmods_fail, 1);
+	assert_int_equal(control_start(fd, echo, NULL, &c, &e), 0);
+	assert_int_equal(atomic_load(&chmods_fail), 0);
+	for (unsigned i = 0; i < 100 && r == -ENOTCONN; i++) {
+		AUTO_BUF answer = {0};
+		usleep(100000);
+		r = control_call(fd, "status", "", 0, &answer, &e);
+	}
+	assert_int_equal(r, 0);
+	control_stop(c);
+	assert_int_equal(rmdir(path), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -215,6 +253,7 @@ int main(void)
 			a_silent_peer_does_not_stop_the_next, setup, teardown),
 		cmocka_unit_test_setup_teardown(strangers_are_not_heard, setup, teardown),
 		cmocka_unit_test(nobody_there_is_told_apart),
+		cmocka_unit_test(what_could_not_be_made_ready_is_made_anew),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

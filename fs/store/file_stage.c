@@ -62,12 +62,13 @@ int file_stage_put(struct file *f, uint64_t offset, const uint8_t page[static BL
 	if (!p)
 		return -ENOMEM;
 	memcpy(p->page, page, BLOCK_MAP_BLOCK);
-	bool known = false;
+	bool known = false, any = false;
 	for (size_t i = 0; i < FILE_UNIT_WORDS; i++) {
 		known = known || p->changed[i];
 		p->changed[i] |= changed ? changed->bits[i] : UINT64_MAX;
+		any = any || p->changed[i];
 	}
-	if (!known) {
+	if (any && !known) {
 		f->promised += FILE_STAGE_TEXT;
 		p->next_changed = f->changed;
 		f->changed = p;

@@ -741,6 +741,29 @@ static void a_checkpoint_that_fails_again_and_again(void **state)
 	file_put(f);
 }
 
+/* A page of which nothing changed is in no record, and in the list of those that are but once. */
+static void a_page_without_changes_is_not_logged(void **state)
+{
+	struct store_place *p = *state;
+	const struct file_units none = {{0}};
+	uint8_t page[PAGE];
+	make(p);
+	struct file *f = redo_place_open(p, "x");
+	redo_place_raw(p, "x", now, LOWER_MAX);
+	memcpy(page, now + 2 * PAGE, PAGE);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(file_stage_put(f, 2 * PAGE, page, &none), 0);
+	assert_null(f->changed);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(file_stage_put(f, 2 * PAGE, page, NULL), 0);
+	assert_non_null(f->changed);
+	assert_null(f->changed->next_changed);
+	overwrite(f, 0, PAGE, 2);
+	assert_int_equal(file_commit(f), 0);
+	redo_place_expect(f, next, SIZE);
+	file_put(f);
+}
+
 static void then_it_is_full(int fd, uint64_t at)
 {
 	(void)fd, (void)at;
@@ -792,6 +815,7 @@ int main(void)
 		T(what_is_written_over_is_not_in_place_yet),
 		T(a_checkpoint_that_fails_again_and_again),
 		T(a_checkpoint_that_failed_is_made_good),
+		T(a_page_without_changes_is_not_logged),
 		T(a_closed_file_keeps_no_time),
 		T(names_are_counted_when_none_returns),
 		T(a_told_time_goes_with_the_commit),

@@ -41,6 +41,23 @@ for _ in 1 2 3 4 5; do
 done
 check "what the kernel knows is asked for no second time ($again)" test "$again" -lt 100
 umount_tenant "$M" "$daemon"
+# Who looks at each name as it comes is listed attributes again and again: few names are looked up one by one.
+lookups() {
+	strace -f -qq -e trace=read -e read=all -o "$S/trace" -p "$daemon" >/dev/null 2>&1 &
+	local tracer=$!
+	our_pids+=("$tracer")
+	wait_for 5 grep -q "TracerPid:[[:space:]]*$tracer" "/proc/$daemon/status"
+	"$@" >"$S/out"
+	kill "$tracer" && wait "$tracer" 2>/dev/null
+	# A request says at its fifth byte what it asks for: 1 is LOOKUP.
+	grep -cE '\| 00000  .. .. .. .. 01 00 00 00 ' "$S/trace"
+}
+remount
+looked=$(lookups /usr/bin/python3 -c 'import os, sys
+print(sum(os.lstat(e.path).st_size >= 0 for e in os.scandir(sys.argv[1])))' "$M/large")
+check_same "a large directory is looked at whole" 8000 "$(cat "$S/out")"
+check "and few of its names are looked up one by one ($looked)" test "$looked" -lt 2000
+umount_tenant "$M" "$daemon"
 remount
 check_same "with its attributes each file has its size" 0 \
 	"$(ls -l "$M/large" | awk 'NR > 1 && $5 != $9 % 50' | wc -l)"

@@ -2,7 +2,7 @@
  * fs/store/redo and file*: random operations (TENANTFS_TEST_COUNT, TENANTFS_TEST_SEED) over 20
  * files and a journal of 1 MiB, in which lower calls and allocations fail now and then: what was
  * there or was asked for reads back, after kills too, and of the room kept in the journal none is
- * lost.
+ * lost. And what takes no memory at all.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -316,9 +316,47 @@ static void random_operations(void **state)
 	assert_int_equal(p->alarms, 0);
 }
 
+/* Whether it takes more than so many allocations; it must not, since one more would fail. */
+static void takes_at_most(unsigned most, struct file *f, bool write, uint64_t block, size_t blocks)
+{
+	fail_alloc_arm(most + 1, false);
+	ssize_t n = write ? file_write(f, work, blocks * PAGE, block * PAGE)
+			  : file_read(f, work, blocks * PAGE, block * PAGE);
+	if (fail_alloc_disarm())
+		fail_msg(
+			"%s %zu blocks from %u", write ? "write" : "read", blocks, (unsigned)block);
+	assert_int_equal(n, blocks * PAGE);
+}
+
+/* Once a file is warm: neither what is read nor what is written where nothing was; over what is
+ * there only the copy of each block that waits for the checkpoint, and now and then their list. */
+static void reading_and_writing_take_no_memory(void **state)
+{
+	struct store_place *p = *state;
+	struct file *f = redo_place_create(p, "x");
+	redo_place_pattern(work, sizeof(work), 1);
+	assert_int_equal(file_write(f, work, 100 * PAGE, 0), 100 * PAGE);
+	assert_int_equal(file_commit(f), 0);
+	assert_int_equal(redo_checkpoint(&p->store), 0);
+	assert_int_equal(file_read(f, work, 100 * PAGE, 0), 100 * PAGE);
+	for (uint64_t block = 0; block < 64; block++)
+		takes_at_most(0, f, false, block, block % 2 ? 1 : 36);
+	for (uint64_t block = 100; block < 120; block++)
+		takes_at_most(0, f, true, block, 1);
+	assert_int_equal(file_commit(f), 0);
+	for (uint64_t block = 0; block < 8; block++)
+		takes_at_most(2, f, true, block, 1);
+	for (uint64_t block = 0; block < 8; block++)
+		takes_at_most(0, f, true, block, 1);
+	takes_at_most(0, f, true, 0, 8);
+	file_put(f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(
+			reading_and_writing_take_no_memory, redo_place_make, redo_place_remove),
 		cmocka_unit_test_setup_teardown(
 			random_operations, redo_place_make, redo_place_remove),
 	};

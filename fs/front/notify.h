@@ -1,7 +1,7 @@
 /*
  * One thread that tells the kernel to forget what it caches, and that acts when verdicts change by
- * themselves. Requests handlers only queue: a notification from one of them can deadlock with the
- * kernel.
+ * themselves. Request handlers queue: a notification from one of them can deadlock with the kernel.
+ * The one that takes no lock of the kernel's they may send themselves: notify_attributes_now.
  */
 #ifndef FRONT_NOTIFY_H
 #define FRONT_NOTIFY_H

@@ -2,7 +2,8 @@
  * What the files file*.c share: the open file, and what each of them does for the others. Nobody
  * else includes it.
  *
- * file.c         the calls of file.h: locks, alarms, reference count, homes
+ * file.c         the calls of file.h: locks, alarms, reference count
+ * file_home.c    the directories in which it has names
  * file_lower.c   descriptors and whole reads and writes on the lower file
  * file_header.c  header slots and keys
  * file_tags.c    cache of tag pages

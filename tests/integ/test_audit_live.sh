@@ -70,6 +70,7 @@ fi
 echo three >"$M/other"
 lower=$(find "$STORE/t/acme" -inum "$(stat -c %i "$M/other")")
 modified=$(stat -c %y "$M/other")
+sleep 2 # until what was written is in its place, which moves the lower file's change time
 utimens() { audit export acme | grep -c '"operation":"utim'; }
 before="$(utimens) $(stat -c %z "$lower")"
 touch -c -m -d "$modified" "$M/other"
@@ -100,7 +101,28 @@ closed "the live segment deleted"
 audit verify acme >"$S/out" 2>&1
 check "verify afterwards is not 0" test $? -ne 0
 restore
+# What was written before comes to the disk all the same, with its time.
 remount
+check "what was written when the log fails can be flushed" /usr/bin/python3 - "$M/file" "$L/$(live)" "$S/told" <<'E'
+import os, sys
+path, segment, told = sys.argv[1:]
+fd = os.open(path, os.O_RDWR)
+os.pwrite(fd, b"late", 0)
+with open(told, "w") as f:
+    print(os.fstat(fd).st_mtime_ns, file=f)
+os.unlink(segment)
+try:
+    os.open(path, os.O_RDONLY)
+    sys.exit("an open was still allowed")
+except OSError:
+    pass
+os.fsync(fd)
+os.close(fd)
+E
+closed "flushed"
+restore
+remount
+check_same "and it is there afterwards, with its time" "late $(cat "$S/told")" "$(head -c 4 "$M/file") $(date -r "$M/file" +%s%N)"
 mv "$L/$(live)" "$L/moved"
 closed "the live segment renamed"
 restore

@@ -23,7 +23,7 @@ open("one", "w").close()
 make = {"mkdir": os.mkdir, "mkfifo": os.mkfifo, "symlink": lambda n: os.symlink("x", n), "link": lambda n: os.link("one", n),
         "create": lambda n: os.close(os.open(n, os.O_CREAT | os.O_EXCL | os.O_WRONLY))}[how]
 open(flag, "w").close()
-for number in range(3000):
+for number in range(1500):
     name = f"name{number:04d}"
     try:
         make(name)
@@ -44,7 +44,11 @@ for how in mkdir mkfifo symlink link create; do
 	timeout 40 /usr/bin/python3 "$S/make.py" "$M" "$S/flag" $how >"$S/out" 2>&1
 	case $? in
 	0) ok "$how without memory leaves nothing" ;;
-	77) skip "$how without memory leaves nothing" "built without pools"; rm -f "$S/flag" ;;
+	77)
+		skip "$how without memory leaves nothing" "built without pools"
+		rm -f "$S/flag"
+		break
+		;;
 	*) not_ok "$how without memory leaves nothing: $(tail -n 1 "$S/out")"; rm -f "$S/flag" ;;
 	esac
 done

@@ -221,7 +221,7 @@ static enum let_go drop(struct file *f)
 static enum let_go let_go(struct file *f, bool dies)
 {
 	lock_rw_write(&f->lock);
-	bool dirty = f->dirty;
+	bool dirty = f->dirty, settles = f->ahead || f->time_behind;
 	/* Nothing of the page cache comes any more, and who sets times now does not come by here.
 	 */
 	if (!dirty) {
@@ -229,7 +229,7 @@ static enum let_go let_go(struct file *f, bool dies)
 		file_io_scratch_free(f);
 	}
 	lock_rw_drop(&f->lock);
-	if (!dirty && !dies)
+	if (!dirty && !settles && !dies)
 		return drop(f);
 	/* Without room there is no journal any more: what was not committed is lost, and said. */
 	int rc = file_begin(f, 0, 0);
@@ -238,6 +238,8 @@ static enum let_go let_go(struct file *f, bool dies)
 		forget(f);
 	else if (begun)
 		rc = file_commit_now(f, 0);
+	if (begun && !dies && !rc)
+		rc = file_ride_settle(f);
 	if (begun && !rc)
 		f->keeps_time = false;
 	if (rc && (begun || f->dirty))
@@ -381,6 +383,8 @@ int file_stat(struct file *f, struct stat *ret)
 		ret->st_blksize = BLOCK_MAP_BLOCK;
 		if (f->dirty && f->keeps_time)
 			ret->st_mtim = f->kept;
+		else if (f->time_behind)
+			ret->st_mtim = file_modified(f);
 		if (f->trash_name[0] && ret->st_nlink)
 			ret->st_nlink--;
 	}
@@ -427,7 +431,7 @@ static void keep_time(struct file *f)
 	struct lower *l = f->store->lower;
 	f->keeps_time = l->ops->fstat(l, f->fd, &st) >= 0;
 	if (f->keeps_time)
-		f->kept = st.st_mtim;
+		f->kept = f->time_behind ? file_modified(f) : st.st_mtim;
 }
 
 int file_set_times(struct file *f, const struct timespec ts[2])
@@ -440,8 +444,11 @@ int file_set_times(struct file *f, const struct timespec ts[2])
 	rc = file_commit_now(f, 0);
 	if (!rc)
 		rc = l->ops->utimensat(l, f->fd, "", ts);
-	if (!rc && f->keeps_time && ts[1].tv_nsec != UTIME_OMIT)
-		keep_time(f);
+	if (!rc && ts[1].tv_nsec != UTIME_OMIT) {
+		f->time_behind = false;
+		if (f->keeps_time)
+			keep_time(f);
+	}
 	file_end(f);
 	if (!rc)
 		redo_times(f->store, f->ino, ts);

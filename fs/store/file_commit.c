@@ -29,7 +29,8 @@ static int write_state(struct file *f, unsigned flags)
 		rc = file_lower_resize(f, want);
 	if (!rc)
 		rc = file_header_write(f, flags);
-	if (!rc && f->lower_len > want && !(flags & FILE_COMMIT_LONG) && !file_commit_owes(f))
+	if (!rc && f->lower_len > want && !f->ahead && !(flags & FILE_COMMIT_LONG) &&
+		!file_commit_owes(f))
 		rc = file_lower_resize(f, want);
 	return rc;
 }
@@ -97,11 +98,19 @@ static void owe(struct file *f, const struct journal_erase *e)
 	f->owes = true;
 }
 
+static struct timespec modified_before(const struct file *f, const struct stat *st)
+{
+	if (f->keeps_time)
+		return f->kept;
+	return f->time_behind ? file_modified(f) : st->st_mtim;
+}
+
 static int commit(
 	struct file *f, unsigned flags, const struct journal_erase *e, uint64_t *ret_token)
 {
 	struct lower *l = f->store->lower;
 	bool logs = f->store->redo && !(flags & FILE_COMMIT_FIRST);
+	uint64_t lower_len = f->lower_len;
 	int rc = file_lower_writable(f);
 	if (rc)
 		return rc;
@@ -110,17 +119,18 @@ static int commit(
 	rc = l->ops->fstat(l, f->fd, &st);
 	if (rc < 0)
 		return rc;
-	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, f->keeps_time ? f->kept : st.st_mtim};
+	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, modified_before(f, &st)};
 	const bool touch = flags & FILE_COMMIT_TOUCH && !f->keeps_time;
 	if (touch && clock_gettime(CLOCK_REALTIME, &times[1]) < 0)
 		return -EIO;
 	f->h.modified_ns = (uint64_t)times[1].tv_sec * 1000000000u + (uint64_t)times[1].tv_nsec;
 	rc = write_state(f, logs ? flags | FILE_COMMIT_LONG : flags);
 	/* The older state's length must be there until this one cannot be lost any more. */
-	bool shrinks = !rc && logs && f->lower_len > block_map_length(f->h.size) &&
+	bool shrinks = !rc && logs && !f->ahead && f->lower_len > block_map_length(f->h.size) &&
 		       !(flags & FILE_COMMIT_LONG) && !file_commit_owes(f);
 	if (shrinks)
 		flags |= FILE_COMMIT_HARD;
+	bool in_place = !logs || f->fresh_count || f->unsynced;
 	if (!rc && logs)
 		rc = log_state(f, flags, &times[1], e, ret_token);
 	/* Nothing but the disk says which homes it has once it is closed. */
@@ -132,6 +142,14 @@ static int commit(
 		rc = redo_flush(f->store, f->hard);
 	if (!rc && shrinks)
 		rc = file_lower_resize(f, block_map_length(f->h.size));
+	if (!rc && !touch && !in_place && f->lower_len == lower_len) {
+		/* Nothing was done to the lower file: nothing makes its fsync one more flush. */
+		f->time_behind = times[1].tv_sec != st.st_mtim.tv_sec ||
+				 times[1].tv_nsec != st.st_mtim.tv_nsec;
+		f->dirty = f->owes = f->redo_only = false;
+		return 0;
+	}
+	f->time_behind = false;
 	int set = l->ops->futimens(l, f->write_fd, times);
 	/* Only the owner and root may set times; with others the lower file's own must do. */
 	if (touch && (set == -EPERM || set == -EACCES)) {
@@ -165,9 +183,9 @@ int file_commit_erasing(
 int file_commit_time(struct file *f)
 {
 	struct lower *l = f->store->lower;
-	const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT},
-		{(time_t)(f->h.modified_ns / 1000000000u), (long)(f->h.modified_ns % 1000000000u)}};
+	const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, file_modified(f)};
 	int rc = l->ops->futimens(l, f->write_fd, times);
+	f->time_behind = false;
 	return rc == -EPERM || rc == -EACCES ? 0 : rc;
 }
 

@@ -140,6 +140,13 @@ struct file {
 	/* What an erasing commit that failed should have announced: the next one does. */
 	bool owes;
 	struct journal_erase owed;
+	/* Appended bit by bit, each flushed: it rides in the record (file_ride.c). */
+	uint64_t since_sync;        /* bytes written since the last fsync */
+	unsigned small_syncs;       /* in a row with little written before each; stops at 255 */
+	uint64_t ahead_from, ahead; /* what was allocated in advance, the lower length is there for
+				       it; 0: nothing */
+	bool rides;                 /* what is being written does */
+	bool time_behind;    /* the lower modification time is older than that of the last commit */
 	bool unsynced;       /* written in place since the last fdatasync */
 	bool inode_unsynced; /* so were staged pages since the last fsync: with them it carries the
 				times, which moved, and what became of names */
@@ -160,6 +167,21 @@ struct file {
 	struct file_presence *
 		*presence; /* BLOCK_MAP_PRESENCE_PAGES pointers, NULL until needed; cache_lock */
 };
+
+/* Whether a write of len bytes, > 0, all in the page's group, rides; takes space for it. */
+bool file_ride_may(struct file *f, const struct file_tag_page *p, uint64_t offset, size_t len);
+/* len bytes were written; everything is durable. */
+void file_ride_wrote(struct file *f, size_t len);
+void file_ride_synced(struct file *f);
+/* Nothing is kept in advance any more: what is behind the end is cut with the next commit. */
+void file_ride_end(struct file *f);
+/* The lower file as whoever has it not open sees it: its length, its time. The redo gate is held,
+ * nothing is dirty. */
+MUST_USE int file_ride_settle(struct file *f);
+/* Written to now, though nothing was done to the lower file. */
+void file_ride_touch(struct file *f);
+/* The modification time of the last commit, or of what was written since (time_behind). */
+struct timespec file_modified(const struct file *f);
 
 /* The file without lower file or header; *ret with one reference. */
 MUST_USE int file_new(const struct store *s, struct file **ret);

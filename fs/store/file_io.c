@@ -220,7 +220,7 @@ static bool is_fresh(const struct file *f, const struct file_tag_page *p, uint64
 {
 	unsigned index = block_map_index(block);
 	return !f->store->redo ||
-	       (!f->redo_only &&
+	       (!f->redo_only && !f->rides &&
 		       (content_state(p->entries + index * FORMAT_TAG_LEN) != FORMAT_DATA ||
 			       file_unit_test(&p->written, index)));
 }
@@ -295,7 +295,9 @@ static ssize_t write_step(
 		return rc;
 	/* Blocks that reached their place count even when the rest did not: without a journal their
 	 * old bytes are gone. */
+	f->rides = file_ride_may(f, p, offset, len);
 	unsigned written = file_io_place(f, p, first, blocks, f->scratch, &rc);
+	f->rides = false;
 	if (!written)
 		return rc;
 	for (unsigned i = 0; i < written; i++)
@@ -306,6 +308,7 @@ static ssize_t write_step(
 		end = offset + len;
 	if (end > f->h.size)
 		f->h.size = end;
+	file_ride_wrote(f, (size_t)(end - offset));
 	return (ssize_t)(end - offset);
 }
 
@@ -342,11 +345,9 @@ ssize_t file_io_write(
 		done += (size_t)n;
 	}
 	/* What is staged has not moved the time. */
-	if (f->staged_count && !f->keeps_time) {
-		struct timespec now[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_nsec = UTIME_NOW}};
-		rc = f->store->lower->ops->futimens(f->store->lower, f->write_fd, now);
-		if (rc < 0 && rc != -EPERM && rc != -EACCES)
-			return rc;
-	}
+	if (!f->keeps_time && f->staged_count)
+		file_ride_touch(f);
+	else if (!f->keeps_time)
+		f->time_behind = false;
 	return (ssize_t)len;
 }

@@ -145,6 +145,7 @@ int file_lower_resize(struct file *f, uint64_t len)
 	if (rc < 0)
 		return rc;
 	f->lower_len = len;
+	file_ride_end(f);
 	/* The length tells the size to whoever does not open the file. */
 	f->unsynced = true;
 	return 0;

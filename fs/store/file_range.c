@@ -330,6 +330,7 @@ static int change_space(
 	int rc = file_begin(f, STEP_TEXT, 1);
 	if (rc)
 		return rc;
+	file_ride_end(f);
 	rc = file_lower_writable(f);
 	if (!rc && !after && !(mode & FALLOC_FL_PUNCH_HOLE))
 		rc = allocate(f, offset, end);

@@ -41,9 +41,13 @@ int file_redo_apply(struct file *f)
 	/* Nothing that a user did: the modification time stays, and the set-id bits, which the
 	 * kernel takes away when anybody but root writes, also where only a part was written. Who
 	 * changes them takes the file's lock. */
-	const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, st.st_mtim};
+	const struct timespec times[2] = {
+		{.tv_nsec = UTIME_OMIT}, f->time_behind ? file_modified(f) : st.st_mtim};
 	int set = l->ops->futimens(l, f->write_fd, times);
-	if (!rc && set != -EPERM && set != -EACCES)
+	if (set == -EPERM || set == -EACCES)
+		set = 0;
+	f->time_behind = f->time_behind && set;
+	if (!rc)
 		rc = set;
 	if (rc >= 0 && !f->store->as_root && st.st_mode & (S_ISUID | S_ISGID))
 		rc = l->ops->fchmod(l, f->fd, st.st_mode & 07777);

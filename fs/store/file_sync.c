@@ -13,7 +13,13 @@ static bool inode_is_clean(const struct file *f, const struct stat *st)
 	       st->st_ctim.tv_nsec == f->clean_ctime.tv_nsec;
 }
 
-#define CLOCK_STEP_NS 20000000 /* of change times, at most */
+/* How long after a change another one may get the same change time: none, once the clock that the
+ * kernel stamps with has gone on. Filesystems that know seconds alone show it by what is missing;
+ * FAT has two. */
+static int64_t stamp_step(const struct stat *st)
+{
+	return st->st_ctim.tv_nsec ? 0 : 2500000000;
+}
 
 static int sync_inode(struct file *f)
 {
@@ -28,7 +34,7 @@ static int sync_inode(struct file *f)
 	int64_t age = ((int64_t)now.tv_sec - st.st_ctim.tv_sec) * 1000000000 + now.tv_nsec -
 		      st.st_ctim.tv_nsec;
 	if (!rc)
-		f->clean_ctime = age > CLOCK_STEP_NS ? st.st_ctim : (struct timespec){0};
+		f->clean_ctime = age > stamp_step(&st) ? st.st_ctim : (struct timespec){0};
 	return rc;
 }
 
@@ -74,6 +80,8 @@ int file_sync(struct file *f, bool data_only)
 	if (!rc && f->store->redo && hard)
 		rc = redo_flush(f->store, hard);
 	lock_rw_write(&f->lock);
+	if (!rc)
+		file_ride_synced(f);
 	file_end(f);
 	return rc;
 }

@@ -409,14 +409,10 @@ static void told(struct run *r, struct model_node *n)
 	n->times.tells = false;
 }
 
-int sim_content_fsync(struct run *r)
+static int sync_node(struct run *r, struct model_node *n, bool data_only)
 {
-	bool opened, data_only = sim_steps_pick(r, 4) == 0;
-	struct model_node *n = some_file(r, &opened);
-	if (!n)
-		return r->why[0] ? -1 : 0;
-	sim_steps_trace(r, "fsync %llu%s%s", (unsigned long long)node_of(r, n),
-		data_only ? " data" : "", opened ? "" : " (open)");
+	sim_steps_trace(
+		r, "fsync %llu%s", (unsigned long long)node_of(r, n), data_only ? " data" : "");
 	if (tell_time(r, n))
 		return -1;
 	struct timespec time = n->times.now;
@@ -435,7 +431,40 @@ int sim_content_fsync(struct run *r)
 	/* fdatasync is about content: a name that it got later may still be lost. */
 	if (error == 0 && !data_only)
 		sim_steps_durable(r, n->last);
+	return result;
+}
+
+int sim_content_fsync(struct run *r)
+{
+	bool opened, data_only = sim_steps_pick(r, 4) == 0;
+	struct model_node *n = some_file(r, &opened);
+	if (!n)
+		return r->why[0] ? -1 : 0;
+	int result = sync_node(r, n, data_only);
 	return opened && result == 0 ? sim_content_close(r, n) : result;
+}
+
+/* A log: a little is appended, and flushed each time. */
+int sim_content_append(struct run *r)
+{
+	bool opened;
+	struct model_node *n = some_file(r, &opened);
+	if (!n)
+		return r->why[0] ? -1 : 0;
+	int result = 0;
+	unsigned times = 3 + (unsigned)sim_steps_pick(r, 6);
+	file_keep_time(n->file, sim_steps_pick(r, 2));
+	while (result == 0 && times-- && !sim_steps_uncertain(r) && !n->unread) {
+		size_t len = 1 + sim_steps_pick(r, sim_steps_pick(r, 3) ? 6000 : 3 * BLOCK);
+		if (n->bytes.len > 4 * BIG_BLOCKS * BLOCK)
+			break;
+		result = sim_content_write(r, n, n->bytes.len, len);
+		/* Now and then something else comes between. */
+		if (result == 0 && !sim_steps_uncertain(r) && !n->unread)
+			result = sim_steps_pick(r, 20) ? sync_node(r, n, sim_steps_pick(r, 4) == 0)
+						       : step_truncate(r, n);
+	}
+	return result == 0 && opened && sim_steps_pick(r, 2) ? sim_content_close(r, n) : result;
 }
 
 int sim_content_open(struct run *r)

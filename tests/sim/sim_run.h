@@ -52,6 +52,7 @@ void sim_steps_durable(struct run *r, unsigned state);
 /* sim_content.c: operations on content, as above. */
 int sim_content_step(struct run *r);
 int sim_content_fsync(struct run *r);
+int sim_content_append(struct run *r);
 int sim_content_open(struct run *r);
 int sim_content_release(struct run *r);
 int sim_content_commit(struct run *r);

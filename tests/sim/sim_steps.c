@@ -483,6 +483,7 @@ static const struct {
 	{step_tick, 1, 5},
 	{step_remount, 1, 1},
 	{sim_content_fsync, 8, 8},
+	{sim_content_append, 0, 6},
 	{sim_content_open, 3, 6},
 	{sim_content_release, 6, 6},
 	{sim_content_commit, 2, 4},

@@ -178,9 +178,7 @@ void file_ride_end(struct file *f);
 /* The lower file as whoever has it not open sees it: its length, its time. The redo gate is held,
  * nothing is dirty. */
 MUST_USE int file_ride_settle(struct file *f);
-/* Written to now, though nothing was done to the lower file. */
-void file_ride_touch(struct file *f);
-/* The modification time of the last commit, or of what was written since (time_behind). */
+/* The modification time of the last commit. */
 struct timespec file_modified(const struct file *f);
 
 /* The file without lower file or header; *ret with one reference. */

@@ -345,9 +345,12 @@ ssize_t file_io_write(
 		done += (size_t)n;
 	}
 	/* What is staged has not moved the time. */
-	if (!f->keeps_time && f->staged_count)
-		file_ride_touch(f);
-	else if (!f->keeps_time)
-		f->time_behind = false;
+	if (f->staged_count && !f->keeps_time) {
+		struct timespec now[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_nsec = UTIME_NOW}};
+		rc = f->store->lower->ops->futimens(f->store->lower, f->write_fd, now);
+		if (rc < 0 && rc != -EPERM && rc != -EACCES)
+			return rc;
+	}
+	f->time_behind = f->time_behind && f->keeps_time;
 	return (ssize_t)len;
 }

@@ -1,7 +1,6 @@
 #include "fs/store/file_internal.h"
 
 #include <errno.h>
-#include <time.h>
 
 /*
  * Who appends a little and flushes it waits for two flushes, of the data in its place and of the
@@ -71,15 +70,6 @@ void file_ride_synced(struct file *f)
 void file_ride_end(struct file *f)
 {
 	f->ahead_from = f->ahead = 0;
-}
-
-void file_ride_touch(struct file *f)
-{
-	struct timespec now;
-	if (clock_gettime(CLOCK_REALTIME, &now) < 0)
-		return;
-	f->h.modified_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-	f->time_behind = true;
 }
 
 struct timespec file_modified(const struct file *f)

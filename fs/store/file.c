@@ -237,9 +237,9 @@ static enum let_go let_go(struct file *f, bool dies)
 	if (begun && dies)
 		forget(f);
 	else if (begun)
-		rc = file_commit_now(f, 0);
-	if (begun && !dies && !rc)
-		rc = file_ride_settle(f);
+		rc = f->ahead ? file_ride_stop(f) : file_commit_now(f, 0);
+	if (begun && !dies && !rc && f->time_behind)
+		rc = file_commit_time(f);
 	if (begun && !rc)
 		f->keeps_time = false;
 	if (rc && (begun || f->dirty))

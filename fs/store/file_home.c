@@ -92,7 +92,7 @@ static int recount_only_home(struct file *f, struct format_home *home)
 	int rc = f->name_went || !f->store->redo ? file_lower_sync(f, false) : 0;
 	if (!rc)
 		rc = l->ops->fstat(l, f->fd, &st);
-	if (rc < 0)
+	if (rc)
 		return rc;
 	f->name_went = false;
 	uint64_t names = st.st_nlink - (f->trash_name[0] && st.st_nlink);

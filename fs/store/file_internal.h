@@ -143,6 +143,7 @@ struct file {
 	/* Appended bit by bit, each flushed: it rides in the record (file_ride.c). */
 	uint64_t since_sync;        /* bytes written since the last fsync */
 	unsigned small_syncs;       /* in a row with little written before each; stops at 255 */
+	time_t synced_at;           /* the last one; s, monotonic */
 	uint64_t ahead_from, ahead; /* what was allocated in advance, the lower length is there for
 				       it; 0: nothing */
 	bool rides;                 /* what is being written does */
@@ -173,11 +174,12 @@ bool file_ride_may(struct file *f, const struct file_tag_page *p, uint64_t offse
 /* len bytes were written; everything is durable. */
 void file_ride_wrote(struct file *f, size_t len);
 void file_ride_synced(struct file *f);
-/* Nothing is kept in advance any more: what is behind the end is cut with the next commit. */
+/* Nothing is kept in advance any more. The lower file is as long as before: the next commit cuts
+ * it, and there must be one, since a length that gets shorter waits for its record to be durable.
+ */
 void file_ride_end(struct file *f);
-/* The lower file as whoever has it not open sees it: its length, its time. The redo gate is held,
- * nothing is dirty. */
-MUST_USE int file_ride_settle(struct file *f);
+/* With that commit; 0 when nothing was kept. After an error it is still to come. */
+MUST_USE int file_ride_stop(struct file *f);
 /* The modification time of the last commit. */
 struct timespec file_modified(const struct file *f);
 

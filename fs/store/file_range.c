@@ -309,6 +309,9 @@ static int change_step(struct file *f, int mode, uint64_t offset, uint64_t end, 
 	int rc = file_begin(f, STEP_TEXT, 1);
 	if (rc)
 		return rc;
+	/* Somebody may have appended since. */
+	f->dirty = f->dirty || f->ahead;
+	file_ride_end(f);
 	rc = step_end(f, offset, end, &end, ft);
 	*ret_stop = end;
 	uint64_t old_end = end < f->h.size ? end : f->h.size;
@@ -330,8 +333,9 @@ static int change_space(
 	int rc = file_begin(f, STEP_TEXT, 1);
 	if (rc)
 		return rc;
-	file_ride_end(f);
-	rc = file_lower_writable(f);
+	rc = file_ride_stop(f);
+	if (!rc)
+		rc = file_lower_writable(f);
 	if (!rc && !after && !(mode & FALLOC_FL_PUNCH_HOLE))
 		rc = allocate(f, offset, end);
 	/* Nothing may follow that would bring the time back. */

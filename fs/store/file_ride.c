@@ -1,6 +1,6 @@
 #include "fs/store/file_internal.h"
 
-#include <errno.h>
+#include <time.h>
 
 /*
  * Who appends a little and flushes it waits for two flushes, of the data in its place and of the
@@ -11,11 +11,24 @@
 
 #define RIDE_AFTER 2 /* flushes */
 #define RIDE_MOST (64u << 10)
-#define RIDE_AHEAD (1u << 20)
+#define RIDE_QUICK_S 1 /* between two of them, at most */
+#define AHEAD_LEAST (64u << 10)
+#define AHEAD_MOST (1u << 20)
 
 static bool is_data(const struct file_tag_page *p, uint64_t block)
 {
 	return content_state(p->entries + block_map_index(block) * FORMAT_TAG_LEN) == FORMAT_DATA;
+}
+
+/* Behind the length and the block that it ends in nothing is allocated: whoever did that would lose
+ * it with what is taken here. False, too, where that cannot be told. */
+static bool is_end_of_space(const struct file *f)
+{
+	struct lower *l = f->store->lower;
+	struct lower_extent extent;
+	uint64_t from = f->lower_len + BLOCK_MAP_BLOCK - 1;
+	from -= from % BLOCK_MAP_BLOCK;
+	return l->ops->fiemap(l, f->fd, from, &extent, 1) == 0;
 }
 
 /* Behind the end alone: before it there are holes that have no space. */
@@ -26,11 +39,23 @@ static bool take_ahead(struct file *f, uint64_t from)
 	uint64_t end = blocks ? block_map_data_offset(blocks - 1) + BLOCK_MAP_BLOCK : 0;
 	if (from < end || (f->lower_len > block_map_length(f->h.size) && f->lower_len > f->ahead))
 		return false;
-	if (l->ops->fallocate(l, f->write_fd, 0, from, RIDE_AHEAD) < 0)
+	/* As much as there is already, so that small files take little from others. */
+	uint64_t len = f->h.size - f->h.size % AHEAD_LEAST + AHEAD_LEAST;
+	if (len > AHEAD_MOST)
+		len = AHEAD_MOST;
+	if (!is_end_of_space(f)) {
+		f->small_syncs = 0;
 		return false;
+	}
+	if (l->ops->fallocate(l, f->write_fd, 0, from, len) < 0) {
+		/* What it took all the same. */
+		(void)!file_lower_resize(f, f->lower_len);
+		f->small_syncs = 0;
+		return false;
+	}
 	if (from != f->ahead)
 		f->ahead_from = from;
-	f->ahead = from + RIDE_AHEAD;
+	f->ahead = from + len;
 	if (f->lower_len < f->ahead)
 		f->lower_len = f->ahead;
 	f->unsynced = true;
@@ -62,8 +87,13 @@ void file_ride_wrote(struct file *f, size_t len)
 
 void file_ride_synced(struct file *f)
 {
-	if (f->since_sync && f->since_sync <= RIDE_MOST && f->small_syncs < 255)
+	struct timespec now;
+	if (clock_gettime(CLOCK_MONOTONIC_COARSE, &now) < 0 ||
+		now.tv_sec > f->synced_at + RIDE_QUICK_S)
+		f->small_syncs = 0;
+	else if (f->since_sync && f->since_sync <= RIDE_MOST && f->small_syncs < 255)
 		f->small_syncs++;
+	f->synced_at = now.tv_sec;
 	f->since_sync = 0;
 }
 
@@ -78,23 +108,11 @@ struct timespec file_modified(const struct file *f)
 		(time_t)(f->h.modified_ns / 1000000000u), (long)(f->h.modified_ns % 1000000000u)};
 }
 
-int file_ride_settle(struct file *f)
+int file_ride_stop(struct file *f)
 {
-	struct lower *l = f->store->lower;
-	uint64_t want = block_map_length(f->h.size);
-	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, file_modified(f)};
-	struct stat st;
-	int rc = f->time_behind ? 0 : l->ops->fstat(l, f->fd, &st);
-	if (rc < 0)
-		return rc;
-	if (!f->time_behind)
-		times[1] = st.st_mtim;
-	if (f->ahead && f->lower_len > want && !file_commit_owes(f))
-		rc = file_lower_resize(f, want);
+	if (!f->ahead)
+		return 0;
 	file_ride_end(f);
-	if (rc < 0)
-		return rc;
-	f->time_behind = false;
-	rc = l->ops->futimens(l, f->write_fd, times);
-	return rc == -EPERM || rc == -EACCES ? 0 : rc;
+	f->dirty = true;
+	return file_commit_now(f, 0);
 }

@@ -158,6 +158,7 @@ int file_size_set(struct file *f, uint64_t size, struct file_fault *ft)
 	int rc = file_lower_writable(f);
 	if (rc)
 		return rc;
+	file_ride_end(f);
 	if (size == f->h.size && f->has_header) {
 		f->dirty = true;
 		rc = file_commit_now(f, FILE_COMMIT_TOUCH);

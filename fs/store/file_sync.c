@@ -3,6 +3,7 @@
 #include "keymgmt/base/buf.h"
 
 #include <errno.h>
+#include <linux/magic.h>
 #include <time.h>
 
 /* Whether fsync must flush the lower inode: names, owner, mode, attributes may have changed since
@@ -13,12 +14,25 @@ static bool inode_is_clean(const struct file *f, const struct stat *st)
 	       st->st_ctim.tv_nsec == f->clean_ctime.tv_nsec;
 }
 
-/* How long after a change another one may get the same change time: none, once the clock that the
- * kernel stamps with has gone on. Filesystems that know seconds alone show it by what is missing;
- * FAT has two. */
-static int64_t stamp_step(const struct stat *st)
+/*
+ * How long after a change another one may get the same change time: no longer than the clock stands
+ * still that our kernel stamps with, where it stamps to the nanosecond. Others may round, or have
+ * another machine's clock; some know seconds alone, which shows by what is missing, FAT two.
+ */
+static int64_t stamp_step(const struct file *f, const struct stat *st)
 {
-	return st->st_ctim.tv_nsec ? 0 : 2500000000;
+	struct lower *l = f->store->lower;
+	if (!st->st_ctim.tv_nsec)
+		return 2500000000;
+	switch (l->ops->fs_type(l, f->fd)) {
+	case EXT4_SUPER_MAGIC:
+	case XFS_SUPER_MAGIC:
+	case BTRFS_SUPER_MAGIC:
+	case TMPFS_MAGIC:
+		return 0;
+	default:
+		return 20000000;
+	}
 }
 
 static int sync_inode(struct file *f)
@@ -34,7 +48,7 @@ static int sync_inode(struct file *f)
 	int64_t age = ((int64_t)now.tv_sec - st.st_ctim.tv_sec) * 1000000000 + now.tv_nsec -
 		      st.st_ctim.tv_nsec;
 	if (!rc)
-		f->clean_ctime = age > stamp_step(&st) ? st.st_ctim : (struct timespec){0};
+		f->clean_ctime = age > stamp_step(f, &st) ? st.st_ctim : (struct timespec){0};
 	return rc;
 }
 

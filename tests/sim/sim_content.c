@@ -453,16 +453,21 @@ int sim_content_append(struct run *r)
 		return r->why[0] ? -1 : 0;
 	int result = 0;
 	unsigned times = 3 + (unsigned)sim_steps_pick(r, 6);
+	size_t records = sim_steps_pick(r, 2) ? BLOCK >> sim_steps_pick(r, 4) : 0;
 	file_keep_time(n->file, sim_steps_pick(r, 2));
 	while (result == 0 && times-- && !sim_steps_uncertain(r) && !n->unread) {
-		size_t len = 1 + sim_steps_pick(r, sim_steps_pick(r, 3) ? 6000 : 3 * BLOCK);
+		/* Records that divide a block end with it now and then. */
+		size_t len =
+			records ? records - n->bytes.len % records
+				: 1 + sim_steps_pick(r, sim_steps_pick(r, 3) ? 6000 : 3 * BLOCK);
 		if (n->bytes.len > 4 * BIG_BLOCKS * BLOCK)
 			break;
 		result = sim_content_write(r, n, n->bytes.len, len);
-		/* Now and then something else comes between. */
-		if (result == 0 && !sim_steps_uncertain(r) && !n->unread)
-			result = sim_steps_pick(r, 20) ? sync_node(r, n, sim_steps_pick(r, 4) == 0)
-						       : step_truncate(r, n);
+		/* Now and then something else comes between, or nothing. */
+		uint64_t kind = sim_steps_pick(r, 20);
+		if (result == 0 && kind && !sim_steps_uncertain(r) && !n->unread)
+			result = kind > 1 ? sync_node(r, n, sim_steps_pick(r, 4) == 0)
+					  : step_truncate(r, n);
 	}
 	return result == 0 && opened && sim_steps_pick(r, 2) ? sim_content_close(r, n) : result;
 }

@@ -92,7 +92,7 @@ MUTANTS = [
     of("fsync replies before the journal is flushed", "store/file_sync.c",
         ("\tif (!rc && f->store->redo && hard)\n\t\trc = redo_flush(f->store, hard);\n", "")),
     of("a close commits nothing", "store/file.c", 
-        ("\telse if (begun)\n\t\trc = file_commit_now(f, 0);", "\telse if (begun)\n\t\trc = 0;")),
+        ("rc = f->ahead ? file_ride_stop(f) : file_commit_now(f, 0);", "rc = 0;")),
     of("a recovery leaves pages behind the end", "store/file_recover.c",
         ("\tfile_stage_drop(f, e->commit.length - e->commit.length % BLOCK_MAP_BLOCK, UINT64_MAX);", "")),
     of("an end after a failed flush is called a good one", "store/redo.c", ("journal_distrust(r->store->journal);", ";"), arguments=NAMES),

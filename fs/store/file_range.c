@@ -333,7 +333,8 @@ static int change_space(
 	int rc = file_begin(f, STEP_TEXT, 1);
 	if (rc)
 		return rc;
-	rc = file_ride_stop(f);
+	/* Its commit takes the room that is kept for one: afterwards there is another. */
+	rc = after ? 0 : file_ride_stop(f);
 	if (!rc)
 		rc = file_lower_writable(f);
 	if (!rc && !after && !(mode & FALLOC_FL_PUNCH_HOLE))

@@ -87,7 +87,7 @@ void file_ride_wrote(struct file *f, size_t len)
 
 void file_ride_synced(struct file *f)
 {
-	struct timespec now;
+	struct timespec now = {0};
 	if (clock_gettime(CLOCK_MONOTONIC_COARSE, &now) < 0 ||
 		now.tv_sec > f->synced_at + RIDE_QUICK_S)
 		f->small_syncs = 0;

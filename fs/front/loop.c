@@ -25,7 +25,7 @@
 
 #define TICK_NS 1000000
 #define TICKS_WHEN_IDLE 20 /* then the looking stops */
-#define TICKS_WHEN_STUCK 5 /* then the seat is taken, whether or not somebody waits */
+#define TICKS_WHEN_STUCK 5 /* then somebody reads, whether or not a request waits */
 #define ROBBED_NS 200000   /* polling takes a microsecond a round */
 #define SPARE_MS 1000      /* idle for so long, memory is given back */
 #define EXTRA_MS 100       /* who waits in vain beside another parks after that */
